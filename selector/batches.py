@@ -1,0 +1,109 @@
+"""Padded batches from the flat columns of a `Dataset`, on the CPU or a GPU.
+
+Legend: B queries, N beams, S picks, K candidates, D input width; N and K are the largest of the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from selector.data.dataset import Dataset
+
+
+class Batch(NamedTuple):
+    """Queries with their pools and beams. Padding beams point at the first S candidates, which always exist."""
+
+    queries_B: Tensor
+    query_BD: Tensor
+    cand_BKD: Tensor
+    cand_mask_BK: Tensor
+    beams_BNS: Tensor
+    beam_mask_BN: Tensor
+    beam_index_BN: Tensor
+
+
+class TensorData:
+    """A `Dataset` as tensors. On the CPU they share the dataset's memory, so nothing here may write to them."""
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self.dataset = dataset
+        self.device = device
+        self.embeddings_MD = _shared_tensor(dataset.embeddings, device)
+        self.query_items_Q = _shared_tensor(dataset.query_items, device)
+        self._pool_items = _shared_tensor(dataset.pool_items, device)
+        self._pool_starts = _shared_tensor(dataset.pool_starts, device)
+        self._beam_picks = _shared_tensor(dataset.beam_picks, device)
+        self._beam_starts = _shared_tensor(dataset.beam_starts, device)
+
+    def batch(self, queries: npt.NDArray[np.int64]) -> Batch:
+        """Gather the given query indices (int64 [B], B >= 1) into fresh, padded tensors."""
+        queries_B = torch.as_tensor(queries, device=self.device)
+        pool_index_BK, cand_mask_BK = _ragged_index(self._pool_starts, queries_B)
+        beam_index_BN, beam_mask_BN = _ragged_index(self._beam_starts, queries_B)
+        cand_BKD = self.embeddings_MD[self._pool_items[pool_index_BK]]
+        first_S = torch.arange(self._beam_picks.shape[1], device=self.device)
+        beams_BNS = torch.where(beam_mask_BN[:, :, None], self._beam_picks[beam_index_BN], first_S)
+        query_BD = self.embeddings_MD[self.query_items_Q[queries_B]]
+        return Batch(queries_B, query_BD, cand_BKD, cand_mask_BK, beams_BNS, beam_mask_BN, beam_index_BN)
+
+    def in_order(self, queries: npt.NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
+        """Batches over the queries in the given order."""
+        for start in range(0, len(queries), batch_size):
+            yield self.batch(queries[start : start + batch_size])
+
+
+def _ragged_index(starts: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat positions of ragged rows, padded with the row's first one, and the mask of real ones; both [B, longest]."""
+    first_B = starts[rows_B]
+    length_B = starts[rows_B + 1] - first_B
+    offset = torch.arange(int(length_B.max()), device=starts.device)
+    mask = offset < length_B[:, None]
+    return first_B[:, None] + torch.where(mask, offset, 0), mask
+
+
+def _shared_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    with warnings.catch_warnings():
+        # Arrays from Ray's object store are read-only; we keep that promise ourselves.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device)
+
+
+def derive_seed(*labels: object) -> int:
+    """A 63-bit seed from labels such as (seed, "grpo", epoch).
+
+    All randomness of a trial comes from such tuples, never from a running generator, so that a trial continued after a
+    crash draws what it would have drawn.
+    """
+    digest = hashlib.sha256("/".join(map(str, labels)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+class EpochNoise:
+    """The randomness of one epoch: order of the queries and dropout masks per query, independent of batching."""
+
+    def __init__(
+        self, queries: npt.NDArray[np.int64], sites: int, hidden: int, dropout: float, *labels: object
+    ) -> None:
+        generator = torch.Generator().manual_seed(derive_seed(*labels))
+        self.order = queries[torch.randperm(len(queries), generator=generator).numpy()]
+        self._masks_QXH: Tensor | None = None
+        if dropout > 0:
+            keep = torch.rand(len(queries), sites, hidden, generator=generator) >= dropout
+            self._masks_QXH, self._scale = keep, 1 / (1 - dropout)
+            self._row = torch.zeros(int(queries.max()) + 1, dtype=torch.int64)
+            self._row[torch.from_numpy(queries)] = torch.arange(len(queries))
+
+    def masks(self, batch: Batch) -> Tensor | None:
+        """Scaled dropout masks [B, X, H] of a batch's queries, or None without dropout."""
+        if self._masks_QXH is None:
+            return None
+        masks = self._masks_QXH[self._row[batch.queries_B.cpu()]]
+        return masks.to(batch.query_BD.device, batch.query_BD.dtype) * self._scale

@@ -1,0 +1,85 @@
+"""Embedding tables as users store them: one float tensor saved by torch, or one numpy array. Row = item id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from selector.data.checks import check_embeddings
+from selector.data.dataset import FloatArray
+from selector.data.json_text import check_file
+from selector.data.place import Place, file_label
+
+TORCH_SUFFIXES = (".pth", ".pt")
+NUMPY_SUFFIX = ".npy"
+SUFFIXES = (*TORCH_SUFFIXES, NUMPY_SUFFIX)
+
+
+def load_embeddings(path: Path) -> FloatArray:
+    """Read an embedding table.
+
+    Args:
+        path: `.pth` or `.pt` (a 2-D tensor of any float type, from `torch.save`) or `.npy` (a 2-D float array).
+
+    Returns:
+        float32 [M, D], C-contiguous, finite, D >= 1.
+
+    Raises:
+        DataError: another suffix, a missing or damaged file, another content than one table, NaN or infinity.
+    """
+    place = Place(file_label(path))
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise place.error(f"embeddings end in {', '.join(SUFFIXES)}, found {suffix or 'no suffix'!r}")
+    check_file(path)
+    table = _load_torch(path, place) if suffix in TORCH_SUFFIXES else _load_numpy(path, place)
+    check_embeddings(table, place.file)
+    return table
+
+
+def _load_torch(path: Path, place: Place) -> FloatArray:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        Exception
+    ) as error:  # damaged files raise almost anything: RuntimeError, EOFError, KeyError, struct.error, ...
+        if "Weights only load failed" in str(error):
+            text = "is damaged, or holds Python objects besides tensors, which are not loaded; save one plain tensor"
+        else:
+            text = f"is not a file of torch.save, or damaged ({type(error).__name__})"
+        raise place.error(text) from None
+    if isinstance(content, dict):
+        keys = ", ".join(ascii(key) for key in list(content)[:5])
+        raise place.error(f"holds a dictionary (keys {keys}); expected one tensor [items, width]")
+    if not isinstance(content, torch.Tensor):
+        raise place.error(f"holds a {type(content).__name__}; expected one tensor [items, width]")
+    tensor = content.detach()
+    if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        raise place.error(f"holds a {tensor.layout} tensor of {tensor.dtype}; expected a dense tensor of floats")
+    try:
+        table: FloatArray = tensor.to(torch.float32).contiguous().numpy()
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        raise place.error(f"a tensor of {tensor.dtype} cannot become float32 ({type(error).__name__})") from None
+    return table
+
+
+def _load_numpy(path: Path, place: Place) -> FloatArray:
+    try:
+        content = np.load(path, allow_pickle=False)
+    except (
+        Exception
+    ) as error:  # damaged headers raise SyntaxError, TokenError, MemoryError and others besides ValueError
+        if "allow_pickle" in str(error):
+            text = "holds Python objects, or is no .npy file; expected one array of floats"
+        else:
+            text = f"is not an .npy file, or damaged ({type(error).__name__})"
+        raise place.error(text) from None
+    if not isinstance(content, np.ndarray):
+        content.close()
+        raise place.error("is an archive of arrays; expected one array [items, width]")
+    if not np.issubdtype(content.dtype, np.floating):
+        raise place.error(f"holds an array of {content.dtype}; expected floats")
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the check refuses
+        return np.ascontiguousarray(content, dtype=np.float32)

@@ -1,0 +1,58 @@
+"""Dividing queries into train, val and test by their item ids alone.
+
+Queries are ranked by a hash of (seed, item id), so a query's rank depends neither on the order of the file nor on a
+random generator's version; when queries are added, most of the others keep their split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from selector.data.dataset import IntArray, Split
+from selector.data.place import Place
+from selector.data.settings import SplitSettings
+
+
+def assign_splits(query_items: IntArray, settings: SplitSettings, file: str = "data") -> npt.NDArray[np.int8]:
+    """Assign every query a split, in exact sizes.
+
+    Args:
+        query_items: int64 [Q], unique.
+        settings: the seed, and shares that are rounded to the nearest size (at least one query where above 0).
+        file: prefix of the error.
+
+    Returns:
+        int8 [Q], values of `Split`.
+
+    Raises:
+        DataError: `val` is 0, or there are too few queries for one in each split that has a share.
+    """
+    total = len(query_items)
+    if settings.val == 0:
+        raise Place(file).error("split.val is 0, but trials are compared on validation queries; use a share above 0")
+    wanted = 3 if settings.test > 0 else 2
+    if total < wanted:
+        names = "train, val and test" if settings.test > 0 else "train and val"
+        raise Place(file).error(f"has {total} usable queries; {names} need at least one each")
+    val, test = split_sizes(total, settings)
+    order = sorted(range(total), key=lambda query: _rank(settings.seed, int(query_items[query])))
+    split = np.full(total, int(Split.TRAIN), dtype=np.int8)
+    split[order[:test]] = int(Split.TEST)
+    split[order[test : test + val]] = int(Split.VAL)
+    return split
+
+
+def split_sizes(total: int, settings: SplitSettings) -> tuple[int, int]:
+    """Numbers of validation and test queries among `total`, leaving at least one for training."""
+    val, test = (max(1, math.floor(total * share + 0.5)) if share > 0 else 0 for share in (settings.val, settings.test))
+    while val + test >= total:  # rounding up both shares of a very small total
+        val, test = (val - 1, test) if val >= test else (val, test - 1)
+    return val, test
+
+
+def _rank(seed: int, item: int) -> bytes:
+    return hashlib.sha256(f"split:{seed}:{item}".encode()).digest()

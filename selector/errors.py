@@ -1,0 +1,22 @@
+"""Errors that are the user's to mend. Their message is one line: what was wrong, where, and what would be right."""
+
+
+class UserError(Exception):
+    """Base of all errors that a command prints as one line, without a traceback."""
+
+
+class DataError(UserError):
+    """The training data cannot be used as it is."""
+
+
+class SettingsError(UserError):
+    """A combination of settings cannot be trained."""
+
+
+class CheckpointError(UserError):
+    """A stored selector is missing, incomplete or altered."""
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, without the C++ stack that torch writes below it."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

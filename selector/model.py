@@ -1,0 +1,295 @@
+"""The pointer selector: reads a query and its pool of candidates, points at k of them in order (DESIGN 3.1).
+
+Legend: B queries, N beams, S picks, K candidates, D input width, H hidden width, L attention layers, A heads.
+
+Parameter names are those of the checkpoints users already have. Deviations from the textbook:
+
+- Attention is computed with the key and value projections folded into the query side. For one query over K candidates,
+  `q . (W_k c) = (W_k^T q) . c` and `sum_k a_k W_v c_k = W_v sum_k a_k c_k`, so no K x H x H product is ever made; the
+  key bias adds the same number to every score and drops out of the softmax. The same folding takes `input_proj` in:
+  candidates are touched by exactly one dense product, `cand_proj @ input_proj`.
+- Dropout acts on each attention block's output and on the final query state, through masks that the caller passes in.
+  Policies that share a mask therefore run in the same mode, to the bit (invariant 1).
+- `input_proj` starts as (part of) an orthogonal map, `query_proj` and `cand_proj` near the identity and the attention
+  output at zero, so that an untrained selector ranks almost by cosine similarity.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from selector.errors import CheckpointError, SettingsError, first_line
+from selector.tensors import read_tensors
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class SelectorConfig:
+    """Architecture. Raises SettingsError for a value that no selector can have.
+
+    Attributes:
+        width: D, at least 1.
+        hidden: H, at least 1.
+        layers: L, at least 0.
+        heads: A, a divisor of H.
+        decoder: `static` or `gate`.
+        temperature: of the logits, finite and above 0.
+        dropout: in [0, 1); used by training only.
+    """
+
+    width: int
+    hidden: int
+    layers: int
+    heads: int
+    decoder: str
+    temperature: float
+    dropout: float
+
+    def __post_init__(self) -> None:
+        for name, least in (("width", 1), ("hidden", 1), ("layers", 0), ("heads", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise SettingsError(f"{name} {value!r} must be a whole number of at least {least}")
+        if self.hidden % self.heads:
+            raise SettingsError(f"hidden {self.hidden} is not a multiple of heads {self.heads}")
+        if self.decoder not in ("static", "gate"):
+            raise SettingsError(f"unknown decoder {self.decoder!r}; known are static, gate")
+        if type(self.temperature) not in (int, float) or not 0 < self.temperature < math.inf:
+            raise SettingsError(f"temperature {self.temperature!r} must be a finite number above 0")
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
+            raise SettingsError(f"dropout {self.dropout!r} must be in [0, 1)")
+
+
+class Encoding(NamedTuple):
+    """A batch of queries and pools, encoded once; all beams are unrolled from it."""
+
+    query_BH: Tensor
+    cand_BKH: Tensor
+    cand_mask_BK: Tensor
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of one query over its candidates, laid out as `torch.nn.MultiheadAttention` stores it."""
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden, hidden))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden))
+        self.out_proj = nn.Linear(hidden, hidden)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, state_BH: Tensor, items_BKD: Tensor, mask_BK: Tensor, input_weight_HD: Tensor) -> Tensor:
+        """Attend from the query state to the candidates' raw embeddings. Returns [B, H].
+
+        Products with a matrix are flattened by hand: left to itself, torch chooses between one product and a batch of
+        them by whether the matrix requires a gradient, and a frozen policy could then differ in the last bit.
+        """
+        B, H = state_BH.shape
+        A = self.heads
+        q_weight, k_weight, v_weight = self.in_proj_weight.chunk(3)
+        q_bias, _, v_bias = self.in_proj_bias.chunk(3)
+        q_BAh = functional.linear(state_BH, q_weight, q_bias).view(B, A, H // A)
+        key_BAH = torch.einsum("bah,ahj->baj", q_BAh, k_weight.view(A, H // A, H))
+        key_BAD = (key_BAH.reshape(B * A, H) @ input_weight_HD).view(B, A, -1)
+        score_BAK = (key_BAD @ items_BKD.transpose(1, 2)) / (H // A) ** 0.5
+        weight_BAK = score_BAK.masked_fill(~mask_BK[:, None, :], -torch.inf).softmax(-1)
+        pooled_BAD = weight_BAK @ items_BKD
+        pooled_BAH = (pooled_BAD.reshape(B * A, -1) @ input_weight_HD.t()).view(B, A, H)
+        value_BAh = torch.einsum("baj,ahj->bah", pooled_BAH, v_weight.view(A, H // A, H))
+        return self.out_proj(value_BAh.reshape(B, H) + v_bias)  # type: ignore[no-any-return]
+
+
+class PointerSelector(nn.Module):
+    """Selects in-context demonstrations. About 0.6 M parameters at D 768, H 256, one layer."""
+
+    def __init__(self, config: SelectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        H = config.hidden
+        self.input_proj = nn.Linear(config.width, H, bias=False)
+        self.cross_attn_layers = nn.ModuleList(CrossAttention(H, config.heads) for _ in range(config.layers))
+        self.attn_norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(config.layers))
+        self.query_proj = nn.Linear(H, H, bias=False)
+        self.cand_proj = nn.Linear(H, H, bias=False)
+        nn.init.orthogonal_(self.input_proj.weight)
+        for projection in (self.query_proj, self.cand_proj):
+            nn.init.eye_(projection.weight)
+            with torch.no_grad():
+                projection.weight.add_(0.01 * torch.randn(H, H) / H**0.5)
+        if config.decoder == "gate":
+            self.query_update_gate = nn.Linear(2 * H, H)
+            nn.init.zeros_(self.query_update_gate.weight)
+            nn.init.constant_(self.query_update_gate.bias, 2.0)  # keeps 88 % of the state: close to `static`
+
+    # Encoding -------------------------------------------------------------------------------------------------------
+
+    def encode(
+        self, query_BD: Tensor, cand_BKD: Tensor, cand_mask_BK: Tensor, dropout_BXH: Tensor | None = None
+    ) -> Encoding:
+        """Encode each query and its pool once.
+
+        Args:
+            query_BD: query embeddings, float.
+            cand_BKD: candidate embeddings; rows outside the mask are ignored, but must be finite.
+            cand_mask_BK: bool, True where a candidate exists; at least one per query.
+            dropout_BXH: multiplicative dropout masks, X = L + 1 sites, already scaled by 1 / (1 - p). None: no dropout.
+        """
+        weight_HD = self.input_proj.weight
+        state_BH = self.input_proj(query_BD)
+        for layer, (attention, norm) in enumerate(zip(self.cross_attn_layers, self.attn_norms, strict=True)):
+            update_BH = attention(state_BH, cand_BKD, cand_mask_BK, weight_HD)
+            if dropout_BXH is not None:
+                update_BH = update_BH * dropout_BXH[:, layer]
+            state_BH = norm(state_BH + update_BH)
+        if dropout_BXH is not None:
+            state_BH = state_BH * dropout_BXH[:, -1]
+        query_BH = functional.normalize(self.query_proj(state_BH), dim=-1)
+        cand_BKH = functional.normalize(functional.linear(cand_BKD, self.cand_proj.weight @ weight_HD), dim=-1)
+        return Encoding(query_BH, cand_BKH, cand_mask_BK)
+
+    # Decoding -------------------------------------------------------------------------------------------------------
+
+    def step_log_probs(self, encoding: Encoding, beams_BNS: Tensor) -> Tensor:
+        """Log-probabilities over the pool at every step of every beam, along the beam's own prefix.
+
+        Args:
+            encoding: from `encode`.
+            beams_BNS: int64 pool positions, distinct within a beam.
+
+        Returns:
+            [B, N, S, K]; -inf where a candidate does not exist or was already chosen.
+        """
+        B, N, S = beams_BNS.shape
+        available_BNK = encoding.cand_mask_BK[:, None, :].expand(B, N, -1)
+        state_BNH = encoding.query_BH[:, None, :]
+        logits_BNK = self._logits(state_BNH, encoding)
+        steps = []
+        for step in range(S):
+            steps.append(logits_BNK.masked_fill(~available_BNK, -torch.inf).log_softmax(-1))
+            if step + 1 == S:
+                break
+            pick_BN = beams_BNS[:, :, step]
+            available_BNK = available_BNK.scatter(2, pick_BN[:, :, None], False)
+            if self.config.decoder != "static":
+                state_BNH = self._advance(state_BNH.expand(B, N, -1), pick_BN, encoding)
+                logits_BNK = self._logits(state_BNH, encoding)
+        return torch.stack(steps, dim=2)
+
+    def unroll(self, encoding: Encoding, shots: int) -> Tensor:
+        """Greedy selection: int64 [B, shots] pool positions; k shots are a prefix of k + 1 shots."""
+        available_BNK = encoding.cand_mask_BK[:, None, :]
+        state_BNH = encoding.query_BH[:, None, :]
+        logits_BNK = self._logits(state_BNH, encoding)
+        picks = []
+        for step in range(shots):
+            pick_BN = logits_BNK.masked_fill(~available_BNK, -torch.inf).argmax(-1)
+            picks.append(pick_BN[:, 0])
+            if step + 1 == shots:
+                break
+            available_BNK = available_BNK.scatter(2, pick_BN[:, :, None], False)
+            if self.config.decoder != "static":
+                state_BNH = self._advance(state_BNH, pick_BN, encoding)
+                logits_BNK = self._logits(state_BNH, encoding)
+        return torch.stack(picks, dim=1)
+
+    def _logits(self, state_BNH: Tensor, encoding: Encoding) -> Tensor:
+        """Cosine over temperature, [B, N, K]; both sides are already of unit length."""
+        return state_BNH @ encoding.cand_BKH.transpose(1, 2) / self.config.temperature
+
+    def _advance(self, state_BNH: Tensor, pick_BN: Tensor, encoding: Encoding) -> Tensor:
+        """Gated update of the query state by the chosen candidate, [B, N, H], unit length."""
+        index_BNH = pick_BN[:, :, None].expand(-1, -1, state_BNH.shape[-1])
+        chosen_BNH = encoding.cand_BKH.gather(1, index_BNH)
+        gate_BNH = self.query_update_gate(torch.cat([state_BNH, chosen_BNH], dim=-1)).sigmoid()
+        return functional.normalize(gate_BNH * state_BNH + (1 - gate_BNH) * chosen_BNH, dim=-1)
+
+    # Use ------------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def select(self, query_emb: Tensor, cand_emb: Tensor, shots: int, cand_mask: Tensor | None = None) -> Tensor:
+        """Pick demonstrations greedily, in order.
+
+        Args:
+            query_emb: [D] or [B, D] query embeddings.
+            cand_emb: [K, D] or [B, K, D] candidate embeddings.
+            shots: how many to pick, 1 <= shots <= number of candidates of every query.
+            cand_mask: [K] or [B, K] bool, True where a candidate exists; None: all do.
+
+        Returns:
+            int64 [shots] or [B, shots], positions in the candidate axis. The first k picks do not depend on `shots`.
+
+        Raises:
+            SettingsError: shapes do not fit the model or each other, values are not finite, or too few candidates.
+        """
+        single = query_emb.dim() == 1
+        weight = self.input_proj.weight
+        query_BD = (query_emb[None] if single else query_emb).to(weight)
+        cand_BKD = (cand_emb[None] if cand_emb.dim() == 2 else cand_emb).to(weight)
+        fits = query_BD.dim() == 2 and cand_BKD.dim() == 3 and len(query_BD) == len(cand_BKD)
+        if not (fits and query_BD.shape[1] == cand_BKD.shape[2] == self.config.width):
+            raise SettingsError(
+                f"query_emb {tuple(query_emb.shape)} and cand_emb {tuple(cand_emb.shape)} do not fit: expected "
+                f"[B, {self.config.width}] and [B, K, {self.config.width}]"
+            )
+        mask_BK = torch.ones(cand_BKD.shape[:2], dtype=torch.bool, device=weight.device)
+        if cand_mask is not None:
+            mask_BK = (cand_mask[None] if cand_mask.dim() == 1 else cand_mask).to(weight.device, torch.bool)
+            if mask_BK.shape != cand_BKD.shape[:2]:
+                raise SettingsError(f"cand_mask {tuple(cand_mask.shape)} does not fit cand_emb {tuple(cand_emb.shape)}")
+        fewest = int(mask_BK.sum(1).min()) if len(mask_BK) else 0
+        if not 1 <= shots <= fewest:
+            raise SettingsError(f"shots {shots} must be between 1 and the smallest number of candidates, {fewest}")
+        if not (query_BD.isfinite().all() and cand_BKD[mask_BK].isfinite().all()):
+            raise SettingsError("query_emb or cand_emb holds NaN or infinite values")
+        cand_BKD = cand_BKD.masked_fill(~mask_BK[:, :, None], 0.0)
+        picks = self.unroll(self.encode(query_BD, cand_BKD, mask_BK), shots)
+        return picks[0] if single else picks
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> PointerSelector:
+        """Load an exported selector (`config.json` and `model.safetensors`) on the CPU, in evaluation mode.
+
+        Raises:
+            CheckpointError: a file is missing, unreadable or does not fit the other.
+        """
+        config_file = Path(folder) / CONFIG_FILE
+        try:
+            config = SelectorConfig(**json.loads(config_file.read_text(encoding="utf-8"))["selector"])
+            model = cls(config)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ZeroDivisionError, SettingsError) as error:
+            raise CheckpointError(f"{config_file}: not the configuration of a selector ({first_line(error)})") from error
+        weights_file = Path(folder) / WEIGHTS_FILE
+        model.load_weights(read_tensors(weights_file), weights_file)
+        return model.eval()
+
+    def load_weights(self, weights: dict[str, Tensor], source: Path) -> None:
+        """Load a complete state by name; `source` is named in errors. Raises CheckpointError if it does not fit."""
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError as error:
+            detail = " ".join(str(error).split())
+            raise CheckpointError(f"{source}: does not fit the selector's configuration ({detail})") from error
+
+    def config_dict(self) -> dict[str, dict[str, object]]:
+        """What `config.json` holds."""
+        return {"selector": asdict(self.config)}
+
+
+def build_selector(config: SelectorConfig, seed: int) -> PointerSelector:
+    """A freshly initialised selector, determined by the seed; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every GPU, for good
+        return PointerSelector(config)

@@ -1,0 +1,294 @@
+"""Every setting of a trial and of its measurement, as frozen models that refuse unknown keys.
+
+A search space addresses the fields of `TrialSettings` by dotted path (`grpo.kl_beta`). `ValidationSettings` and
+`HealthSettings` stand outside of it on purpose: what compares trials must not depend on what is sampled.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, unknown keys refused, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Decoder(StrEnum):
+    """How the query state moves after each pick (DESIGN 3.1)."""
+
+    STATIC = "static"
+    GATE = "gate"
+
+
+class RewardMode(StrEnum):
+    """How measured outcomes become one number (formulas: `selector.rewards`)."""
+
+    HARD_PLUS_SOFT = "hard_plus_soft"
+    HARD_PLUS_SOFT_V2 = "hard_plus_soft_v2"
+    SEPARATED = "separated"
+    HARD_ONLY = "hard_only"
+    SOFT_ONLY = "soft_only"
+    HARD01_PLUS_GTPROB = "hard01_plus_gtprob"
+    HARD01_PLUS_GTPROB_SEPARATED = "hard01_plus_gtprob_separated"
+    HARD_PLUS_GTPROB_PLUS_REL = "hard_plus_gtprob_plus_rel"
+    LEGACY = "legacy"
+
+
+class Correctness(StrEnum):
+    """Value range of the correctness term of the `legacy` reward."""
+
+    ZERO_ONE = "zero_one"
+    PLUS_MINUS_ONE = "plus_minus_one"
+
+
+class RceRewards(StrEnum):
+    """Rewards inside the RCE softmax: as they are, or z-scored within their group."""
+
+    RAW = "raw"
+    GROUP_NORMALISED = "group_normalised"
+
+
+class Keep(StrEnum):
+    """Which RCE epoch becomes the reference policy."""
+
+    LAST = "last"
+    BEST = "best"
+
+
+class Schedule(StrEnum):
+    """Learning rate over a stage, after the warm-up."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+
+
+class AdvantageMode(StrEnum):
+    """Reward relative to its group (formulas: `selector.advantages`)."""
+
+    ZSCORE = "zscore"
+    CENTER = "center"
+    RANK = "rank"
+
+
+class KlEstimator(StrEnum):
+    """`exact`: closed form per step along the measured prefixes. `k3`: Schulman's estimator on the measured beams."""
+
+    EXACT = "exact"
+    K3 = "k3"
+
+
+class CurriculumFilter(StrEnum):
+    """Which training queries the first phase of GRPO keeps."""
+
+    HAS_POSITIVE = "has_positive"
+    CONTRAST = "contrast"
+
+
+class ValidationMetric(StrEnum):
+    """What Optuna minimises (DESIGN 4)."""
+
+    LISTWISE = "listwise"
+    RCE = "rce"
+
+
+class ModelSettings(Settings):
+    """Architecture of the selector; the input width comes from the data."""
+
+    hidden: PositiveInt = 256
+    layers: NonNegativeInt = 1
+    heads: PositiveInt = 4
+    decoder: Decoder = Decoder.STATIC
+    temperature: PositiveFloat = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden(self) -> ModelSettings:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden {self.hidden} is not a multiple of heads {self.heads}")
+        return self
+
+
+class RewardSettings(Settings):
+    """Reward mode and its weights."""
+
+    mode: RewardMode = RewardMode.HARD_PLUS_SOFT
+    hard_weight: float = 1.0
+    soft_weight: float = 1.0
+    rel_weight: float = 0.1
+    alpha: float = 1.0
+    beta: float = 1.0
+    correctness: Correctness = Correctness.ZERO_ONE
+
+
+class OptimizerSettings(Settings):
+    """AdamW and its schedule; both stages have one."""
+
+    lr: NonNegativeFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.01
+    batch_size: PositiveInt = 32
+    schedule: Schedule = Schedule.CONSTANT
+    warmup_fraction: Fraction = 0.0
+    grad_clip: PositiveFloat | None = 1.0
+
+
+class RceSettings(OptimizerSettings):
+    """Reward-weighted cross-entropy warm-up (DESIGN 3.2)."""
+
+    epochs: NonNegativeInt = 5
+    lr: NonNegativeFloat = 1e-4
+    tau_start: PositiveFloat = 1.0
+    tau_end: PositiveFloat = 0.5
+    rewards: RceRewards = RceRewards.RAW
+    top1_only: bool = False
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    keep: Keep = Keep.LAST
+    reward: RewardSettings | None = Field(
+        default=None, description="Reward of the warm-up alone; null takes the trial's own `reward` section."
+    )
+
+
+class AdaptiveBetaSettings(Settings):
+    """After an epoch with KL outside [target_low, target_high], beta is multiplied or divided by `factor`."""
+
+    enabled: bool = False
+    target_low: NonNegativeFloat = 0.01
+    target_high: PositiveFloat = 0.1
+    factor: Annotated[float, Field(gt=1)] = 1.5
+    minimum: NonNegativeFloat = 1e-4
+    maximum: PositiveFloat = 10.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AdaptiveBetaSettings:
+        if self.target_low > self.target_high:
+            raise ValueError(f"target_low {self.target_low} is above target_high {self.target_high}")
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        return self
+
+
+class TopKSettings(Settings):
+    """Keep only the k best beams of a group by reward. Collapses the advantage; off by default (DESIGN 3.3)."""
+
+    enabled: bool = False
+    early_k: Annotated[int, Field(ge=2)] = 5
+    late_k: Annotated[int, Field(ge=2)] = 10
+    early_epochs: NonNegativeInt = 1
+
+
+class CurriculumSettings(Settings):
+    """For the first `epochs` GRPO epochs train only on the queries that `filter` keeps, then on all."""
+
+    epochs: NonNegativeInt = 0
+    filter: CurriculumFilter = CurriculumFilter.HAS_POSITIVE
+    min_gap: NonNegativeFloat = 0.5
+    min_positives: NonNegativeInt = 1
+    min_negatives: NonNegativeInt = 1
+
+
+class GrpoSettings(OptimizerSettings):
+    """Group-relative policy optimisation (DESIGN 3.3)."""
+
+    epochs: NonNegativeInt = 10
+    lr: NonNegativeFloat = 5e-5
+    kl_beta: NonNegativeFloat = 0.1
+    kl_estimator: KlEstimator = KlEstimator.EXACT
+    clip_epsilon: PositiveFloat = 0.2
+    clip_epsilon_high: PositiveFloat | None = Field(
+        default=None, description="Upper clip range; null takes clip_epsilon on both sides."
+    )
+    ppo_clip_only: bool = Field(default=False, description="No KL term at all, whatever kl_beta says.")
+    advantage: AdvantageMode = AdvantageMode.ZSCORE
+    advantage_std_floor: PositiveFloat = 1e-4
+    advantage_clip: PositiveFloat = 5.0
+    old_policy_refresh: PositiveInt = Field(default=1, description="Epochs between two snapshots of the old policy.")
+    freeze_backbone: bool = Field(default=False, description="Freeze input_proj, query_proj and cand_proj.")
+    adaptive_beta: AdaptiveBetaSettings = AdaptiveBetaSettings()
+    top_k: TopKSettings = TopKSettings()
+    curriculum: CurriculumSettings = CurriculumSettings()
+
+    @model_validator(mode="after")
+    def _lower_clip_keeps_ratio_positive(self) -> GrpoSettings:
+        if self.clip_epsilon >= 1:
+            raise ValueError(f"clip_epsilon {self.clip_epsilon} must be below 1 (the ratio is positive)")
+        return self
+
+
+class TrialSettings(Settings):
+    """All that can be sampled: one value of this class is one configuration."""
+
+    model: ModelSettings = ModelSettings()
+    reward: RewardSettings = RewardSettings()
+    rce: RceSettings = RceSettings()
+    grpo: GrpoSettings = GrpoSettings()
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> TrialSettings:
+        if self.rce.epochs + self.grpo.epochs == 0:
+            raise ValueError("rce.epochs and grpo.epochs are both 0: nothing would be trained")
+        if self.grpo.freeze_backbone and self.model.layers == 0 and self.model.decoder is Decoder.STATIC:
+            raise ValueError("grpo.freeze_backbone leaves no parameter to train with model.layers 0 and decoder static")
+        return self
+
+    @property
+    def rce_reward(self) -> RewardSettings:
+        """The reward of the RCE stage."""
+        return self.rce.reward or self.reward
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of both stages: the number of steps the trial reports."""
+        return self.rce.epochs + self.grpo.epochs
+
+    def rce_key(self) -> dict[str, Any]:
+        """All that determines the RCE stage besides data and validation: equal keys share one artifact."""
+        return {
+            "model": self.model.model_dump(mode="json"),
+            "reward": self.rce_reward.model_dump(mode="json"),
+            "rce": self.rce.model_dump(mode="json", exclude={"reward"}),
+            "seed": self.seed,
+        }
+
+
+class ValidationSettings(Settings):
+    """How trials are compared (DESIGN 4). Fixed for a run: never sampled, the same for every trial."""
+
+    metric: ValidationMetric = ValidationMetric.LISTWISE
+    tau: PositiveFloat = 0.25
+    reward: RewardSettings = RewardSettings(mode=RewardMode.HARD_PLUS_SOFT)
+    batch_size: PositiveInt = 128
+
+
+class HealthSettings(Settings):
+    """Thresholds of the verdicts in `selector.health`."""
+
+    no_op_agreement: Fraction = Field(
+        default=1.0, description="no_op: share of validation queries whose whole selection equals the reference's."
+    )
+    kl_share: Fraction = Field(default=0.9, description="kl_dominated: KL share of the loss above this.")
+    advantage_std: NonNegativeFloat = Field(default=0.05, description="dead_signal: advantage std below this.")
+    zero_variance_share: Fraction = Field(default=0.98, description="dead_signal: or this share of groups constant.")
+    max_kl: PositiveFloat = Field(default=50.0, description="diverged: KL above this.")
+    max_loss: PositiveFloat = Field(default=1e4, description="diverged: absolute training loss above this.")
+    max_grad_norm: PositiveFloat = Field(default=1e6, description="diverged: gradient norm above this.")
+    patience: PositiveInt = Field(default=2, description="Epochs in a row before a verdict in prune_on stops a trial.")
+    prune_on: tuple[str, ...] = Field(default=(), description="Verdicts that prune: no_op, kl_dominated, dead_signal.")
+
+    @model_validator(mode="after")
+    def _known_verdicts(self) -> HealthSettings:
+        known = ("no_op", "kl_dominated", "dead_signal")
+        for name in self.prune_on:
+            if name not in known:
+                raise ValueError(f"prune_on: unknown verdict {name!r}; known are {', '.join(known)}")
+        return self

@@ -1,0 +1,73 @@
+"""Reads safetensors files with torch alone.
+
+Written files come from the `safetensors` library; this reader exists because an exported selector must load where only
+torch is installed. Format: 8 bytes little-endian header length, a JSON header of name -> dtype, shape, data_offsets,
+then the data (specification: the safetensors project's format page).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from selector.errors import CheckpointError, first_line
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_LARGEST_HEADER = 100_000_000
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU, each owning its memory.
+
+    Raises:
+        CheckpointError: the file is missing, shorter than its header says, or not in the format.
+    """
+    try:
+        raw = bytearray(file.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
+    if len(raw) < 8:
+        raise CheckpointError(f"{file}: not a safetensors file ({len(raw)} bytes)")
+    size = int.from_bytes(raw[:8], "little")
+    if size > min(len(raw) - 8, _LARGEST_HEADER):
+        raise CheckpointError(f"{file}: truncated or not a safetensors file (header of {size} bytes announced)")
+    try:
+        header = json.loads(raw[8 : 8 + size].decode("utf-8"))
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        return {name: _tensor(raw, 8 + size, entry) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{file}: not a valid safetensors file ({first_line(error)})") from error
+
+
+def _tensor(raw: bytearray, base: int, entry: dict[str, object]) -> Tensor:
+    dtype = _DTYPES.get(str(entry["dtype"]))
+    if dtype is None:
+        raise ValueError(f"dtype {entry['dtype']} is not one of {', '.join(_DTYPES)}")
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not (isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2):
+        raise ValueError("shape or data_offsets is not a list")
+    if not all(type(number) is int and number >= 0 for number in [*shape, *offsets]):
+        raise ValueError("shape or data_offsets holds something else than whole numbers")
+    start, stop = offsets
+    count = math.prod(shape)
+    if stop - start != count * dtype.itemsize or base + stop > len(raw):
+        raise ValueError(f"data_offsets {offsets} do not fit shape {shape} or the file's length")
+    if count == 0:
+        return torch.empty(shape, dtype=dtype)
+    values = torch.frombuffer(raw, dtype=torch.uint8, count=stop - start, offset=base + start).clone()
+    return values.view(dtype).view(shape)

@@ -1,0 +1,1 @@
+"""Sweeps of selector training on Ray Tune with Optuna: space, study, trials, progress, export."""

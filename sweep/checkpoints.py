@@ -1,0 +1,70 @@
+"""Stored selectors: `model.safetensors` and a `manifest.json` beside it that holds its hash and where it comes from.
+
+Folders appear whole or not at all (`atomic_folder`); a folder without a valid manifest does not count as a checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from selector.errors import CheckpointError
+from selector.model import CONFIG_FILE, WEIGHTS_FILE
+from selector.tensors import read_tensors
+from sweep.paths import atomic_folder, write_json
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = "sweep-checkpoint/1"
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def canonical_hash(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def write_checkpoint(
+    folder: Path, tensors: dict[str, Tensor], manifest: dict[str, Any], config: dict[str, Any] | None = None
+) -> None:
+    """Store tensors, manifest (with format, file name and hash filled in) and the selector's config as one folder."""
+    with atomic_folder(folder) as temporary:
+        weights = temporary / WEIGHTS_FILE
+        # safetensors refuses tensors that share memory or are not contiguous.
+        safetensors.torch.save_file({name: value.contiguous() for name, value in tensors.items()}, weights)
+        if config is not None:
+            write_json(temporary / CONFIG_FILE, config)
+        stored = {"format": FORMAT, "file": WEIGHTS_FILE, "sha256": file_hash(weights), **manifest}
+        write_json(temporary / MANIFEST_FILE, stored)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint folder. Raises CheckpointError if it is missing or not ours."""
+    file = folder / MANIFEST_FILE
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not readable as a checkpoint's manifest ({error})") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{file}: format is not {FORMAT!r}: written by another program or version")
+    return manifest
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and manifest; the hash is checked. Raises CheckpointError if anything is missing or altered."""
+    manifest = read_manifest(folder)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise CheckpointError(f"{weights}: missing, though {MANIFEST_FILE} is there")
+    if file_hash(weights) != manifest.get("sha256"):
+        raise CheckpointError(f"{weights}: its SHA-256 is not the one in {MANIFEST_FILE}: altered or damaged")
+    return read_tensors(weights), manifest

@@ -1,0 +1,126 @@
+"""The command line: `python -m sweep ...`. Every command reads as the steps it takes; errors are one line, exit code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selector.errors import UserError
+from sweep import export as exporting
+from sweep import show
+from sweep.console import quiet, screen
+from sweep.paths import RunPaths
+from sweep.plan import Plan, make_plan, plan_of_run
+from sweep.records import find_run
+from sweep.runner import create_run, execute
+from sweep.space import json_schema
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+data_app = typer.Typer(no_args_is_help=True, help="Training data.")
+app.add_typer(data_app, name="data")
+
+Space = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as spaces/grpo.yaml.")]
+RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder or name; default: the newest.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Data folder or RL-data JSON, instead of the space's.")]
+Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding file, if not beside the data.")]
+Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
+Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores for a Ray started here; default: all.")]
+RUNS = Path("runs")
+
+
+@app.command()
+def run(
+    space: Space,
+    data: Data = None,
+    embeddings: Embeddings = None,
+    name: Annotated[str | None, typer.Option("--name", help="The run's name; default: the space's and a number.")] = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+) -> None:
+    """Check everything, run the trials, rank them."""
+    plan = make_plan(space, data, embeddings)
+    paths = create_run(plan, runs, name)
+    _drive(plan, paths, address, cpus)
+
+
+@app.command()
+def resume(run: RunName = None, runs: Runs = RUNS, address: Address = None, cpus: Cpus = None) -> None:
+    """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
+    paths = find_run(run, runs)
+    _drive(plan_of_run(paths), paths, address, cpus)
+
+
+def _drive(plan: Plan, paths: RunPaths, address: str | None, cpus: int | None) -> None:
+    screen().print(show.plan_table(plan))
+    with quiet(paths.log_file) as console:
+        outcome = execute(plan, paths, console, address, cpus)
+        show.outcome(console, outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def validate(space: Space, data: Data = None, embeddings: Embeddings = None) -> None:
+    """Check a space and its data, and print what would run. Starts nothing."""
+    plan = make_plan(space, data, embeddings)
+    screen().print(show.plan_table(plan), show.parameter_table(plan), "valid")
+
+
+@app.command()
+def status(run: RunName = None, runs: Runs = RUNS) -> None:
+    """Print the trials of a running or finished run."""
+    show.status(screen(), find_run(run, runs))
+
+
+@app.command()
+def export(
+    run: RunName = None,
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("selector-export"),
+    trial: Annotated[str, typer.Option("--trial", help="`best` or a trial's number.")] = "best",
+    runs: Runs = RUNS,
+) -> None:
+    """Write the best checkpoint of a run, ready to use."""
+    exported = exporting.export(find_run(run, runs), trial, out)
+    screen().print(exported.sentence, soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def verify(run: RunName = None, runs: Runs = RUNS) -> None:
+    """Recompute the ranked numbers of a run from its checkpoints."""
+    paths = find_run(run, runs)
+    raise typer.Exit(show.verification(screen(), exporting.verify(paths, plan_of_run(paths))))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a search space, for editors."""
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+
+
+@data_app.command("import")
+def import_data(
+    data: Annotated[Path, typer.Argument(help="RL-data JSON, or a folder with it.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    embeddings: Embeddings = None,
+    keep_fallback: Annotated[bool, typer.Option(help="Keep beams measured by the fallback evaluation.")] = False,
+) -> None:
+    """Check training data once and store it in the native columnar form."""
+    screen().print(show.data_table(exporting.import_data(data, embeddings, out, keep_fallback)))
+
+
+def main() -> None:
+    """Entry point: user errors end as one line on stderr."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Taking results home, and checking that they are what they claim to be. Works on a run folder; needs no Ray."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selector.batches import TensorData
+from selector.data import DataSettings, DataSummary, describe, load
+from selector.data.native import write_native
+from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
+from selector.rewards import compute_rewards, missing_fields
+from selector.settings import RewardMode, RewardSettings
+from selector.validation import Evaluator
+from sweep.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+from sweep.errors import RunError
+from sweep.paths import RunPaths, atomic_folder, write_json
+from sweep.plan import Plan
+from sweep.ranking import best_checkpoint, rank
+from sweep.records import read_record
+from sweep.study import read_summaries
+
+# Another machine, or another number of threads, adds floats in another order.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written where, and by which metric it is the best."""
+
+    folder: Path
+    trial: int
+    manifest: dict[str, Any]
+    chosen: str
+
+    @property
+    def sentence(self) -> str:
+        """For the screen."""
+        metrics = self.manifest["metrics"]
+        return (
+            f"trial {self.trial} ({self.chosen}), epoch {self.manifest['step']}, val_loss {metrics['val_loss']:.4f} "
+            f"-> {self.folder}"
+        )
+
+
+def export(paths: RunPaths, trial: str, out: Path) -> Exported:
+    """Write a trial's best epoch by val_loss: `model.safetensors`, `config.json`, `manifest.json`, `README.md`.
+
+    Args:
+        paths: of the run.
+        trial: `best`, or a number.
+        out: a folder that does not exist or is empty.
+
+    Raises:
+        RunError: no such trial, nothing complete yet, or `out` is taken.
+        CheckpointError: the stored checkpoint is damaged.
+    """
+    number, chosen = _choose(paths, trial)
+    source = best_checkpoint(paths, number)
+    read_checkpoint(source)  # its hash is checked
+    manifest = {**read_manifest(source), "chosen": chosen}
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} exists and is not an empty folder: name another --out")
+    if out.is_dir():
+        out.rmdir()
+    with atomic_folder(out) as folder:
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            shutil.copyfile(source / name, folder / name)
+        (folder / "README.md").write_text(_readme(manifest), encoding="utf-8")
+        write_json(folder / MANIFEST_FILE, manifest)
+    return Exported(out, number, manifest, chosen)
+
+
+def _choose(paths: RunPaths, trial: str) -> tuple[int, str]:
+    ranked = rank(read_summaries(read_record(paths).storage, paths.name))
+    if trial == "best":
+        if not ranked or not ranked[0].is_complete:
+            raise RunError(f"run {paths.name} has no complete trial yet; name one with --trial to take it as it is")
+        return ranked[0].number, "best of all complete trials by val_loss on the validation split"
+    numbers = [row.number for row in ranked]
+    if not trial.isdecimal() or int(trial) not in numbers:
+        span = f"0 to {max(numbers)}" if numbers else "none"
+        raise RunError(f"run {paths.name} has no trial {trial!r}: it has {span}; or say --trial best")
+    return int(trial), "chosen by number"
+
+
+def _readme(manifest: dict[str, Any]) -> str:
+    metrics = manifest["metrics"]
+    return f"""# Demonstration selector
+
+Epoch {manifest["step"]} ({manifest["stage"]}) of trial {manifest["trial"]} of run `{manifest["run"]}`: {manifest["chosen"]}.
+Validation loss {metrics["val_loss"]:.4f}, expected validation reward {metrics["val_reward"]:.4f}.
+
+```python
+from selector import PointerSelector
+
+picks = PointerSelector.from_pretrained("THIS FOLDER").select(query_emb, cand_emb, shots=2)
+```
+
+`query_emb` is [D] or [B, D], `cand_emb` [K, D] or [B, K, D], from the encoder that made the training embeddings. `picks`
+are positions in the candidate axis, best first. It needs the package `selector` and torch.
+
+`manifest.json` holds the lineage: all settings, seed, data fingerprint, RCE artifact, versions, and the SHA-256 of
+`model.safetensors`.
+"""
+
+
+# Verification -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One stored number and its recomputation."""
+
+    trial: int
+    step: int
+    stored: float
+    recomputed: float
+
+    @property
+    def agrees(self) -> bool:
+        """Within the tolerance of float addition in another order."""
+        return abs(self.stored - self.recomputed) <= TOLERANCE * max(1.0, abs(self.stored))
+
+
+def verify(paths: RunPaths, plan: Plan) -> list[Verified]:
+    """Recompute val_loss of every stored epoch from its checkpoint and the data.
+
+    Raises:
+        RunError: the data is not the run's.
+        CheckpointError: a checkpoint is damaged.
+    """
+    record = read_record(paths)
+    if record.data_fingerprint != plan.summary.fingerprint:
+        raise RunError(
+            f"run {paths.name} was trained on data {record.data_fingerprint[:16]}; this is {plan.summary.fingerprint[:16]}"
+        )
+    evaluate = Evaluator(TensorData(plan.dataset, torch.device("cpu")), plan.space.validation)
+    found = []
+    for folder in sorted(paths.root.glob("trials/*/best/step-*")):
+        _, manifest = read_checkpoint(folder)
+        result = evaluate(PointerSelector.from_pretrained(folder))
+        found.append(Verified(manifest["trial"], manifest["step"], manifest["metrics"]["val_loss"], result.loss))
+    return found
+
+
+# Data -------------------------------------------------------------------------------------------------------------------
+
+
+def import_data(data: Path, embeddings: Path | None, out: Path, keep_fallback: bool) -> DataSummary:
+    """Read and check data in any accepted form and write it in the native one. Returns what it holds."""
+    dataset = load(DataSettings(path=data, embeddings=embeddings, keep_fallback=keep_fallback))
+    write_native(dataset, out, str(data))
+    modes = (RewardSettings(mode=mode) for mode in RewardMode)
+    usable = next(mode for mode in modes if not missing_fields(mode, set(dataset.outcomes)))
+    return describe(dataset, compute_rewards(dataset.outcomes, usable))
+
+

@@ -1,0 +1,139 @@
+"""Every path of a run folder, and the atomic writes into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Names all files of one run. `root` is the run folder; its name is the run's name."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.root.name
+
+    @property
+    def run_file(self) -> Path:
+        """What the run is: resolved space, data fingerprint, versions, storage. Written before the first trial."""
+        return self.root / "run.json"
+
+    @property
+    def space_file(self) -> Path:
+        """The search space as the user wrote it."""
+        return self.root / "space.yaml"
+
+    @property
+    def study_file(self) -> Path:
+        """Optuna's SQLite file, where the storage is not elsewhere."""
+        return self.root / "study.db"
+
+    @property
+    def log_file(self) -> Path:
+        """Everything Ray, Tune and Optuna have to say."""
+        return self.root / "run.log"
+
+    @property
+    def ranking_file(self) -> Path:
+        """The final table. Written last: its presence means that the run has ended."""
+        return self.root / "ranking.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one driver of the run."""
+        return self.root / "driver.lock"
+
+    @property
+    def rce_folder(self) -> Path:
+        """RCE artifacts by content hash."""
+        return self.root / "rce"
+
+    @property
+    def tune_folder(self) -> Path:
+        """Tune's own files; nothing of ours depends on them."""
+        return self.root / "tune"
+
+    def trial(self, number: int) -> TrialPaths:
+        """Paths of one trial."""
+        return TrialPaths(self.root / "trials" / f"{number:04d}")
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """Files of one trial."""
+
+    root: Path
+
+    @property
+    def history_file(self) -> Path:
+        """Reports of all finished epochs, one JSON object per line."""
+        return self.root / "epochs.jsonl"
+
+    @property
+    def resume_folder(self) -> Path:
+        """States between epochs, one folder per step; the highest counts. Removed when the trial has ended."""
+        return self.root / "resume"
+
+    @property
+    def best_folder(self) -> Path:
+        """The best epochs by validation, one checkpoint folder each."""
+        return self.root / "best"
+
+    @property
+    def events_folder(self) -> Path:
+        """TensorBoard events."""
+        return self.root / "tensorboard"
+
+    def epoch(self, step: int) -> Path:
+        """Checkpoint of one epoch, counted over both stages."""
+        return self.best_folder / f"step-{step:04d}"
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write atomically: a reader sees the old file or the new one, never a part."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(value, stream, indent=2)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `target` that becomes it when the block ends without an error.
+
+    A folder that already stands at `target` is kept and the new one dropped: our folders are named by their content (a
+    hash, or a step that determinism makes the same), so an orphan worker and its successor cannot disturb each other.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

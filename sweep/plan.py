@@ -1,0 +1,140 @@
+"""Everything that is checked before a trial starts, without Ray: the space, the data, and that they fit each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from selector.batches import TensorData
+from selector.data import Dataset, DataSummary, Split, describe, load
+from selector.data.settings import DataSettings
+from selector.errors import DataError
+from selector.model import PointerSelector, SelectorConfig
+from selector.rewards import compute_rewards
+from selector.validation import Evaluator
+from sweep.errors import RunError, SpaceError
+from sweep.paths import RunPaths
+from sweep.records import read_record
+from sweep.space import SearchSpace, find_space, parse_space, reachable_rewards
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A space and its data, known to fit. `text` is the space as the user wrote it."""
+
+    space: SearchSpace
+    text: str
+    source: str
+    dataset: Dataset
+    summary: DataSummary
+    parameters: int
+
+
+def make_plan(argument: str, data: Path | None = None, embeddings: Path | None = None) -> Plan:
+    """Read and check a space and its data.
+
+    Args:
+        argument: a file, or the name of a shipped space.
+        data: instead of the space's `data.path`.
+        embeddings: instead of the space's `data.embeddings`.
+
+    Raises:
+        SpaceError: the space is wrong.
+        DataError: the data is wrong, or lacks what the space needs.
+    """
+    text, source = find_space(argument)
+    return plan_from_text(text, source, data, embeddings)
+
+
+def plan_from_text(text: str, source: str, data: Path | None = None, embeddings: Path | None = None) -> Plan:
+    """`make_plan` for a space that has already been read."""
+    space = with_data(parse_space(text, source), data, embeddings)
+    dataset = load(space.data)
+    for reward in reachable_rewards(space):
+        compute_rewards(dataset.outcomes, reward)
+    if not len(dataset.indices(Split.TRAIN)):
+        raise DataError("the train split is empty: lower data.split.val and data.split.test")
+    Evaluator(TensorData(dataset, torch.device("cpu")), space.validation)
+    summary = describe(dataset, compute_rewards(dataset.outcomes, space.validation.reward))
+    settings = space.resolve({}, 0) if not space.parameters else space.trial
+    model = PointerSelector(SelectorConfig(width=dataset.width, **settings.model.model_dump(mode="json")))
+    return Plan(space, text, source, dataset, summary, sum(p.numel() for p in model.parameters()))
+
+
+def plan_of_run(paths: RunPaths) -> Plan:
+    """The plan that a run was started with, its data checked again. Raises RunError if the folder is not a run's."""
+    record = read_record(paths)
+    try:
+        text = paths.space_file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{paths.space_file}: cannot be read ({error.strerror})") from error
+    data = record.space["data"]
+    path, embeddings = (Path(data[key]) if data[key] else None for key in ("path", "embeddings"))
+    return plan_from_text(text, str(paths.space_file), path, embeddings)
+
+
+def with_data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> SearchSpace:
+    """The space with other data files; `None` keeps its own."""
+    if data is None and embeddings is None:
+        return space
+    if data is None and space.data.path is None:
+        raise SpaceError(f"--embeddings {embeddings}: name the data as well, with --data")
+    changed = space.data.model_dump() | {"path": data or space.data.path, "embeddings": embeddings}
+    if embeddings is None and data is None:
+        changed["embeddings"] = space.data.embeddings
+    return space.model_copy(update={"data": DataSettings.model_validate(changed)})
+
+
+def describe_plan(plan: Plan) -> list[tuple[str, str]]:
+    """What would run, as (label, text) rows."""
+    space, summary = plan.space, plan.summary
+    budget = space.budget
+    limits = [
+        f"{budget.trials} trials" if budget.trials else "",
+        f"{budget.hours:g} hours" if budget.hours else "",
+        f"{budget.trials_without_improvement} trials without improvement" if budget.trials_without_improvement else "",
+    ]
+    if budget.trials and space.repeats > 1:
+        limits[0] += f" = {-(-budget.trials // space.repeats)} configurations x {space.repeats} seeds"
+    rce, grpo = space.epochs()
+    counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
+    pools, groups = summary.pool_sizes, summary.group_sizes
+    splits = ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)
+    constant = ", ".join(f"{summary.zero_variance_share[split]:.1%} {split.name.lower()}" for split in Split)
+    rows = [
+        ("space", f"{space.name} ({plan.source})"),
+        ("data", f"{space.data.path or 'demo data'}  fingerprint {summary.fingerprint[:16]}"),
+        ("queries", splits),
+        ("items", f"{summary.items} of width {summary.width}"),
+        ("candidates per query", f"{pools.minimum} to {pools.maximum}, median {pools.median:g}"),
+        ("beams per group", f"{groups.minimum} to {groups.maximum}, median {groups.median:g}; {summary.picks} picks each"),
+        ("measured", ", ".join(summary.outcomes)),
+        ("zero-variance groups", f"{constant} (by {space.validation.reward.mode})"),
+        (
+            "positives",
+            f"{summary.positive_beams_share:.1%} of {summary.beams} beams, {summary.positive_groups_share:.1%} of groups "
+            f"have one ({summary.positives_by})",
+        ),
+        ("left out or noticed", ", ".join(counts) or "nothing"),
+        ("selector", f"{plan.parameters:,} parameters, {space.trial.model.decoder} decoder"),
+        ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
+        ("budget", ", ".join(filter(None, limits))),
+        ("first points", str(len(space.enqueue))),
+        ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
+        ("ranked by", f"val_loss = {space.validation.metric}, lower is better"),
+    ]
+    return rows
+
+
+def describe_parameters(space: SearchSpace) -> list[tuple[str, str]]:
+    """The sampled and fixed parameters, as (path, text) rows."""
+    rows = []
+    for path in space.order:
+        values = space.parameters[path].model_dump(mode="json", exclude_defaults=True, exclude={"type", "when"})
+        text = ", ".join(f"{key} {value}" for key, value in values.items())
+        condition = space.parameters[path].conditions()
+        when = "".join(f", if {other} is {' or '.join(map(str, allowed))}" for other, allowed in condition.items())
+        rows.append((path, f"{space.parameters[path].type}: {text}{when}"))
+    return rows

@@ -1,0 +1,119 @@
+"""The final table: which trial is best, by which metric, and whether it beats what needs no training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from selector.health import Verdict
+from selector.model import PointerSelector
+from sweep.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+from sweep.errors import RunError
+from sweep.heldout import HeldOutRow, compare, row_dict
+from sweep.paths import RunPaths
+from sweep.plan import Plan
+from sweep.progress import brief_params
+from sweep.rce_store import RceKey, RceStore
+from sweep.study import TrialSummary
+from sweep.trial import step_of
+
+TOP = 5
+
+
+def rank(summaries: Sequence[TrialSummary]) -> list[TrialSummary]:
+    """Complete trials by value, then the others by number: a trial that was stopped early has no rank."""
+    complete = sorted((row for row in summaries if row.is_complete), key=lambda row: (row.value, row.number))
+    return [*complete, *(row for row in summaries if not row.is_complete)]
+
+
+def best_checkpoint(paths: RunPaths, number: int) -> Path:
+    """Folder of a trial's best stored epoch by val_loss.
+
+    Raises:
+        RunError: the trial has none (pruned before its first epoch, failed, or removed by hand).
+    """
+    folders = [path for path in paths.trial(number).best_folder.glob("step-*") if (path / MANIFEST_FILE).exists()]
+    if not folders:
+        raise RunError(f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.root}` lists trials")
+    return min(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
+
+
+def held_out_rows(plan: Plan, paths: RunPaths, ranked: Sequence[TrialSummary]) -> list[HeldOutRow]:
+    """Random, similarity, the shared RCE references, and the best complete trials that changed something.
+
+    A trial labelled no_op selects what its reference selects: its row would repeat the reference's.
+    """
+    complete = [row for row in ranked if row.is_complete]
+    top = [row for row in complete if Verdict.NO_OP not in row.verdicts][:TOP]
+    policies: dict[str, PointerSelector] = {}
+    for digest in dict.fromkeys(row.rce for row in top or complete[:1]):
+        if digest is not None:
+            name = "rce_only" if "rce_only" not in policies else f"rce_only {digest[:6]}"
+            policies[name] = _rce_policy(plan, paths, digest, next(row for row in complete if row.rce == digest))
+    for row in top:
+        policies[f"trial {row.number}"] = PointerSelector.from_pretrained(best_checkpoint(paths, row.number))
+    return compare(plan.dataset, plan.space.data, plan.space.validation, policies)
+
+
+def _rce_policy(plan: Plan, paths: RunPaths, digest: str, row: TrialSummary) -> PointerSelector:
+    checkpoint = best_checkpoint(paths, row.number)
+    weights, _ = read_checkpoint(RceStore(paths.rce_folder).folder_of(digest))
+    model = PointerSelector.from_pretrained(checkpoint)
+    model.load_weights(weights, paths.rce_folder)
+    return model
+
+
+def ranking_document(plan: Plan, ranked: Sequence[TrialSummary], rows: Sequence[HeldOutRow]) -> dict[str, Any]:
+    """What `ranking.json` holds."""
+    best = ranked[0] if ranked and ranked[0].is_complete else None
+    return {
+        "metric": {"name": "val_loss", "kind": plan.space.validation.metric, "direction": "minimize"},
+        "data_fingerprint": plan.summary.fingerprint,
+        "best_trial": None if best is None else best.number,
+        "trials": [asdict(row) for row in ranked],
+        "held_out": [row_dict(row) for row in rows],
+    }
+
+
+def trial_table(ranked: Sequence[TrialSummary], title: str) -> Table:
+    """Trials by rank, as a person reads them."""
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in ("rank", "trial", "state", "val_loss", "best epoch", "same picks", "verdicts", "parameters"):
+        table.add_column(column, overflow="fold", justify="left" if column in ("state", "verdicts", "parameters") else "right")
+    for place, row in enumerate(ranked, start=1):
+        table.add_row(
+            str(place) if row.is_complete else "-",
+            str(row.number),
+            row.state.lower() + (f" ({row.reason})" if row.reason else ""),
+            f"{row.value:.4f}" if row.value is not None else (f"[dim]{row.last_value:.4f}[/dim]" if row.last_value else ""),
+            f"{row.best_step if row.best_step is not None else '-'} of {row.last_step or 0}",
+            f"{row.agreement:.0%}" if row.agreement is not None else "",
+            " ".join(row.verdicts),
+            brief_params(row.params),
+        )
+    return table
+
+
+def held_out_table(rows: Sequence[HeldOutRow]) -> Table:
+    """Policies on the test split; differences to similarity with their 95 % intervals."""
+    shots = len(rows[0].accuracy) if rows and rows[0].accuracy else 0
+    table = Table(title="Held-out test queries", title_justify="left", box=None, header_style="bold", pad_edge=False)
+    columns = ["policy", *(f"accuracy, {shot}-shot" for shot in range(1, shots + 1))]
+    columns += ["minus similarity [95 %]"] if shots else []
+    columns += ["expected reward", "minus similarity [95 %]", "listwise loss"]
+    for column in columns:
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    for row in rows:
+        accuracy = [f"{value:.3f}" for value in row.accuracy or ()]
+        gains = [_interval(row.accuracy_gain)] if shots else []
+        reward = [f"{row.reward:.3f}", _interval(row.reward_gain), f"{row.loss:.4f}"]
+        table.add_row(row.name, *accuracy, *gains, *reward)
+    return table
+
+
+def _interval(gain: tuple[float, float, float] | None) -> str:
+    return "" if gain is None else f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]"

@@ -1,0 +1,213 @@
+"""One run from its folder to its ranking. The only place where space, data, study, Ray and table meet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from sweep.coordinator import Coordinator
+from sweep.errors import RunError
+from sweep.heldout import HeldOutRow
+from sweep.paths import RunPaths, write_json
+from sweep.plan import Plan
+from sweep.progress import Progress
+from sweep.ranking import held_out_rows, rank, ranking_document
+from sweep.records import RunRecord, read_record
+from sweep.space import canonical
+from sweep.study import StudyOwner, TrialSummary
+from sweep.trial import TrialContext
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `ranked` has the complete trials first, best on top."""
+
+    paths: RunPaths
+    ranked: list[TrialSummary]
+    held_out: list[HeldOutRow]
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0: at least one complete trial; 1: none; 130: interrupted."""
+        if self.interrupted:
+            return 130
+        return 0 if any(row.is_complete for row in self.ranked) else 1
+
+
+def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
+    """Make the run's folder and record what it is.
+
+    Raises:
+        RunError: a run of this name exists.
+    """
+    root = _claim_folder(runs, name, plan.space.name)
+    paths = RunPaths(root)
+    paths.space_file.write_text(plan.text, encoding="utf-8")
+    record = RunRecord(
+        space=canonical(plan.space),
+        data_fingerprint=plan.summary.fingerprint,
+        storage=plan.space.storage or f"sqlite:///{paths.study_file.resolve()}",
+        versions=versions(),
+    )
+    write_json(paths.run_file, record.model_dump(mode="json"))
+    return paths
+
+
+def _claim_folder(runs: Path, name: str | None, base: str) -> Path:
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        if name is not None:
+            (runs / name).mkdir()
+            return runs / name
+        number = 1
+        while True:
+            try:
+                (runs / f"{base}-{number}").mkdir()
+                return runs / f"{base}-{number}"
+            except FileExistsError:
+                number += 1
+    except FileExistsError:
+        raise RunError(
+            f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take another "
+            "--name"
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot make a run folder in {runs}: {error.strerror}") from error
+
+
+def execute(plan: Plan, paths: RunPaths, console: Console, address: str | None, cpus: int | None) -> Outcome:
+    """Run or continue the trials of a run folder, then rank them.
+
+    Raises:
+        RunError: another driver holds the run, the data changed, Ray cannot be had, or the study failed on the way.
+    """
+    record = read_record(paths)
+    if record.data_fingerprint != plan.summary.fingerprint:
+        raise RunError(
+            f"run {paths.name} was started on data {record.data_fingerprint[:16]}, this data is "
+            f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
+        )
+    with _sole_driver(paths):
+        owner = StudyOwner.open(record.storage, paths.name, plan.space)
+        try:
+            interrupted = _train(plan, paths, owner, record, console, address, cpus)
+            ranked = rank(owner.summaries())
+        finally:
+            owner.close()
+        rows = held_out_rows(plan, paths, ranked) if any(row.is_complete for row in ranked) else []
+        if not interrupted:
+            write_json(paths.ranking_file, ranking_document(plan, ranked, rows))
+    return Outcome(paths, ranked, rows, interrupted)
+
+
+def _train(
+    plan: Plan, paths: RunPaths, owner: StudyOwner, record: RunRecord, console: Console, address: str | None, cpus: int | None
+) -> bool:
+    from sweep.tune import cluster, fit  # importing Ray takes a second that `validate` and `status` need not wait
+
+    context = TrialContext(
+        run_folder=paths.root.resolve(),
+        validation=plan.space.validation,
+        health=plan.space.health,
+        keep_epochs=plan.space.keep_epochs,
+        data_fingerprint=record.data_fingerprint,
+        versions=record.versions,
+    )
+    for row in owner.summaries():
+        if row.is_finished:
+            shutil.rmtree(paths.trial(row.number).resume_folder, ignore_errors=True)
+    size = plan.dataset.embeddings.nbytes + plan.dataset.beam_picks.nbytes + plan.dataset.pool_items.nbytes
+    with cluster.connected(paths.name, size, address, cpus) as ray_cluster:
+        concurrency = fit.concurrency(plan.space, ray_cluster)
+        console.print(f"dashboard  {ray_cluster.dashboard or 'none'}", highlight=False)
+        console.print(f"metrics    {ray_cluster.metrics or 'none'}", highlight=False)
+        console.print(f"log        {paths.log_file}", highlight=False, soft_wrap=True)
+        with Progress(console, paths.name, plan.space.budget.trials) as progress:
+            coordinator = Coordinator(owner, concurrency, [progress, fit.prometheus(paths.name), _Sweeper(paths)])
+            with _interruptible(coordinator, console):
+                fit.run_trials(coordinator, plan, context)
+    if coordinator.error is not None:
+        raise RunError(
+            f"run {paths.name} stopped: {' '.join(str(coordinator.error).split())} (details in {paths.log_file}); once "
+            f"mended, `python -m sweep resume {paths.root}` goes on"
+        ) from coordinator.error
+    return coordinator.interrupted
+
+
+class _Sweeper:
+    """Removes the resume state of trials that have ended."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        self._paths = paths
+
+    def started(self, event: Any) -> None:  # noqa: ANN401
+        """Nothing to do."""
+
+    def epoch(self, result: Any) -> None:  # noqa: ANN401
+        """Nothing to do."""
+
+    def ended(self, event: Any) -> None:  # noqa: ANN401
+        """The trial will not be continued."""
+        shutil.rmtree(self._paths.trial(event.number).resume_folder, ignore_errors=True)
+
+
+@contextmanager
+def _sole_driver(paths: RunPaths) -> Iterator[None]:
+    lock = FileLock(paths.lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"run {paths.name} is being driven by another process; `sweep status {paths.root}` shows it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _interruptible(coordinator: Coordinator, console: Console) -> Iterator[None]:
+    """First Ctrl-C: trials stop after their current epoch and can be resumed. Second: now."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if coordinator.interrupted:
+            raise KeyboardInterrupt
+        coordinator.interrupted = True
+        console.print("stopping after the running epochs (Ctrl-C again: at once) ...")
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a number may depend on, and the commit of this code where it is a git checkout."""
+    found = {name: metadata.version(name) for name in ("torch", "ray", "optuna", "numpy", "safetensors")}
+    return {"sweep": metadata.version("demonstration-sweep"), "code": _commit(), "python": platform.python_version(), **found}
+
+
+def _commit() -> str:
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", os.fspath(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return "not a git checkout"

@@ -1,0 +1,95 @@
+"""Tables for the screen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from selector.data import DataSummary, Split
+from sweep.export import Verified
+from sweep.paths import RunPaths
+from sweep.plan import Plan, describe_parameters, describe_plan
+from sweep.ranking import held_out_table, rank, trial_table
+from sweep.records import read_record
+from sweep.runner import Outcome
+from sweep.study import read_summaries
+
+
+def plan_table(plan: Plan) -> Table:
+    """What would run."""
+    return _rows(describe_plan(plan))
+
+
+def parameter_table(plan: Plan) -> Table:
+    """What varies."""
+    table = _rows(describe_parameters(plan.space) or [("parameters", "none: every trial has the same settings")])
+    table.title, table.title_justify = "Parameters", "left"
+    return table
+
+
+def _rows(rows: Sequence[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, text in rows:
+        table.add_row(label, text)
+    return table
+
+
+def data_table(summary: DataSummary) -> Table:
+    """What a data set holds."""
+    counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
+    pools, groups = summary.pool_sizes, summary.group_sizes
+    return _rows(
+        [
+            ("fingerprint", summary.fingerprint),
+            ("queries", ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)),
+            ("items", f"{summary.items} of width {summary.width}"),
+            ("candidates per query", f"{pools.minimum} to {pools.maximum}"),
+            ("beams per group", f"{groups.minimum} to {groups.maximum}; {summary.beams} in all, {summary.picks} picks each"),
+            ("measured", ", ".join(summary.outcomes)),
+            ("left out or noticed", ", ".join(counts) or "nothing"),
+        ]
+    )
+
+
+def outcome(console: Console, ended: Outcome) -> None:
+    """The end of a run: ranking, held-out comparison, and where everything is."""
+    console.print()
+    console.print(trial_table(ended.ranked, "Trials by val_loss (lower is better; only complete trials have a rank)"))
+    if ended.held_out:
+        console.print()
+        console.print(held_out_table(ended.held_out))
+    console.print()
+    if ended.interrupted:
+        console.print(f"interrupted; continue with: python -m sweep resume {ended.paths.root}", soft_wrap=True)
+    elif ended.exit_code:
+        console.print("no trial was completed", style="bold red")
+    else:
+        console.print(f"best: trial {ended.ranked[0].number} by val_loss; take it home with", soft_wrap=True)
+        console.print(f"  python -m sweep export {ended.paths.root} --out DIR", soft_wrap=True, highlight=False)
+    console.print(f"run folder: {ended.paths.root}", soft_wrap=True, highlight=False)
+
+
+def status(console: Console, paths: RunPaths) -> None:
+    """Trials of a run, running or finished."""
+    rows = rank(read_summaries(read_record(paths).storage, paths.name))
+    states = Counter(row.state.lower() for row in rows)
+    ended = "finished" if paths.ranking_file.exists() else "not finished"
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
+    console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
+
+
+def verification(console: Console, rows: Sequence[Verified]) -> int:
+    """Recomputed numbers beside the stored ones. Returns the exit code: 1 if any differs."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("trial", "epoch", "stored val_loss", "recomputed", ""):
+        table.add_column(column, justify="right")
+    for row in rows:
+        verdict = "ok" if row.agrees else "[bold red]differs[/bold red]"
+        table.add_row(str(row.trial), str(row.step), f"{row.stored:.6f}", f"{row.recomputed:.6f}", verdict)
+    console.print(table)
+    return 0 if all(row.agrees for row in rows) else 1

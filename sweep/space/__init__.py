@@ -1,0 +1,27 @@
+"""The search space: read from YAML, checked once, frozen."""
+
+from sweep.space.addresses import Scalar, addresses
+from sweep.space.algorithms import PruningStarts
+from sweep.space.compare import canonical, differences, identity
+from sweep.space.files import find_space, load_space, parse_space, shipped_spaces
+from sweep.space.rewards import reachable_rewards
+from sweep.space.schema import json_schema
+from sweep.space.space import Budget, Resources, SearchSpace
+
+__all__ = [
+    "Budget",
+    "PruningStarts",
+    "Resources",
+    "Scalar",
+    "SearchSpace",
+    "addresses",
+    "canonical",
+    "differences",
+    "find_space",
+    "identity",
+    "json_schema",
+    "load_space",
+    "parse_space",
+    "reachable_rewards",
+    "shipped_spaces",
+]

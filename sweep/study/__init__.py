@@ -1,0 +1,18 @@
+"""The owner of a run's Optuna study: the one place that asks, reports, decides and tells."""
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.study.owner import StudyOwner, read_summaries
+from sweep.study.records import AskedTrial, NoTrial, TrialSummary
+from sweep.study.storage import sqlite_url
+
+__all__ = [
+    "AskedTrial",
+    "FrozenTrial",
+    "NoTrial",
+    "StudyOwner",
+    "TrialState",
+    "TrialSummary",
+    "read_summaries",
+    "sqlite_url",
+]

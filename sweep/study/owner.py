@@ -1,0 +1,267 @@
+"""The one place that asks Optuna for trials, reports epochs, decides on pruning and tells how trials ended.
+
+Invariants:
+1. The study is the only truth. What an owner keeps besides can be rebuilt from it, so that a process may be killed
+   anywhere: the next owner calls `adopt` and goes on, and with one trial at a time it hands out the very parameters
+   that the killed one would have (`sweep.study.samplers` says why).
+2. Numbers are contiguous, and each place in the plan is filled once (`sweep.study.plan`).
+3. A trial ends in exactly one state, the first that is told. COMPLETE always has a finite value.
+
+For one thread of one process at a time. Adapters keep no Optuna objects, and so no owner, in what they pickle.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NoReturn, Self
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.errors import SpaceError, StudyError
+from sweep.space.space import SearchSpace
+from sweep.study import budget
+from sweep.study.drawing import Drawer
+from sweep.study.plan import Planner
+from sweep.study.pruners import PrunerView, best_complete, build_pruner
+from sweep.study.records import (
+    DETAILS,
+    PLAN,
+    PRUNE_AT,
+    PRUNER_ERROR,
+    REASON,
+    AskedTrial,
+    Details,
+    NoTrial,
+    TrialSummary,
+    configuration_key,
+    details,
+    plan_of,
+    summary,
+)
+from sweep.study.storage import existing_study, open_study, shown
+
+
+class StudyOwner:
+    """Owns the study of one run. Make it with `StudyOwner.open`."""
+
+    def __init__(
+        self, study: optuna.Study, space: SearchSpace, url: str, started: float, clock: Callable[[], float]
+    ) -> None:
+        self.space = space
+        self.url = shown(url)
+        self.started = started
+        self._clock = clock
+        self._study = study
+        # Samplers look at the study's pruner: with Hyperband they learn from a trial's own bracket only.
+        self._study.pruner = build_pruner(space.pruner, space.pruned_epochs())
+        self._view = PrunerView(study, space.pruning_starts)
+        self._storage = study._storage  # no public accessor; kept once
+        self._study_id = self._storage.get_study_id_from_name(study.study_name)
+        self._planner = Planner(space)
+        self._drawer = Drawer(study, self._planner)
+        # Hyperband makes its brackets when first asked; samplers must find them made, also right after a restart.
+        self._study.pruner.prune(self._view, optuna.trial.create_trial(state=TrialState.RUNNING))
+
+    @classmethod
+    def open(
+        cls, storage_url: str, study_name: str, space: SearchSpace, clock: Callable[[], float] = time.time
+    ) -> Self:
+        """Create the study, or find it again.
+
+        Args:
+            storage_url: any database URL that Optuna takes; `sqlite:///file` is set to write-ahead logging.
+            study_name: unique within the database.
+            space: must be the space that the study was started with, except for `sweep.space.compare.MAY_CHANGE`.
+            clock: seconds since the epoch, for the budget in hours.
+
+        Raises:
+            StudyError: the storage cannot be used, or the study belongs to something else.
+        """
+        study, started = open_study(storage_url, study_name, space, clock())
+        return cls(study, space, storage_url, started, clock)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._storage.remove_session()
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse: a pickled owner would be a second one."""
+        raise TypeError("StudyOwner cannot be pickled: keep it out of what Ray Tune stores (drop it in __getstate__)")
+
+    # -- handing out trials -------------------------------------------------------------------------------------------
+
+    def adopt(self) -> list[AskedTrial]:
+        """Take over the trials that a killed process left unfinished, by number; call it once, before `ask`.
+
+        Parameters not yet drawn when it was killed are drawn now. A trial whose parameters cannot be trained is
+        failed and left out.
+        """
+        unfinished = [trial for trial in self._trials() if not trial.state.is_finished()]
+        adopted: list[AskedTrial] = []
+        for trial in unfinished:
+            asked = self._pop(trial) if trial.state is TrialState.WAITING else self._resume(trial)
+            if asked is not None:
+                adopted.append(asked)
+        return adopted
+
+    def ask(self) -> AskedTrial | NoTrial:
+        """The next trial, or why there is none: for good, or for now (`NoTrial.final`)."""
+        while True:
+            trials = self._trials()
+            waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
+            if waiting is None:  # else somebody enqueued a point with plain Optuna
+                refused = budget.refusal(self.space.budget, trials, (self._clock() - self.started) / 3600)
+                if refused is not None:
+                    return refused
+                slot = self._planner.next_slot(trials)
+                if slot is None:
+                    return NoTrial("every configuration of the space was started", final=True)
+                place = {PLAN: {"configuration": slot.configuration, "repeat": slot.repeat}}
+                self._study.enqueue_trial(slot.given, user_attrs=place)
+                waiting = next(trial for trial in self._trials() if trial.state is TrialState.WAITING)
+            asked = self._pop(waiting)
+            if asked is not None:
+                return asked
+
+    def _pop(self, waiting: FrozenTrial) -> AskedTrial | None:
+        """Start the first waiting trial."""
+        self._drawer.prepare(waiting)
+        return self._settle(self._study.ask(), waiting)
+
+    def _resume(self, running: FrozenTrial) -> AskedTrial | None:
+        self._drawer.prepare(running)
+        return self._settle(optuna.trial.Trial(self._study, self._id(running.number)), running)
+
+    def _settle(self, trial: optuna.Trial, frozen: FrozenTrial) -> AskedTrial | None:
+        """Draw what is not drawn yet and store what is known then; None if it cannot be trained (told FAIL)."""
+        plan = plan_of(frozen)
+        params = self._drawer.draw(trial, frozen)
+        try:
+            settings = self.space.resolve(params, plan.repeat)
+        except SpaceError as error:
+            self.fail(trial.number, f"cannot be trained: {error}")
+            return None
+        known = Details(
+            key=configuration_key(params),
+            rce_epochs=settings.rce.epochs,
+            seed=settings.seed,
+            attempt=details(frozen).attempt + 1,
+        )
+        trial.set_user_attr(DETAILS, asdict(known))
+        return AskedTrial(trial.number, params, settings, plan.configuration, plan.repeat, known.attempt, known.key)
+
+    # -- following trials ---------------------------------------------------------------------------------------------
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """Store the validation loss of an epoch. The first value of a step stays; nothing after the trial's end.
+
+        Non-finite values are stored as NaN. Optuna's TPE ranks a pruned trial that ends in NaN behind all others of
+        its length, and leaves its value empty, while an infinite value would enter means and percentiles.
+
+        Args:
+            number: the trial.
+            step: epoch over both stages, from 1.
+            value: lower is better.
+        """
+        trial = self._trial(number)
+        if trial.state is not TrialState.RUNNING or step in trial.intermediate_values:
+            return
+        stored = float(value) if math.isfinite(value) else math.nan
+        self._storage.set_trial_intermediate_value(self._id(number), step, stored)
+
+    def should_prune(self, number: int) -> bool:
+        """Whether the trial should stop after its newest epoch. A decision to stop stays, also over a restart.
+
+        A trial whose newest value is not finite stops whatever the pruner. An error inside a pruner is recorded in
+        the trial and prunes nothing.
+        """
+        trial = self._trial(number)
+        step = trial.last_step
+        if trial.state is not TrialState.RUNNING or step is None:
+            return False
+        if PRUNE_AT in trial.user_attrs or not math.isfinite(trial.intermediate_values[step]):
+            return True
+        seen = self._view.seen(trial)
+        if not seen.intermediate_values:
+            return False
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                decided = bool(self._study.pruner.prune(self._view, seen))
+        except StorageInternalError:
+            raise
+        except Exception as error:
+            self.set_attr(number, PRUNER_ERROR, f"{type(error).__name__}: {error}"[:500])
+            return False
+        if decided:
+            self.set_attr(number, PRUNE_AT, step)
+        return decided
+
+    def set_attr(self, number: int, key: str, value: Any) -> bool:  # noqa: ANN401
+        """Store a JSON value with a trial that has not ended; False if it has (Optuna lets ended trials rest)."""
+        if self._trial(number).state.is_finished():
+            return False
+        self._storage.set_trial_user_attr(self._id(number), key, value)
+        return True
+
+    # -- ending trials ------------------------------------------------------------------------------------------------
+
+    def complete(self, number: int, value: float) -> bool:
+        """The trial ran to its end with this validation loss; PRUNED instead if the value is not finite.
+
+        This and the other two return whether they ended the trial: False if it had ended before.
+        """
+        if not math.isfinite(value):
+            return self.prune(number, f"the final value is {value}")
+        return self._end(number, TrialState.COMPLETE, "", value)
+
+    def prune(self, number: int, reason: str) -> bool:
+        """The trial was stopped early; its curve stays, and its last value, unless NaN, becomes its value."""
+        return self._end(number, TrialState.PRUNED, reason, None)
+
+    def fail(self, number: int, reason: str) -> bool:
+        """The trial's worker failed for good."""
+        return self._end(number, TrialState.FAIL, reason, None)
+
+    def _end(self, number: int, state: TrialState, reason: str, value: float | None) -> bool:
+        if not self.set_attr(number, REASON, reason):
+            return False
+        self._study.tell(number, value, state=state, skip_if_finished=True)
+        return True
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def best(self) -> FrozenTrial | None:
+        """The COMPLETE trial with the lowest value; never one that was stopped early."""
+        return best_complete(self._trials())
+
+    def summaries(self) -> list[TrialSummary]:
+        """One row per trial, by number."""
+        return [summary(trial) for trial in self._trials()]
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._storage.get_trial(self._id(number))
+
+    def _id(self, number: int) -> int:
+        try:
+            return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        except KeyError:
+            raise StudyError(f"study {self._study.study_name!r} has no trial {number}") from None
+
+
+def read_summaries(storage_url: str, study_name: str) -> list[TrialSummary]:
+    """The trials of a study, read from another process while it runs or after.
+
+    Raises:
+        StudyError: there is no such database or study.
+    """
+    return [summary(trial) for trial in existing_study(storage_url, study_name).get_trials(deepcopy=False)]

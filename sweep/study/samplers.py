@@ -1,0 +1,109 @@
+"""Optuna samplers, built anew for every trial so that a killed sweep goes on as if it had not been killed.
+
+A sampler object keeps a random state (and caches) that dies with the process. So none is kept: each trial gets a new
+one, seeded by SHA-256 from the space's seed and the trial's number, and each independently drawn parameter one of
+its own, seeded by its name as well. What a trial is given is then a function of the study's finished trials and of its
+number, also when the kill came in the middle of sampling it. Read in Optuna 5.0:
+
+- TPE, random: no other state. TPE stores what it drew jointly in the trial; drawing it again gives the same.
+- GP: no other state, except the last kernel parameters as a starting point of the next fit, which we do without.
+- CMA-ES: its state is pickled into attributes of the trials, and found again in the latest complete one. Drawing twice
+  writes the same attributes twice. Trials that were not drawn by it (`enqueue`) count for nothing but start-up.
+- QMC: the sequence needs one seed for all trials, and the index of the next point. Optuna counts it up in the study
+  before the parameters are stored, so a kill in between skips a point; here it is the number of configurations drawn
+  before, which the plan knows.
+- Grid: not Optuna's sampler, which keeps to unconditional spaces and to trials that were not enqueued; see
+  `sweep.study.plan`. What an enqueued point leaves open on a grid is drawn at random.
+
+GP, CMA-ES and QMC draw jointly only what every trial has: conditional parameters (and for CMA-ES categorical ones)
+are drawn at random. TPE with `group` (the default) models them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from sweep.space.algorithms import CmaEsSettings, GpSettings, QmcSettings, TpeSettings
+from sweep.space.space import SearchSpace
+
+
+def derived_seed(*parts: str | int) -> int:
+    """A seed in [0, 2^32) that depends on every part."""
+    digest = hashlib.sha256(":".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "joint") -> BaseSampler:
+    """The sampler for one trial.
+
+    Args:
+        space: names the sampler, its settings and the seed.
+        number: the trial's number in the study.
+        drawn: configurations that were sampled (not enqueued) before this one; the index in a QMC sequence.
+        purpose: `joint`, or the path of the parameter to be drawn on its own.
+    """
+    settings = space.sampler
+    seed = derived_seed(space.seed, number, purpose)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's word for GP, QMC and some of TPE's options
+        if isinstance(settings, TpeSettings):
+            return TPESampler(
+                seed=seed,
+                n_startup_trials=settings.n_startup_trials,
+                n_ei_candidates=settings.n_ei_candidates,
+                multivariate=settings.multivariate,
+                group=settings.group,
+                constant_liar=settings.constant_liar,
+            )
+        if isinstance(settings, GpSettings):
+            return GPSampler(
+                seed=seed,
+                n_startup_trials=settings.n_startup_trials,
+                deterministic_objective=settings.deterministic_objective,
+                warn_independent_sampling=False,
+            )
+        if isinstance(settings, CmaEsSettings):
+            return CmaEsSampler(
+                seed=seed,
+                n_startup_trials=settings.n_startup_trials,
+                popsize=settings.population,
+                with_margin=settings.with_margin,
+                lr_adapt=settings.lr_adapt,
+                warn_independent_sampling=False,
+            )
+        if isinstance(settings, QmcSettings):
+            return PlannedQmcSampler(settings, space, drawn, seed)
+    return RandomSampler(seed=seed)
+
+
+class PlannedQmcSampler(QMCSampler):
+    """Optuna's QMC sampler, told which point of the sequence to give and over which parameters."""
+
+    def __init__(self, settings: QmcSettings, space: SearchSpace, index: int, seed: int) -> None:
+        super().__init__(
+            qmc_type=settings.sequence,
+            scramble=settings.scramble,
+            seed=derived_seed(space.seed, "qmc"),
+            independent_sampler=RandomSampler(seed=seed),
+            warn_independent_sampling=False,
+        )
+        self._index = index
+        self._joint = {
+            path: distribution
+            for path, distribution in space.distributions.items()
+            if not space.parameters[path].when and not distribution.single()
+        }
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All parameters that every trial has (Optuna takes those of the first finished trial)."""
+        return self._joint
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._index

@@ -1,0 +1,137 @@
+"""Opening the database of a study. SQLite gets write-ahead logging: readers (`sweep status`) never block the sweep."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from sweep.errors import StudyError
+from sweep.space.compare import differences, identity
+from sweep.space.space import SearchSpace
+
+BUSY_SECONDS = 30.0
+SPACE = "sweep:space"
+STARTED = "sweep:started"
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def shown(url: str) -> str:
+    """The URL for people: without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "the storage URL"
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Connect, creating the tables (and the SQLite file, not its folder) where they are missing.
+
+    Raises:
+        StudyError: not a URL, no driver for it, or the database cannot be reached or is no database of Optuna's.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StudyError(f"storage {url!r} is not a URL; use one such as sqlite:///folder/study.db") from None
+    options: dict[str, Any] = {}
+    if parsed.get_backend_name() == "sqlite":
+        _prepare_sqlite(parsed)
+        options = {"connect_args": {"timeout": BUSY_SECONDS}}
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except ImportError:
+        driver = parsed.drivername
+        raise StudyError(
+            f"storage {shown(url)}: no driver for {driver!r} is installed; install it, or use sqlite:///"
+        ) from None
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
+        raise StudyError(f"storage {shown(url)} cannot be used: {_first_line(error, parsed)}") from None
+
+
+def _prepare_sqlite(url: URL) -> None:
+    """Switch the file to write-ahead logging; that setting stays with the file."""
+    if not url.database or url.database == ":memory:":
+        raise StudyError("storage sqlite:// without a file would lose the study with the process; name a file")
+    path = Path(url.database)
+    if not path.parent.is_dir():
+        raise StudyError(f"storage {shown(str(url))}: folder {str(path.parent)!r} does not exist; create it")
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.Error as error:
+        raise StudyError(
+            f"storage {shown(str(url))} cannot be used: {error}; is it a SQLite file you may write?"
+        ) from None
+
+
+def _first_line(error: Exception, url: URL) -> str:
+    text = str(error.__cause__ or error).strip().splitlines()[0] if str(error) else type(error).__name__
+    return text.replace(str(url.password), "***") if url.password else text
+
+
+def open_study(url: str, name: str, space: SearchSpace, now: float) -> tuple[optuna.Study, float]:
+    """The study of a run, created or found again, and when it was first started (seconds since the epoch).
+
+    Raises:
+        StudyError: see `open_storage`; or the study was made by other means, or with another search space.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = open_storage(url)
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction="minimize",
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            load_if_exists=True,
+        )
+        _claim(study, space, shown(url), now)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StudyError(f"storage {shown(url)} cannot be used: {_first_line(error, make_url(url))}") from None
+    return study, float(study.user_attrs[STARTED])
+
+
+def _claim(study: optuna.Study, space: SearchSpace, where: str, now: float) -> None:
+    """Mark a new study as this space's; refuse one that is another's."""
+    attributes = study.user_attrs
+    title = f"study {study.study_name!r} in {where}"
+    if study.directions != [StudyDirection.MINIMIZE]:
+        raise StudyError(f"{title} is not minimised and so not a sweep's; use another name or storage")
+    ours = identity(space)
+    if SPACE not in attributes:
+        if study.get_trials(deepcopy=False):
+            raise StudyError(f"{title} has trials that no sweep made; use another name or storage")
+        study.set_user_attr(SPACE, ours)
+    elif changes := differences(attributes[SPACE], ours):
+        more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
+        told = "; ".join(changes[:3]) + more
+        raise StudyError(f"{title} belongs to another search space: {told}; use that space, or start a new run")
+    if STARTED not in attributes:
+        study.set_user_attr(STARTED, now)
+
+
+def existing_study(url: str, name: str) -> optuna.Study:
+    """A study for reading.
+
+    Raises:
+        StudyError: there is no such database or study.
+    """
+    if url.startswith("sqlite:") and not Path(url.partition("///")[2]).is_file():
+        raise StudyError(f"storage {shown(url)}: there is no such file; has the run been started?")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(url))
+    except KeyError:
+        raise StudyError(f"storage {shown(url)} has no study {name!r}; has the run been started?") from None

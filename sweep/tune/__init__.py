@@ -1,0 +1,1 @@
+"""Translation between Ray Tune and the sweep: nothing is decided here."""

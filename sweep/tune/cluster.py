@@ -1,0 +1,102 @@
+"""Starting Ray, or joining it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.job_config import JobConfig
+
+from sweep.errors import RunError
+
+# Our own loggers write what Tune's would, at a fraction of the time per trial; Ctrl-C is handled by the runner; nothing
+# is sent to anyone.
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+LOCALHOST = "127.0.0.1"
+SMALLEST_STORE = 256 * 1024**2
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none."""
+
+    cpus: float
+    gpus: float
+    dashboard: str | None
+    metrics: str | None
+
+
+@contextmanager
+def connected(run: str, data_bytes: int, address: str | None = None, cpus: int | None = None) -> Iterator[Cluster]:
+    """Join the cluster at `address`, or start one on this machine that only this machine can reach.
+
+    A Ray that this process already uses is used as it is and left running; what was started here is stopped here.
+
+    Args:
+        run: names the job.
+        data_bytes: size of the training data, for the object store.
+        address: `auto` or `host:port`; None starts Ray here.
+        cpus: cores to use where Ray is started here; None: all that this process may use.
+
+    Raises:
+        RunError: the cluster cannot be reached or started.
+    """
+    os.environ.update(ENVIRONMENT)
+    if ray.is_initialized():
+        yield _describe(ray.init(ignore_reinit_error=True))
+        return
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "job_config": JobConfig(metadata={"job_name": f"sweep {run}", "run": run}),
+        "namespace": f"sweep-{run}",
+    }
+    if address is None:
+        options |= {
+            "num_cpus": cpus or len(os.sched_getaffinity(0)),
+            "object_store_memory": max(SMALLEST_STORE, 2 * data_bytes),
+            "include_dashboard": True,
+            "dashboard_host": LOCALHOST,
+            "_node_ip_address": LOCALHOST,
+            "_metrics_export_port": _free_port(),
+        }
+    else:
+        options["address"] = address
+    try:
+        context = ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        where = f"join the Ray cluster at {address!r}" if address else "start Ray on this machine"
+        raise RunError(f"cannot {where}: {' '.join(str(error).split())}") from error
+    try:
+        yield _describe(context)
+    finally:
+        ray.shutdown()
+
+
+def _describe(context: Any) -> Cluster:  # noqa: ANN401 (Ray is untyped)
+    resources = ray.cluster_resources()
+    dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
+    return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), dashboard, _metrics_url())
+
+
+def _metrics_url() -> str | None:
+    for node in ray.nodes():
+        if node["Alive"] and node.get("MetricsExportPort"):
+            return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    return None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOCALHOST, 0))
+        return int(probe.getsockname()[1])
+

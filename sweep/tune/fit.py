@@ -1,0 +1,77 @@
+"""Drives Tune over a run's trials: a fresh Tuner at every start, never a restored one."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from ray import tune
+
+from sweep.coordinator import Coordinator
+from sweep.errors import RunError
+from sweep.plan import Plan
+from sweep.space import SearchSpace
+from sweep.trial import TrialContext
+from sweep.tune.adapters import StudyScheduler, StudySearcher
+from sweep.tune.cluster import Cluster
+from sweep.tune.metrics import PrometheusObserver
+from sweep.tune.trainable import NUMBER, SweepTrial
+
+
+def concurrency(space: SearchSpace, cluster: Cluster) -> int:
+    """Trials at a time: what the space asks for, but no more than fit the cluster.
+
+    Raises:
+        RunError: not even one fits.
+    """
+    wanted = space.resources
+    fitting = int(cluster.cpus / wanted.cpus + 1e-6)
+    if wanted.gpus:
+        fitting = min(fitting, int(cluster.gpus / wanted.gpus + 1e-6))
+    if fitting < 1:
+        raise RunError(
+            f"a trial asks for {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs, the cluster has {cluster.cpus:g} and "
+            f"{cluster.gpus:g}: lower `resources` in the space, or join a larger cluster with --address"
+        )
+    return min(space.concurrency or fitting, fitting)
+
+
+def prometheus(run: str) -> PrometheusObserver:
+    """The observer that feeds Ray's metrics endpoint."""
+    return PrometheusObserver(run)
+
+
+def run_trials(coordinator: Coordinator, plan: Plan, context: TrialContext) -> None:
+    """Run until the coordinator has no more trials. Tune's own files go to a folder of the run that nothing reads."""
+    space = plan.space
+    resources = space.resources
+    trainable = tune.with_parameters(
+        SweepTrial, context=context, dataset=plan.dataset, cpus=resources.cpus, gpus=resources.gpus
+    )
+    # Tune names actors after the class, and the wrapper's own name says nothing in the dashboard.
+    trainable.__name__ = trainable.__qualname__ = f"SweepTrial[{context.paths.name}]"
+    per_trial = tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
+    shutil.rmtree(context.paths.tune_folder, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, per_trial),
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(coordinator),
+            scheduler=StudyScheduler(),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=_trial_name(context.paths.name),
+            trial_dirname_creator=lambda trial: f"trial-{trial.config[NUMBER]:04d}",
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(context.paths.tune_folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=space.max_retries),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+    tuner.fit()
+
+
+def _trial_name(run: str) -> Any:  # noqa: ANN401 (a Tune callback)
+    return lambda trial: f"{run}/trial-{trial.config[NUMBER]:04d}"

@@ -1,0 +1,141 @@
+"""Small random data sets and settings for the tests of the training library.
+
+Ragged pools (5 to 12 candidates), ragged groups (3 to 9 beams), every outcome column, sparse positives and some groups of
+constant outcome. All arrays are write-protected, as they come out of Ray's object store: whoever writes to them fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from selector.batches import TensorData
+from selector.data.dataset import Dataset, Outcome, Split
+from selector.model import PointerSelector
+from selector.settings import TrialSettings, ValidationSettings
+from selector.training.stage import TrainingStage
+from selector.validation import Evaluator
+
+CPU = torch.device("cpu")
+
+
+def make_dataset(
+    seed: int = 0,
+    queries: int = 25,
+    width: int = 17,
+    picks: int = 2,
+    pools: tuple[int, int] = (5, 12),
+    groups: tuple[int, int] = (3, 9),
+    constant_share: float = 0.25,
+) -> Dataset:
+    """Two thirds of the queries train; the rest alternate between val and test. Constant groups occur in every split."""
+    rng = np.random.default_rng(seed)
+    items = 3 * queries
+    pool_sizes = rng.integers(pools[0], pools[1] + 1, queries)
+    group_sizes = rng.integers(groups[0], groups[1] + 1, queries)
+    pool_items = [rng.choice(np.arange(queries, items), size, replace=False) for size in pool_sizes]
+    picked = [
+        np.stack([rng.permutation(pool)[:picks] for _ in range(group)])
+        for pool, group in zip(pool_sizes, group_sizes, strict=True)
+    ]
+    every = max(round(1 / constant_share), 1) if constant_share else queries + 1
+    constant = np.arange(queries) % every == every - 1
+    split = np.where(np.arange(queries) % 3 < 2, Split.TRAIN, np.where(np.arange(queries) % 2, Split.VAL, Split.TEST))
+    arrays: dict[str, Any] = {
+        "embeddings": rng.standard_normal((items, width)).astype(np.float32),
+        "query_items": rng.permutation(queries).astype(np.int64),
+        "pool_items": np.concatenate(pool_items).astype(np.int64),
+        "pool_starts": _starts(pool_sizes),
+        "beam_picks": np.concatenate(picked).astype(np.int64),
+        "beam_starts": _starts(group_sizes),
+        "split": split.astype(np.int8),
+    }
+    outcomes = _outcomes(rng, group_sizes, constant)
+    for array in [*arrays.values(), *outcomes.values()]:
+        array.setflags(write=False)
+    return Dataset(**arrays, outcomes=outcomes)
+
+
+def _outcomes(rng: np.random.Generator, group_sizes: np.ndarray, constant: np.ndarray) -> dict[Outcome, np.ndarray]:
+    beams = int(group_sizes.sum())
+    hard = (rng.random(beams) < 0.25).astype(np.float32)
+    columns = {
+        Outcome.CORRECT: hard,
+        Outcome.ACC_SCORE: np.where(hard > 0, rng.choice([0.6, 0.9, 1.0], beams), rng.choice([0, 0, 0.3], beams)),
+        Outcome.GT_PROB: rng.random(beams),
+        Outcome.REL_SCORE: rng.random(beams),
+        Outcome.BEAM_SCORE: rng.standard_normal(beams),
+        Outcome.LOGPROB_SCORE: -rng.random(beams) * 3,
+    }
+    silent = np.repeat(constant, group_sizes)
+    return {name: np.where(silent, 0, values).astype(np.float32) for name, values in columns.items()}
+
+
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def replace_columns(dataset: Dataset, **values: Any) -> Dataset:
+    """A copy of the data set with other columns."""
+    return Dataset(**{**{name: getattr(dataset, name) for name in dataset.__dataclass_fields__}, **values})
+
+
+def group(dataset: Dataset, query: int) -> slice:
+    """Rows of a query's beams."""
+    return slice(int(dataset.beam_starts[query]), int(dataset.beam_starts[query + 1]))
+
+
+def make_settings(**sections: dict[str, Any] | int) -> TrialSettings:
+    """A small, quick trial; each section's values override these."""
+    base: dict[str, Any] = {
+        "model": {"hidden": 24, "heads": 3, "layers": 1, "decoder": "gate", "dropout": 0.5},
+        "rce": {"epochs": 2, "lr": 3e-3, "batch_size": 6},
+        "grpo": {"epochs": 3, "lr": 3e-3, "batch_size": 6},
+    }
+    for name, values in sections.items():
+        base[name] = {**base.get(name, {}), **values} if isinstance(values, dict) else values
+    return TrialSettings.model_validate(base)
+
+
+def tensors_of(dataset: Dataset) -> TensorData:
+    """The data set on the CPU."""
+    return TensorData(dataset, CPU)
+
+
+def evaluator(dataset: Dataset, **validation: Any) -> Evaluator:
+    """An evaluator of the val split."""
+    return Evaluator(tensors_of(dataset), ValidationSettings.model_validate(validation))
+
+
+def shake(model: PointerSelector, seed: int = 0, scale: float = 0.2) -> PointerSelector:
+    """Move every parameter, so that zero initialisations hide nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(scale * noise.to(parameter.dtype))
+    return model
+
+
+def in_double(stage: TrainingStage) -> None:
+    """Let a stage compute in double precision from here on, training data included."""
+    stage.model.double()
+    stage.reference.double()
+    stage.data.embeddings_MD = stage.data.embeddings_MD.double()
+
+
+def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Equal to the bit, name by name."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def pad(rows: Iterable[Iterable[float]], filler: float, extra: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ragged rows as a padded double tensor and its mask; `filler` stands at the padding, `extra` columns of it more."""
+    lists = [list(row) for row in rows]
+    longest = max(map(len, lists)) + extra
+    values = torch.tensor([row + [filler] * (longest - len(row)) for row in lists], dtype=torch.float64)
+    mask = torch.tensor([[i < len(row) for i in range(longest)] for row in lists])
+    return values, mask

@@ -65,10 +65,11 @@ def clipped_surrogate(
 def kl_exact(steps_BNSK: Tensor, reference_BNSK: Tensor, mask_BN: Tensor) -> Tensor:
     """KL(pi || pi_ref) in nats, closed form per step, summed over steps, mean over the measured prefixes, [B].
 
-    Exactly 0 where both policies give the same numbers.
+    Exactly 0 where both policies give the same numbers, and so is its gradient: the log-ratio is held constant, because
+    what it would add, sum_k p_k grad(log p_k) = grad(sum_k p_k), is 0 but for rounding noise, which Adam would amplify.
     """
     available_BNSK = steps_BNSK.isfinite()
-    log_ratio_BNSK = torch.where(available_BNSK, steps_BNSK - reference_BNSK, 0.0)
+    log_ratio_BNSK = torch.where(available_BNSK, steps_BNSK.detach() - reference_BNSK, 0.0)
     kl_BN = (steps_BNSK.exp() * log_ratio_BNSK).sum((2, 3))
     return masked_mean(kl_BN, mask_BN)
 

@@ -9,17 +9,20 @@ Invariants:
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import TypeVar
 
+from selector.health import Verdict
 from sweep.events import Ended, Observer, Started
-from sweep.study import AskedTrial, Exhausted, StudyOwner
+from sweep.study import AskedTrial, NoTrial, StudyOwner
 from sweep.trial import EpochResult
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Next(Enum):
@@ -43,9 +46,9 @@ class Coordinator:
         self._concurrency = concurrency
         self._observers = observers
         self._adopted: list[AskedTrial] = owner.adopt()
-        self._live: dict[int, AskedTrial] = {}
+        self._live: set[int] = set()
         self._steps: dict[int, int] = {}
-        self._workers: dict[int, dict[str, object]] = {}
+        self._workers: dict[int, str] = {}
         self.error: Exception | None = None
         self.interrupted = False
 
@@ -57,16 +60,19 @@ class Coordinator:
             return Next.FINISHED
         if len(self._live) >= self._concurrency:
             return Next.WAIT
-        return self._guarded(self._hand_out, Next.FINISHED)
+        return self._guarded(self._hand_out, otherwise=Next.FINISHED)
 
     def _hand_out(self) -> AskedTrial | Next:
         adopted = bool(self._adopted)
         trial = self._adopted.pop(0) if adopted else self._owner.ask()
-        if isinstance(trial, Exhausted):
-            return Next.FINISHED
-        self._live[trial.number] = trial
+        if isinstance(trial, NoTrial):
+            if trial.final:
+                logger.info("no more trials: %s", trial.reason)
+                return Next.FINISHED
+            return Next.WAIT
+        self._live.add(trial.number)
         self._steps[trial.number] = 0
-        event = Started(trial.number, trial.params, adopted, self._owner.counts())
+        event = Started(trial.number, trial.params, adopted, self._counts())
         for observer in self._observers:
             observer.started(event)
         return trial
@@ -92,30 +98,31 @@ class Coordinator:
         elif result.done:
             self._complete(result)
         elif not repeated and self._owner.should_prune(number):
-            self._prune(result, self._owner.pruner_name)
+            self._prune(result, f"{self._owner.space.pruner.type} pruner")
         return number in self._live
 
     def _prune(self, result: EpochResult, reason: str) -> None:
         self._keep_attributes(result)
         self._owner.prune(result.number, reason)
-        self._close(result.number, reason)
+        self._close(result.number)
 
     def _complete(self, result: EpochResult) -> None:
         self._keep_attributes(result)
-        if result.best_loss is None:
-            self._owner.fail(result.number, "no epoch with a finite validation loss")
+        if result.best is None:
+            self._owner.prune(result.number, "no epoch that competes has a finite validation loss")
         else:
-            self._owner.complete(result.number, result.best_loss)
-        self._close(result.number, None)
+            self._owner.complete(result.number, result.best.val_loss)
+        self._close(result.number)
 
     def _keep_attributes(self, result: EpochResult) -> None:
+        # A trial is judged by the epoch that stands for it; only divergence is about the last one.
+        best = None if Verdict.DIVERGED in result.verdicts else result.best
         attributes = {
-            "verdicts": [verdict.value for verdict in result.verdicts],
-            "best_step": result.best_step,
-            "best_loss": result.best_loss,
+            "verdicts": [verdict.value for verdict in (best.verdicts if best else result.verdicts)],
+            "best_step": result.best.step if result.best else None,
+            "best_loss": result.best.val_loss if result.best else None,
+            "agreement_sequence": result.best.agreement_sequence if result.best else None,
             "rce": result.rce_digest,
-            "agreement_sequence": result.report.agreement_sequence,
-            "kl": result.report.kl,
         }
         for name, value in attributes.items():
             self._owner.set_attr(result.number, name, value)
@@ -129,10 +136,10 @@ class Coordinator:
 
     def _fail(self, number: int, reason: str) -> None:
         self._owner.fail(number, reason)
-        self._close(number, reason)
+        self._close(number)
 
-    def worker(self, number: int, worker: dict[str, object]) -> None:
-        """Remember where a trial runs; written to the study when it changes."""
+    def worker(self, number: int, worker: str) -> None:
+        """Remember where a trial runs (process and node); written to the study when it changes."""
         if number in self._live and self._workers.get(number) != worker:
             self._workers[number] = worker
             self._guarded(lambda: self._owner.set_attr(number, "worker", worker), None)
@@ -141,19 +148,22 @@ class Coordinator:
         """Tune is done with a trial. One that has no terminal state by now lost its worker without a word."""
         if number in self._live and self.error is None and not self.interrupted:
             self.failed(number, "its worker ended without a result")
-        self._live.pop(number, None)
+        self._live.discard(number)
 
-    def _close(self, number: int, reason: str | None) -> None:
-        self._live.pop(number)
-        ended = self._owner.summary(number)
+    def _close(self, number: int) -> None:
+        self._live.remove(number)
+        ended = self._owner.summaries()[number]
         best = self._owner.best()
-        event = Ended(
-            number, ended.state, ended.value, reason, best.value if best is not None else None, self._owner.counts()
-        )
+        value = ended.value if ended.is_complete else None
+        best_value = best.value if best is not None else None
+        event = Ended(number, ended.state_name, value, ended.reason, best_value, self._counts())
         for observer in self._observers:
             observer.ended(event)
 
-    def _guarded(self, action: Callable[[], T], otherwise: T) -> T:
+    def _counts(self) -> dict[str, int]:
+        return dict(Counter(row.state_name for row in self._owner.summaries()))
+
+    def _guarded(self, action: Callable[[], T], otherwise: S) -> T | S:
         try:
             return action()
         except Exception as error:  # kept, told by the driver; see the invariants

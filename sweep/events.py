@@ -10,7 +10,7 @@ from sweep.trial import EpochResult
 
 @dataclass(frozen=True)
 class Started:
-    """A trial begins, or goes on after a restart of the driver (`adopted`). `states` counts trials by Optuna state."""
+    """A trial begins, or goes on after a restart of the driver (`adopted`). `states` counts trials by Optuna state, in lower case."""
 
     number: int
     params: dict[str, Any]
@@ -25,7 +25,7 @@ class Ended:
     number: int
     state: str
     value: float | None
-    reason: str | None
+    reason: str
     best_value: float | None
     states: dict[str, int]
 

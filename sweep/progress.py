@@ -66,7 +66,7 @@ class Progress:
         value = f"val_loss {event.value:.4f}" if event.value is not None else ""
         reason = f"({event.reason})" if event.reason else ""
         verdicts = " ".join(last.verdicts) if last else ""
-        line = f"trial {event.number:>3} {event.state.lower():<8} {value} {steps} {reason} {verdicts}"
+        line = f"trial {event.number:>3} {event.state:<8} {value} {steps} {reason} {verdicts}"
         self._say(" ".join(line.split()))
 
     def _say(self, line: str) -> None:
@@ -82,8 +82,8 @@ class Progress:
 
     def _table(self) -> RenderableType:
         planned = f"/{self._planned}" if self._planned else ""
-        ended = sum(count for state, count in self._states.items() if state != "RUNNING")
-        states = "  ".join(f"{count} {state.lower()}" for state, count in sorted(self._states.items()) if count)
+        ended = sum(count for state, count in self._states.items() if state not in ("running", "waiting"))
+        states = "  ".join(f"{count} {state}" for state, count in sorted(self._states.items()) if count)
         best = f"  best val_loss {self._best:.4f}" if self._best is not None else ""
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "stage", "epoch", "val_loss", "KL", "adv std", "q/s", "verdicts", "parameters"):

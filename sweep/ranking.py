@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from selector.health import Verdict
@@ -50,10 +51,10 @@ def held_out_rows(plan: Plan, paths: RunPaths, ranked: Sequence[TrialSummary]) -
     complete = [row for row in ranked if row.is_complete]
     top = [row for row in complete if Verdict.NO_OP not in row.verdicts][:TOP]
     policies: dict[str, PointerSelector] = {}
-    for digest in dict.fromkeys(row.rce for row in top or complete[:1]):
+    for digest in dict.fromkeys(row.attrs.get("rce") for row in top or complete[:1]):
         if digest is not None:
             name = "rce_only" if "rce_only" not in policies else f"rce_only {digest[:6]}"
-            policies[name] = _rce_policy(plan, paths, digest, next(row for row in complete if row.rce == digest))
+            policies[name] = _rce_policy(plan, paths, digest, next(row for row in complete if row.attrs.get("rce") == digest))
     for row in top:
         policies[f"trial {row.number}"] = PointerSelector.from_pretrained(best_checkpoint(paths, row.number))
     return compare(plan.dataset, plan.space.data, plan.space.validation, policies)
@@ -74,7 +75,7 @@ def ranking_document(plan: Plan, ranked: Sequence[TrialSummary], rows: Sequence[
         "metric": {"name": "val_loss", "kind": plan.space.validation.metric, "direction": "minimize"},
         "data_fingerprint": plan.summary.fingerprint,
         "best_trial": None if best is None else best.number,
-        "trials": [asdict(row) for row in ranked],
+        "trials": [{**asdict(row), "state": row.state_name} for row in ranked],
         "held_out": [row_dict(row) for row in rows],
     }
 
@@ -88,14 +89,22 @@ def trial_table(ranked: Sequence[TrialSummary], title: str) -> Table:
         table.add_row(
             str(place) if row.is_complete else "-",
             str(row.number),
-            row.state.lower() + (f" ({row.reason})" if row.reason else ""),
-            f"{row.value:.4f}" if row.value is not None else (f"[dim]{row.last_value:.4f}[/dim]" if row.last_value else ""),
-            f"{row.best_step if row.best_step is not None else '-'} of {row.last_step or 0}",
-            f"{row.agreement:.0%}" if row.agreement is not None else "",
+            row.state_name + (f": {escape(row.reason)}" if row.reason else ""),
+            _value(row),
+            f"{row.attrs.get('best_step') or '-'} of {row.last_step or 0}",
+            f"{agreement:.0%}" if (agreement := row.attrs.get("agreement_sequence")) is not None else "",
             " ".join(row.verdicts),
             brief_params(row.params),
         )
     return table
+
+
+def _value(row: TrialSummary) -> str:
+    """The objective of a complete trial; in brackets, the best of what any other one did."""
+    if row.is_complete and row.value is not None:
+        return f"{row.value:.4f}"
+    reached = row.attrs.get("best_loss")
+    return f"[dim]({reached:.4f})[/dim]" if reached is not None else ""
 
 
 def held_out_table(rows: Sequence[HeldOutRow]) -> Table:

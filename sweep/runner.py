@@ -28,10 +28,14 @@ from sweep.progress import Progress
 from sweep.ranking import held_out_rows, rank, ranking_document
 from sweep.records import RunRecord, read_record
 from sweep.space import canonical
-from sweep.study import StudyOwner, TrialSummary
+from sweep.study import StudyOwner, TrialSummary, sqlite_url
 from sweep.trial import TrialContext
 
 logger = logging.getLogger(__name__)
+
+# Makes Ray give this machine the address 127.0.0.1 and bind every port there; read when ray is imported. Despite its name
+# it works on Linux. `ray.init(_node_ip_address=...)` does not: Ray 2.60 turns a loopback address into the outer one.
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
     record = RunRecord(
         space=canonical(plan.space),
         data_fingerprint=plan.summary.fingerprint,
-        storage=plan.space.storage or f"sqlite:///{paths.study_file.resolve()}",
+        storage=plan.space.storage or sqlite_url(paths.study_file.resolve()),
         versions=versions(),
     )
     write_json(paths.run_file, record.model_dump(mode="json"))
@@ -120,7 +124,9 @@ def execute(plan: Plan, paths: RunPaths, console: Console, address: str | None, 
 def _train(
     plan: Plan, paths: RunPaths, owner: StudyOwner, record: RunRecord, console: Console, address: str | None, cpus: int | None
 ) -> bool:
-    from sweep.tune import cluster, fit  # importing Ray takes a second that `validate` and `status` need not wait
+    if address is None:
+        os.environ.update(LOOPBACK_ONLY)
+    from sweep.tune import cluster, fit  # takes a second, which `validate` and `status` need not wait
 
     context = TrialContext(
         run_folder=paths.root.resolve(),
@@ -131,12 +137,13 @@ def _train(
         versions=record.versions,
     )
     for row in owner.summaries():
-        if row.is_finished:
+        if row.state.is_finished():
             shutil.rmtree(paths.trial(row.number).resume_folder, ignore_errors=True)
     size = plan.dataset.embeddings.nbytes + plan.dataset.beam_picks.nbytes + plan.dataset.pool_items.nbytes
     with cluster.connected(paths.name, size, address, cpus) as ray_cluster:
         concurrency = fit.concurrency(plan.space, ray_cluster)
-        console.print(f"dashboard  {ray_cluster.dashboard or 'none'}", highlight=False)
+        hint = f"  ({cluster.TOKEN_HINT})" if ray_cluster.token else ""
+        console.print(f"dashboard  {ray_cluster.dashboard or 'none'}{hint}", highlight=False)
         console.print(f"metrics    {ray_cluster.metrics or 'none'}", highlight=False)
         console.print(f"log        {paths.log_file}", highlight=False, soft_wrap=True)
         with Progress(console, paths.name, plan.space.budget.trials) as progress:
@@ -144,8 +151,9 @@ def _train(
             with _interruptible(coordinator, console):
                 fit.run_trials(coordinator, plan, context)
     if coordinator.error is not None:
+        lines = [line.strip() for line in str(coordinator.error).splitlines() if line.strip()] or ["no message"]
         raise RunError(
-            f"run {paths.name} stopped: {' '.join(str(coordinator.error).split())} (details in {paths.log_file}); once "
+            f"run {paths.name} stopped: {type(coordinator.error).__name__}: {lines[-1]} (more in {paths.log_file}); once "
             f"mended, `python -m sweep resume {paths.root}` goes on"
         ) from coordinator.error
     return coordinator.interrupted

@@ -77,7 +77,7 @@ def outcome(console: Console, ended: Outcome) -> None:
 def status(console: Console, paths: RunPaths) -> None:
     """Trials of a run, running or finished."""
     rows = rank(read_summaries(read_record(paths).storage, paths.name))
-    states = Counter(row.state.lower() for row in rows)
+    states = Counter(row.state_name for row in rows)
     ended = "finished" if paths.ranking_file.exists() else "not finished"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
     console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))

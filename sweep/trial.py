@@ -51,31 +51,49 @@ class TrialContext:
 
 
 @dataclass(frozen=True)
+class BestEpoch:
+    """The best of the epochs that compete: those of GRPO; where there is no GRPO, the reference policy alone."""
+
+    step: int
+    val_loss: float
+    agreement_sequence: float
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
 class EpochResult:
     """What a worker tells the driver after every epoch; the only thing that crosses.
 
-    `best_loss` and `best_step` are over the epochs that compete: those of GRPO, or of RCE if there is no GRPO; None
-    before the first of them. `stop` says why the trial ends itself before its last epoch.
+    `best` is None before the first epoch that competes. `stop` says why the trial ends itself before its last epoch.
     """
 
     number: int
     report: EpochReport
     verdicts: tuple[Verdict, ...]
-    best_loss: float | None
-    best_step: int | None
+    best: BestEpoch | None
     done: bool
     stop: str | None
     rce_digest: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+    def to_json(self) -> str:
+        """As text; the inverse is `from_json`."""
+        return json.dumps(asdict(self))
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> EpochResult:
-        """From `to_dict`'s result."""
-        report = EpochReport.from_dict(values["report"])
-        return cls(**{**values, "report": report, "verdicts": tuple(Verdict(name) for name in values["verdicts"])})
+    def from_json(cls, text: str) -> EpochResult:
+        """From `to_json`'s result."""
+        values = json.loads(text)
+        best = values["best"]
+        typed = {
+            "report": EpochReport.from_dict(values["report"]),
+            "verdicts": _verdicts(values["verdicts"]),
+            "best": best and BestEpoch(**{**best, "verdicts": _verdicts(best["verdicts"])}),
+        }
+        return cls(**{**values, **typed})
+
+
+def _verdicts(names: list[str]) -> tuple[Verdict, ...]:
+    return tuple(Verdict(name) for name in names)
 
 
 class Trial:
@@ -155,12 +173,15 @@ class Trial:
             number=self._number,
             report=report,
             verdicts=verdicts,
-            best_loss=ranked[0].val_loss if ranked else None,
-            best_step=ranked[0].step if ranked else None,
+            best=self._best(ranked[0]) if ranked else None,
             done=report.step == self._settings.total_epochs,
             stop=stop,
             rce_digest=self._key.digest,
         )
+
+    def _best(self, report: EpochReport) -> BestEpoch:
+        verdicts = self._verdicts[self._history.index(report)]
+        return BestEpoch(report.step, report.val_loss, report.agreement_sequence, verdicts)
 
     # Best epochs ----------------------------------------------------------------------------------------------------
 

@@ -136,7 +136,8 @@ def _beams(world: DemoWorld, query: int, pool: IntArray, rng: np.random.Generato
 
 
 def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    lengths: npt.NDArray[np.float64] = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / lengths
 
 
 def _starts(lengths: list[int]) -> IntArray:

@@ -20,7 +20,8 @@ def problems_of(error: ValidationError, document: Any, model: type[BaseModel]) -
         document: the plain values that were validated.
         model: the model that they were validated against.
     """
-    for item in error.errors():
+    # What is missing comes last: next to an unknown key it is most often the same key, misspelt.
+    for item in sorted(error.errors(), key=lambda item: item["type"] == "missing"):
         path = _path(item["loc"], document)
         yield Problem(path, _sentence(item, path, document, model))
 
@@ -54,7 +55,7 @@ def _sentence(item: ErrorDetails, path: Path, document: Any, model: type[BaseMod
         return "is missing; give it"
     if kind == "union_tag_invalid":
         tags = [tag.strip().strip("'") for tag in str(context["expected_tags"]).split(",")]
-        return f"unknown type {context['tag']!r}; {nearest(str(context['tag']), tags).replace('key', 'type')}"
+        return f"unknown type {context['tag']!r}; valid are {', '.join(tags)}{_near_value(str(context['tag']), tags)}"
     if kind == "union_tag_not_found":
         return "has no `type`; name one, such as `type: " + _first_tag(model, item["loc"]) + "`"
     if kind in ("value_error", "space"):

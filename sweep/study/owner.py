@@ -135,8 +135,15 @@ class StudyOwner:
         return self._settle(self._study.ask(), waiting)
 
     def _resume(self, running: FrozenTrial) -> AskedTrial | None:
+        identity = self._id(running.number)
+        if not details(running).key:
+            # Killed while drawing. What a sampler noted of its joint draw is drawn again; Optuna's GP would take the
+            # note for another running trial and keep away from it.
+            for key in running.system_attrs:
+                if ":relative_params:" in key:
+                    self._storage.set_trial_system_attr(identity, key, "")
         self._drawer.prepare(running)
-        return self._settle(optuna.trial.Trial(self._study, self._id(running.number)), running)
+        return self._settle(optuna.trial.Trial(self._study, identity), running)
 
     def _settle(self, trial: optuna.Trial, frozen: FrozenTrial) -> AskedTrial | None:
         """Draw what is not drawn yet and store what is known then; None if it cannot be trained (told FAIL)."""

@@ -22,6 +22,7 @@ VERDICTS = "verdicts"
 PRUNE_AT = "prune_at"
 FALLBACK = "sampler_fallback"
 PRUNER_ERROR = "pruner_error"
+_OWN = (PLAN, DETAILS, REASON, VERDICTS)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class TrialSummary:
         last_step: last epoch reported, over both stages.
         reason: why it was pruned or failed, empty otherwise.
         duration: seconds from start to end; None while it runs.
+        attrs: what else was stored with the trial, by `StudyOwner.set_attr`.
     """
 
     number: int
@@ -100,6 +102,17 @@ class TrialSummary:
     seed: int
     attempt: int
     duration: float | None
+    attrs: dict[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """Ran to its end; only these are ranked."""
+        return self.state is TrialState.COMPLETE
+
+    @property
+    def state_name(self) -> str:
+        """Lower case, for people and metrics."""
+        return self.state.name.lower()
 
 
 def plan_of(trial: FrozenTrial) -> Plan:
@@ -139,4 +152,5 @@ def summary(trial: FrozenTrial) -> TrialSummary:
         seed=known.seed,
         attempt=known.attempt,
         duration=duration.total_seconds() if duration is not None else None,
+        attrs={key: value for key, value in trial.user_attrs.items() if key not in _OWN},
     )

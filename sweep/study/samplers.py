@@ -7,6 +7,7 @@ number, also when the kill came in the middle of sampling it. Read in Optuna 5.0
 
 - TPE, random: no other state. TPE stores what it drew jointly in the trial; drawing it again gives the same.
 - GP: no other state, except the last kernel parameters as a starting point of the next fit, which we do without.
+  It takes the note of a joint draw for a running trial, its own included: `StudyOwner` blanks it before redrawing.
 - CMA-ES: its state is pickled into attributes of the trials, and found again in the latest complete one. Drawing twice
   writes the same attributes twice. Trials that were not drawn by it (`enqueue`) count for nothing but start-up.
 - QMC: the sequence needs one seed for all trials, and the index of the next point. Optuna counts it up in the study

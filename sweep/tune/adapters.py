@@ -23,7 +23,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     """Hands out the coordinator's next trial."""
 
     def __init__(self, coordinator: Coordinator) -> None:
-        super().__init__(metric="val_loss", mode="min")
+        super().__init__()  # no metric: the coordinator reads the results, Tune must not
         self.coordinator = coordinator
         self._numbers: dict[str, int] = {}
 
@@ -80,8 +80,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
 def deliver(coordinator: Coordinator, result: dict[str, Any]) -> bool:
     """Translate a trainable's result. False if the trial has to stop."""
     number = int(result[NUMBER])
-    coordinator.worker(number, dict(result[WORKER]))
+    coordinator.worker(number, str(result[WORKER]))
     if FAILURE in result:
         coordinator.failed(number, str(result[FAILURE]))
         return False
-    return coordinator.epoch(EpochResult.from_dict(result[RESULT]))
+    return coordinator.epoch(EpochResult.from_json(result[RESULT]))

@@ -23,17 +23,20 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 LOCALHOST = "127.0.0.1"
+TOKEN_HINT = "`ray get-auth-token` prints the token it asks for"
 SMALLEST_STORE = 256 * 1024**2
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none."""
+    """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none; `token` says whether the
+    dashboard asks for one (Ray's default since 2.60 for what it starts on this machine)."""
 
     cpus: float
     gpus: float
     dashboard: str | None
     metrics: str | None
+    token: bool
 
 
 @contextmanager
@@ -66,7 +69,6 @@ def connected(run: str, data_bytes: int, address: str | None = None, cpus: int |
             "object_store_memory": max(SMALLEST_STORE, 2 * data_bytes),
             "include_dashboard": True,
             "dashboard_host": LOCALHOST,
-            "_node_ip_address": LOCALHOST,
             "_metrics_export_port": _free_port(),
         }
     else:
@@ -84,8 +86,9 @@ def connected(run: str, data_bytes: int, address: str | None = None, cpus: int |
 
 def _describe(context: Any) -> Cluster:  # noqa: ANN401 (Ray is untyped)
     resources = ray.cluster_resources()
+    token = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
-    return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), dashboard, _metrics_url())
+    return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), dashboard, _metrics_url(), token)
 
 
 def _metrics_url() -> str | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 
 from sweep.coordinator import Coordinator
 from sweep.errors import RunError
@@ -16,6 +19,8 @@ from sweep.tune.adapters import StudyScheduler, StudySearcher
 from sweep.tune.cluster import Cluster
 from sweep.tune.metrics import PrometheusObserver
 from sweep.tune.trainable import NUMBER, SweepTrial
+
+logger = logging.getLogger(__name__)
 
 
 def concurrency(space: SearchSpace, cluster: Cluster) -> int:
@@ -48,12 +53,14 @@ def run_trials(coordinator: Coordinator, plan: Plan, context: TrialContext) -> N
     trainable = tune.with_parameters(
         SweepTrial, context=context, dataset=plan.dataset, cpus=resources.cpus, gpus=resources.gpus
     )
-    # Tune names actors after the class, and the wrapper's own name says nothing in the dashboard.
+    trainable = tune.with_resources(
+        trainable, tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
+    )
+    # Ray names actors after their class, and the names of Tune's wrappers say nothing in the dashboard.
     trainable.__name__ = trainable.__qualname__ = f"SweepTrial[{context.paths.name}]"
-    per_trial = tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
     shutil.rmtree(context.paths.tune_folder, ignore_errors=True)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, per_trial),
+        trainable,
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(coordinator),
             scheduler=StudyScheduler(),
@@ -70,7 +77,12 @@ def run_trials(coordinator: Coordinator, plan: Plan, context: TrialContext) -> N
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except (TuneError, RayError) as error:
+        # Not a trial's failure but Ray's own (the cluster went away, say). The log has the traceback.
+        logger.exception("Ray Tune gave up")
+        coordinator.error = coordinator.error or error
 
 
 def _trial_name(run: str) -> Any:  # noqa: ANN401 (a Tune callback)

@@ -48,4 +48,4 @@ class PrometheusObserver:
 
     def _show(self, states: dict[str, int]) -> None:
         for state, count in states.items():
-            self._trials.set(count, {**self._run, "state": state.lower()})
+            self._trials.set(count, {**self._run, "state": state})

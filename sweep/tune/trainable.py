@@ -16,6 +16,7 @@ from selector.errors import UserError
 from selector.settings import TrialSettings
 from sweep.trial import EpochResult, Trial, TrialContext, load_shared
 
+# Settings and results travel as text: Tune flattens, merges and copies dicts.
 NUMBER, SETTINGS = "number", "settings"
 RESULT, FAILURE, WORKER = "result", "failure", "worker"
 
@@ -55,8 +56,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
-        # Settings travel as text: Tune would flatten, merge and copy a dict.
-        where = {NUMBER: self._number, WORKER: {"pid": os.getpid(), "node": ray.util.get_node_ip_address()}}
+        where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"}
         try:
             self._epochs = self._epochs or self._start()
             result = next(self._epochs)
@@ -65,7 +65,7 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
         except Exception as error:  # any failure of one configuration ends that trial alone, with its reason
             traceback.print_exc()
             return {**where, FAILURE: f"{type(error).__name__}: {error}", "done": True}
-        return {**where, RESULT: result.to_dict(), "done": result.done or result.stop is not None}
+        return {**where, RESULT: result.to_json(), "done": result.done or result.stop is not None}
 
     def cleanup(self) -> None:
         """Called before the actor goes."""

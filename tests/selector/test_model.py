@@ -232,7 +232,7 @@ class TestSelect:
     def test_too_few_candidates_behind_the_mask(self) -> None:
         query_BD, cand_BKD, mask_BK = inputs()
         mask_BK[1, 2:] = False
-        with pytest.raises(SettingsError, match="shots 3 must be between 1 and .* 2"):
+        with pytest.raises(SettingsError, match=r"shots 3 must be between 1 and .* 2"):
             self.model.select(query_BD, cand_BKD, 3, mask_BK)
 
     def test_empty_batch(self) -> None:
@@ -279,7 +279,8 @@ class TestFromPretrained:
                 for change in (
                     {"decoder": "gru"}, {"heads": 5}, {"heads": 0}, {"hidden": -12}, {"width": "10"}, {"width": 0},
                     {"layers": -1}, {"layers": 1.0}, {"temperature": 0}, {"temperature": float("nan")},
-                    {"temperature": "0.1"}, {"dropout": 1}, {"dropout": None}, {"extra": 1}, {"width": 10**15}, {"width": 10**30},
+                    {"temperature": "0.1"}, {"dropout": 1}, {"dropout": None}, {"extra": 1}, {"width": 10**15},
+                    {"width": 10**30},
                 )
             ),
         ],

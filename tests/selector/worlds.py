@@ -1,7 +1,8 @@
 """Small random data sets and settings for the tests of the training library.
 
-Ragged pools (5 to 12 candidates), ragged groups (3 to 9 beams), every outcome column, sparse positives and some groups of
-constant outcome. All arrays are write-protected, as they come out of Ray's object store: whoever writes to them fails.
+Ragged pools (5 to 12 candidates), ragged groups (3 to 9 beams), every outcome column, sparse positives and some groups
+of constant outcome. All arrays are write-protected, as they come out of Ray's object store: whoever writes to them
+fails.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from selector.batches import TensorData
 from selector.data.dataset import Dataset, Outcome, Split
 from selector.model import PointerSelector
 from selector.settings import TrialSettings, ValidationSettings
-from selector.training.stage import TrainingStage
+from selector.training import GrpoStage, RceStage
 from selector.validation import Evaluator
 
 CPU = torch.device("cpu")
@@ -31,9 +32,9 @@ def make_dataset(
     groups: tuple[int, int] = (3, 9),
     constant_share: float = 0.25,
 ) -> Dataset:
-    """Two thirds of the queries train; the rest alternate between val and test. Constant groups occur in every split."""
+    """Two thirds of the queries train; the rest alternate between val and test. Every split has constant groups."""
     rng = np.random.default_rng(seed)
-    items = 3 * queries
+    items = queries + max(2 * queries, pools[1])
     pool_sizes = rng.integers(pools[0], pools[1] + 1, queries)
     group_sizes = rng.integers(groups[0], groups[1] + 1, queries)
     pool_items = [rng.choice(np.arange(queries, items), size, replace=False) for size in pool_sizes]
@@ -120,11 +121,12 @@ def shake(model: PointerSelector, seed: int = 0, scale: float = 0.2) -> PointerS
     return model
 
 
-def in_double(stage: TrainingStage) -> None:
+def in_double(stage: RceStage | GrpoStage) -> None:
     """Let a stage compute in double precision from here on, training data included."""
     stage.model.double()
     stage.reference.double()
     stage.data.embeddings_MD = stage.data.embeddings_MD.double()
+    stage._rewards = stage._rewards.double()
 
 
 def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -133,7 +135,7 @@ def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 
 def pad(rows: Iterable[Iterable[float]], filler: float, extra: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ragged rows as a padded double tensor and its mask; `filler` stands at the padding, `extra` columns of it more."""
+    """Ragged rows as a padded double tensor and its mask; `filler` stands at the padding and in `extra` columns."""
     lists = [list(row) for row in rows]
     longest = max(map(len, lists)) + extra
     values = torch.tensor([row + [filler] * (longest - len(row)) for row in lists], dtype=torch.float64)

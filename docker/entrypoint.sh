@@ -56,8 +56,7 @@ join() {
 # The first line asks the head with this container's token; the second asks the agent of this node for its raylet.
 health() {
     ray health-check >/dev/null
-    python -c "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)" \
-        "http://$(hostname -i | cut -d ' ' -f 1):52365/api/local_raylet_healthz"
+    python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:52365/api/local_raylet_healthz', timeout=5)"
 }
 
 # Every node shows its metrics at the same port, so that a Prometheus can be told once.

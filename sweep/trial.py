@@ -119,7 +119,9 @@ class Trial:
         self._verdicts = [assess(report, self._context.health) for report in self._history]
         self._paths.root.mkdir(parents=True, exist_ok=True)
         write_json(self._paths.root / "settings.json", self._settings.model_dump(mode="json"))
-        with SummaryWriter(str(self._paths.events_folder), purge_step=len(self._history) + 1) as events:
+        first = len(self._history) + 1
+        # The suffix keeps a quick restart from writing over its own file: names have the time in whole seconds.
+        with SummaryWriter(str(self._paths.events_folder), purge_step=first, filename_suffix=f".{first}") as events:
             if resumed:
                 result = self._result()
                 yield result

@@ -1,0 +1,37 @@
+"""One Ray instance for the whole session, started when the first test asks for it and stopped by what started it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from sweep.runner import LOOPBACK_ONLY
+
+os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Goldens and bit-for-bit comparisons need a fixed number of threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    from sweep.tune.cluster import ENVIRONMENT
+
+    os.environ.update(ENVIRONMENT)
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        object_store_memory=128 * 1024**2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()

@@ -1,0 +1,63 @@
+"""Small search spaces and contexts for tests. The demo data at this size trains an epoch in tens of milliseconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from selector.batches import TensorData
+from selector.data import DataSettings, Dataset, load
+from selector.data.settings import DemoSettings
+from selector.settings import HealthSettings, TrialSettings, ValidationSettings
+from selector.validation import Evaluator
+from sweep.trial import EpochResult, Trial, TrialContext
+
+SMALL = """
+name: small
+data: {demo: {items: 300, queries: 60}}
+trial:
+  model: {hidden: 16, heads: 2, dropout: 0.2}
+  rce: {epochs: 2, lr: 1e-3, reward: {mode: hard_plus_soft}}
+  grpo: {epochs: 3}
+parameters:
+  grpo.kl_beta: {type: float, low: 0.01, high: 0.5, log: true}
+  grpo.lr: {type: float, low: 1e-5, high: 1e-2, log: true}
+  reward.mode: {type: categorical, choices: [hard_plus_soft, separated]}
+sampler: {type: tpe, n_startup_trials: 3}
+pruner: {type: median, n_startup_trials: 2}
+budget: {trials: 6}
+"""
+
+SETTINGS = TrialSettings.model_validate(
+    {
+        "model": {"hidden": 16, "heads": 2, "dropout": 0.2, "decoder": "gate"},
+        "rce": {"epochs": 3, "lr": 1e-3},
+        "grpo": {"epochs": 5, "lr": 1e-3, "old_policy_refresh": 2, "adaptive_beta": {"enabled": True}},
+    }
+)
+
+
+def small_dataset() -> Dataset:
+    return load(DataSettings(demo=DemoSettings(items=300, queries=60)))
+
+
+def context(run_folder: Path, dataset: Dataset, keep_epochs: int = 2, **health: object) -> TrialContext:
+    return TrialContext(
+        run_folder=run_folder,
+        validation=ValidationSettings(),
+        health=HealthSettings.model_validate(health),
+        keep_epochs=keep_epochs,
+        data_fingerprint=dataset.fingerprint(),
+        versions={"torch": torch.__version__},
+    )
+
+
+def trial(shared: TrialContext, dataset: Dataset, number: int = 0, settings: TrialSettings = SETTINGS) -> Trial:
+    data = TensorData(dataset, torch.device("cpu"))
+    return Trial(shared, number, settings, data, Evaluator(data, shared.validation))
+
+
+def numbers(results: list[EpochResult]) -> list[dict[str, object]]:
+    """What must be equal between equal trials."""
+    return [result.report.deterministic() for result in results]

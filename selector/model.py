@@ -270,7 +270,7 @@ class PointerSelector(nn.Module):
             config = SelectorConfig(**json.loads(config_file.read_text(encoding="utf-8"))["selector"])
             model = cls(config)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, ZeroDivisionError, SettingsError) as error:
-            raise CheckpointError(f"{config_file}: not the configuration of a selector ({first_line(error)})") from error
+            raise CheckpointError(f"{config_file}: no configuration of a selector ({first_line(error)})") from error
         weights_file = Path(folder) / WEIGHTS_FILE
         model.load_weights(read_tensors(weights_file), weights_file)
         return model.eval()

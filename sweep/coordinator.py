@@ -132,7 +132,11 @@ class Coordinator:
         if number in self._live and self.error is None:
             self._guarded(lambda: self._fail(number, reason), None)
 
-    worker_lost = failed
+    def restarting(self, number: int, deaths: int) -> None:
+        """A trial's worker died and the trial starts again elsewhere, from its last epoch."""
+        logger.warning("trial %d: its worker died, starting it again (death %d)", number, deaths)
+        if number in self._live and self.error is None:
+            self._guarded(lambda: self._owner.set_attr(number, "worker_deaths", deaths), None)
 
     def _fail(self, number: int, reason: str) -> None:
         self._owner.fail(number, reason)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from selector.batches import Batch, EpochNoise, TensorData
+from selector.batches import Batch, EpochNoise, TensorData, derive_seed
 from selector.data.dataset import Split
 from selector.errors import DataError
 from selector.model import PointerSelector, SelectorConfig, build_selector
@@ -51,7 +51,7 @@ def copy_weights(model: PointerSelector) -> dict[str, Tensor]:
 def new_selector(settings: TrialSettings, width: int, weights: dict[str, Tensor] | None = None) -> PointerSelector:
     """The trial's selector: initialised from its seed, or with the given weights."""
     config = SelectorConfig(width=width, **settings.model.model_dump(mode="json"))
-    model = build_selector(config, settings.seed)
+    model = build_selector(config, derive_seed(settings.seed, "selector"))
     if weights is not None:
         model.load_state_dict(weights)
     return model

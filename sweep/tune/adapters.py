@@ -70,11 +70,13 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:  # noqa: ANN401
-        """A worker died more often than the space allows."""
+        """A worker died; Tune calls this also when it is about to start the trial again."""
         coordinator: Coordinator = tune_controller.search_alg.searcher.coordinator
-        error = trial.get_error()
-        first_line = str(error).strip().splitlines()[0] if error is not None else "no reason given"
-        coordinator.worker_lost(int(trial.config[NUMBER]), f"its worker died {trial.num_failures} times: {first_line}")
+        number, deaths = int(trial.config[NUMBER]), int(trial.num_failures)
+        if trial.should_recover():
+            coordinator.restarting(number, deaths)
+        else:
+            coordinator.failed(number, f"its worker died {deaths} times, more than max_retries allows; see the run's log")
 
 
 def deliver(coordinator: Coordinator, result: dict[str, Any]) -> bool:

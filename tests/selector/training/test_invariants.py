@@ -88,18 +88,19 @@ def test_without_a_step_nothing_moves_in_any_shape(
         assert_unmoved(report)
 
 
+@pytest.mark.parametrize("refresh", [1, 2, 3])
 @pytest.mark.parametrize(("kl", "decoder"), KL_AND_DECODER)
-def test_the_first_batch_is_unmoved_and_the_old_policy_follows_its_period(kl: str, decoder: str) -> None:
+def test_the_first_batch_is_unmoved_and_the_old_policy_follows_its_period(kl: str, decoder: str, refresh: int) -> None:
     """One batch per epoch: an epoch's statistics are those of its first batch, before its update."""
     reports = grpo_reports(
         model={"decoder": decoder},
-        grpo={"epochs": 5, "lr": 1e-2, "batch_size": 64, "old_policy_refresh": 2, "kl_estimator": kl},
+        grpo={"epochs": 5, "lr": 1e-2, "batch_size": 64, "old_policy_refresh": refresh, "kl_estimator": kl},
     )
     assert_unmoved(reports[0])
     assert min(reports[0].parameter_change.values()) > 0
     for report in reports[1:]:
         assert report.kl > 1e-6
-        fresh = report.epoch % 2 == 1  # snapshots are taken at the start of epochs 1, 3 and 5
+        fresh = (report.epoch - 1) % refresh == 0  # snapshots are taken at the start of epochs 1, 1 + refresh, ...
         assert (report.ratio_min == report.ratio_max == 1.0) is fresh
         assert fresh or report.ratio_max - report.ratio_min > 1e-3
 

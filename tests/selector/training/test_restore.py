@@ -18,7 +18,7 @@ from tests.selector.worlds import evaluator, make_dataset, make_settings, same_w
 DATASET = make_dataset()
 RCE: dict[str, dict[str, Any]] = {
     "last": {"rce": {"epochs": 4, "label_smoothing": 0.1}},
-    "best": {"rce": {"epochs": 6, "lr": 0.05, "keep": "best", "schedule": "cosine", "warmup_fraction": 0.2}},
+    "best": {"rce": {"epochs": 6, "lr": 0.01, "keep": "best", "schedule": "cosine", "warmup_fraction": 0.2}},
     "no dropout": {"rce": {"epochs": 3, "batch_size": 64}, "model": {"dropout": 0.0, "decoder": "static"}},
 }
 GRPO: dict[str, dict[str, Any]] = {

@@ -50,7 +50,7 @@ def compute_rewards(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettin
     if missing:
         present = ", ".join(sorted(outcomes)) or "none"
         raise DataError(
-            f"reward.mode {reward.mode.value} needs {', '.join(missing)}, which the data does not have "
+            f"reward mode {reward.mode.value} needs {', '.join(missing)}, which the data does not have "
             f"(it has: {present})"
         )
     values = _legacy(outcomes, reward) if reward.mode is RewardMode.LEGACY else _measured(outcomes, reward)

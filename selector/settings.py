@@ -201,6 +201,9 @@ class GrpoSettings(OptimizerSettings):
 
     epochs: NonNegativeInt = 10
     lr: NonNegativeFloat = 5e-5
+    weight_decay: NonNegativeFloat = Field(
+        default=0.0, description="Pulls the policy away from its reference even where there is no signal."
+    )
     kl_beta: NonNegativeFloat = 0.1
     kl_estimator: KlEstimator = KlEstimator.EXACT
     clip_epsilon: PositiveFloat = 0.2
@@ -276,7 +279,11 @@ class HealthSettings(Settings):
     no_op_agreement: Fraction = Field(
         default=1.0, description="no_op: share of validation queries whose whole selection equals the reference's."
     )
-    kl_share: Fraction = Field(default=0.9, description="kl_dominated: KL share of the loss above this.")
+    kl_share: Fraction = Field(
+        default=0.9,
+        description="kl_dominated: KL share of the loss above this. The policy term is taken against the old "
+        "policy and starts near zero after each refresh, so the share grows over a healthy trial as well.",
+    )
     advantage_std: NonNegativeFloat = Field(default=0.05, description="dead_signal: advantage std below this.")
     zero_variance_share: Fraction = Field(default=0.98, description="dead_signal: or this share of groups constant.")
     max_kl: PositiveFloat = Field(default=50.0, description="diverged: KL above this.")

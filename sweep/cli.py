@@ -38,7 +38,9 @@ def run(
     space: Space,
     data: Data = None,
     embeddings: Embeddings = None,
-    name: Annotated[str | None, typer.Option("--name", help="The run's name; default: the space's and a number.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The run's name; default: the space's and a number.")
+    ] = None,
     runs: Runs = RUNS,
     address: Address = None,
     cpus: Cpus = None,

@@ -158,5 +158,3 @@ def import_data(data: Path, embeddings: Path | None, out: Path, keep_fallback: b
     modes = (RewardSettings(mode=mode) for mode in RewardMode)
     usable = next(mode for mode in modes if not missing_fields(mode, set(dataset.outcomes)))
     return describe(dataset, compute_rewards(dataset.outcomes, usable))
-
-

@@ -92,9 +92,7 @@ def compare(
     return [_row(name, values, measured["similarity"]) for name, values in measured.items()]
 
 
-def _measure(
-    dataset: Dataset, evaluate: Evaluator, world: DemoWorld | None, model: PointerSelector
-) -> _Measured:
+def _measure(dataset: Dataset, evaluate: Evaluator, world: DemoWorld | None, model: PointerSelector) -> _Measured:
     result = evaluate(model)
     accuracy = None if world is None else _accuracies(dataset, evaluate, world, result.picks_QS)
     return _Measured(result.loss, result.reward_Q.numpy(), accuracy)

@@ -109,7 +109,10 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("queries", splits),
         ("items", f"{summary.items} of width {summary.width}"),
         ("candidates per query", f"{pools.minimum} to {pools.maximum}, median {pools.median:g}"),
-        ("beams per group", f"{groups.minimum} to {groups.maximum}, median {groups.median:g}; {summary.picks} picks each"),
+        (
+            "beams per group",
+            f"{groups.minimum} to {groups.maximum}, median {groups.median:g}; {summary.picks} picks each",
+        ),
         ("measured", ", ".join(summary.outcomes)),
         ("zero-variance groups", f"{constant} (by {space.validation.reward.mode})"),
         (

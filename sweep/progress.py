@@ -91,7 +91,9 @@ class Progress:
         for number, result in sorted(self._running.items()):
             table.add_row(str(number), *_cells(result), brief_params(self._params[number]))
         head = Text(f"{self._run}  {self._clock()}  {ended}{planned} trials ended  {states}{best}", style="bold")
-        return Group(head, table, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._recent))
+        return Group(
+            head, table, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._recent)
+        )
 
 
 def _cells(result: EpochResult | None) -> tuple[str, ...]:

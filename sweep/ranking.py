@@ -18,7 +18,7 @@ from sweep.heldout import HeldOutRow, compare, row_dict
 from sweep.paths import RunPaths
 from sweep.plan import Plan
 from sweep.progress import brief_params
-from sweep.rce_store import RceKey, RceStore
+from sweep.rce_store import RceStore
 from sweep.study import TrialSummary
 from sweep.trial import step_of
 
@@ -39,7 +39,9 @@ def best_checkpoint(paths: RunPaths, number: int) -> Path:
     """
     folders = [path for path in paths.trial(number).best_folder.glob("step-*") if (path / MANIFEST_FILE).exists()]
     if not folders:
-        raise RunError(f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.root}` lists trials")
+        raise RunError(
+            f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.root}` lists trials"
+        )
     return min(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
 
 
@@ -54,7 +56,9 @@ def held_out_rows(plan: Plan, paths: RunPaths, ranked: Sequence[TrialSummary]) -
     for digest in dict.fromkeys(row.attrs.get("rce") for row in top or complete[:1]):
         if digest is not None:
             name = "rce_only" if "rce_only" not in policies else f"rce_only {digest[:6]}"
-            policies[name] = _rce_policy(plan, paths, digest, next(row for row in complete if row.attrs.get("rce") == digest))
+            policies[name] = _rce_policy(
+                plan, paths, digest, next(row for row in complete if row.attrs.get("rce") == digest)
+            )
     for row in top:
         policies[f"trial {row.number}"] = PointerSelector.from_pretrained(best_checkpoint(paths, row.number))
     return compare(plan.dataset, plan.space.data, plan.space.validation, policies)
@@ -84,7 +88,9 @@ def trial_table(ranked: Sequence[TrialSummary], title: str) -> Table:
     """Trials by rank, as a person reads them."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in ("rank", "trial", "state", "val_loss", "best epoch", "same picks", "verdicts", "parameters"):
-        table.add_column(column, overflow="fold", justify="left" if column in ("state", "verdicts", "parameters") else "right")
+        table.add_column(
+            column, overflow="fold", justify="left" if column in ("state", "verdicts", "parameters") else "right"
+        )
     for place, row in enumerate(ranked, start=1):
         table.add_row(
             str(place) if row.is_complete else "-",

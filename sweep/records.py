@@ -29,7 +29,9 @@ def read_record(paths: RunPaths) -> RunRecord:
     except OSError:
         raise RunError(f"{paths.root}: not a run folder ({paths.run_file.name} is missing)") from None
     except ValidationError as error:
-        raise RunError(f"{paths.run_file}: damaged ({error.error_count()} problems): {error.errors()[0]['msg']}") from None
+        raise RunError(
+            f"{paths.run_file}: damaged ({error.error_count()} problems): {error.errors()[0]['msg']}"
+        ) from None
 
 
 def find_run(argument: str | None, runs: Path) -> RunPaths:

@@ -122,7 +122,13 @@ def execute(plan: Plan, paths: RunPaths, console: Console, address: str | None, 
 
 
 def _train(
-    plan: Plan, paths: RunPaths, owner: StudyOwner, record: RunRecord, console: Console, address: str | None, cpus: int | None
+    plan: Plan,
+    paths: RunPaths,
+    owner: StudyOwner,
+    record: RunRecord,
+    console: Console,
+    address: str | None,
+    cpus: int | None,
 ) -> bool:
     if address is None:
         os.environ.update(LOOPBACK_ONLY)
@@ -142,7 +148,7 @@ def _train(
     size = plan.dataset.embeddings.nbytes + plan.dataset.beam_picks.nbytes + plan.dataset.pool_items.nbytes
     with cluster.connected(paths.name, size, address, cpus) as ray_cluster:
         concurrency = fit.concurrency(plan.space, ray_cluster)
-        hint = f"  ({cluster.TOKEN_HINT})" if ray_cluster.token else ""
+        hint = f"  ({cluster.HOW_TO_SIGN_IN})" if ray_cluster.token else ""
         console.print(f"dashboard  {ray_cluster.dashboard or 'none'}{hint}", highlight=False)
         console.print(f"metrics    {ray_cluster.metrics or 'none'}", highlight=False)
         console.print(f"log        {paths.log_file}", highlight=False, soft_wrap=True)
@@ -182,7 +188,9 @@ def _sole_driver(paths: RunPaths) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunError(f"run {paths.name} is being driven by another process; `sweep status {paths.root}` shows it") from None
+        raise RunError(
+            f"run {paths.name} is being driven by another process; `sweep status {paths.root}` shows it"
+        ) from None
     try:
         yield
     finally:
@@ -209,7 +217,12 @@ def _interruptible(coordinator: Coordinator, console: Console) -> Iterator[None]
 def versions() -> dict[str, str]:
     """Of everything that a number may depend on, and the commit of this code where it is a git checkout."""
     found = {name: metadata.version(name) for name in ("torch", "ray", "optuna", "numpy", "safetensors")}
-    return {"sweep": metadata.version("demonstration-sweep"), "code": _commit(), "python": platform.python_version(), **found}
+    return {
+        "sweep": metadata.version("demonstration-sweep"),
+        "code": _commit(),
+        "python": platform.python_version(),
+        **found,
+    }
 
 
 def _commit() -> str:

@@ -49,7 +49,10 @@ def data_table(summary: DataSummary) -> Table:
             ("queries", ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)),
             ("items", f"{summary.items} of width {summary.width}"),
             ("candidates per query", f"{pools.minimum} to {pools.maximum}"),
-            ("beams per group", f"{groups.minimum} to {groups.maximum}; {summary.beams} in all, {summary.picks} picks each"),
+            (
+                "beams per group",
+                f"{groups.minimum} to {groups.maximum}; {summary.beams} in all, {summary.picks} picks each",
+            ),
             ("measured", ", ".join(summary.outcomes)),
             ("left out or noticed", ", ".join(counts) or "nothing"),
         ]

@@ -46,7 +46,9 @@ def test_selector_knows_neither_ray_nor_optuna_nor_sweep() -> None:
 
 def test_what_an_exported_selector_needs_is_torch_alone() -> None:
     files = [ROOT / name for name in TORCH_ALONE]
-    allowed = {"torch", "selector.model", "selector.tensors", "selector.errors", "__future__"} | set(sys.stdlib_module_names)
+    allowed = {"torch", "selector.model", "selector.tensors", "selector.errors", "__future__"} | set(
+        sys.stdlib_module_names
+    )
     for file in files:
         strangers = {
             name
@@ -62,12 +64,22 @@ def test_only_the_tune_package_imports_ray() -> None:
 
 
 def test_only_study_and_space_import_optuna() -> None:
-    outside = [file for file in sources("sweep") if not {"study", "space"} & set(file.relative_to(ROOT / "sweep").parts)]
+    outside = [
+        file for file in sources("sweep") if not {"study", "space"} & set(file.relative_to(ROOT / "sweep").parts)
+    ]
     assert not offenders(outside, {"optuna"})
 
 
 def test_space_and_study_do_not_know_who_uses_them() -> None:
-    users = {"sweep.tune", "sweep.runner", "sweep.coordinator", "sweep.cli", "sweep.trial", "sweep.ranking", "sweep.export"}
+    users = {
+        "sweep.tune",
+        "sweep.runner",
+        "sweep.coordinator",
+        "sweep.cli",
+        "sweep.trial",
+        "sweep.ranking",
+        "sweep.export",
+    }
     assert not offenders([*sources("sweep/space"), *sources("sweep/study")], users)
 
 

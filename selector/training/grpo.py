@@ -31,6 +31,8 @@ from selector.settings import CurriculumFilter, CurriculumSettings, GrpoSettings
 from selector.training.stage import EpochMeans, StageState, TrainingStage, copy_weights, new_selector, with_prefix
 from selector.validation import Evaluator
 
+# float32 ends at exp(88): without a limit a beam without advantage would give infinity times zero.
+LARGEST_LOG_RATIO = 80.0
 BACKBONE = ("input_proj", "query_proj", "cand_proj")
 
 
@@ -97,7 +99,8 @@ class GrpoStage(TrainingStage):
             reference_BNSK = _log_probs(self.reference, batch, dropout)
             old_BNSK = reference_BNSK if self._old is self.reference else _log_probs(self._old, batch, dropout)
         log_prob_BN = beam_log_probs(steps_BNSK, batch.beams_BNS, mask_BN)
-        ratio_BN = (log_prob_BN - beam_log_probs(old_BNSK, batch.beams_BNS, mask_BN)).exp()
+        log_ratio_BN = log_prob_BN - beam_log_probs(old_BNSK, batch.beams_BNS, mask_BN)
+        ratio_BN = log_ratio_BN.clamp(max=LARGEST_LOG_RATIO).exp()
         low, high = options.clip_epsilon, options.clip_epsilon_high or options.clip_epsilon
         policy_B = clipped_surrogate(ratio_BN, advantage_BN, mask_BN, low, high)
         with torch.set_grad_enabled(self.beta > 0):

@@ -76,7 +76,9 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
         if trial.should_recover():
             coordinator.restarting(number, deaths)
         else:
-            coordinator.failed(number, f"its worker died {deaths} times, more than max_retries allows; see the run's log")
+            coordinator.failed(
+                number, f"its worker died {deaths} times, more than max_retries allows; see the run's log"
+            )
 
 
 def deliver(coordinator: Coordinator, result: dict[str, Any]) -> bool:

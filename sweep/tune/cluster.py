@@ -23,14 +23,15 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 LOCALHOST = "127.0.0.1"
-TOKEN_HINT = "`ray get-auth-token` prints the token it asks for"
+HOW_TO_SIGN_IN = "`ray get-auth-token` prints the token it asks for"
 SMALLEST_STORE = 256 * 1024**2
 
 
 @dataclass(frozen=True)
 class Cluster:
     """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none; `token` says whether the
-    dashboard asks for one (Ray's default since 2.60 for what it starts on this machine)."""
+    dashboard asks for one (Ray's default since 2.60 for what it starts on this machine).
+    """
 
     cpus: float
     gpus: float
@@ -102,4 +103,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOCALHOST, 0))
         return int(probe.getsockname()[1])
-

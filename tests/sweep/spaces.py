@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from selector.batches import TensorData
-from selector.data import DataSettings, Dataset, load
+from selector.data import Dataset, DataSettings, load
 from selector.data.settings import DemoSettings
 from selector.settings import HealthSettings, TrialSettings, ValidationSettings
 from selector.validation import Evaluator

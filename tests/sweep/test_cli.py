@@ -82,7 +82,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_ends_with_a_table_and_the_folder(finished: Path) -> None:
     output = (finished.parent.parent / "output.txt").read_text()
-    for expected in ("dashboard  http://127.0.0.1:", "metrics    http://127.0.0.1:", "Trials by val_loss", "run folder: runs/mine"):
+    for expected in (
+        "dashboard  http://127.0.0.1:",
+        "metrics    http://127.0.0.1:",
+        "Trials by val_loss",
+        "run folder: runs/mine",
+    ):
         assert expected in output
     for noise in ("INFO", "WARNING", "Traceback", "raylet", "SearchGenerator"):
         assert noise not in output
@@ -90,7 +95,9 @@ def test_run_ends_with_a_table_and_the_folder(finished: Path) -> None:
 
 
 def test_a_run_uses_no_loader_that_executes_data(finished: Path) -> None:
-    kinds = {path.suffix for path in finished.rglob("*") if path.is_file() and "tune" not in path.relative_to(finished).parts}
+    kinds = {
+        path.suffix for path in finished.rglob("*") if path.is_file() and "tune" not in path.relative_to(finished).parts
+    }
     assert kinds <= {".json", ".jsonl", ".yaml", ".db", ".db-wal", ".db-shm", ".log", ".lock", ".safetensors"} | {
         path.suffix for path in finished.rglob("events.out.tfevents.*")
     }
@@ -119,7 +126,12 @@ def test_export_gives_the_trials_picks_with_selector_and_torch_alone(finished: P
     out = tmp_path / "best"
     output = finish(start(finished.parent.parent, "export", "mine", "--out", str(out)))
     assert "by val_loss" in output
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "config.json", "manifest.json", "model.safetensors"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+    ]
     manifest = json.loads((out / "manifest.json").read_text())
     best = study_of(finished).best_trial
     assert manifest["trial"] == best.number and manifest["step"] == best.user_attrs["best_step"]
@@ -132,7 +144,7 @@ def test_export_gives_the_trials_picks_with_selector_and_torch_alone(finished: P
     assert torch.equal(picks, PointerSelector.from_pretrained(stored).select(query, pool, 4))
     program = (
         "import sys, json, torch\n"
-        "for name in ('numpy', 'pydantic', 'safetensors', 'pyarrow', 'ray', 'optuna', 'sweep'): sys.modules[name] = None\n"
+        "for name in 'numpy pydantic safetensors pyarrow ray optuna sweep'.split(): sys.modules[name] = None\n"
         "from selector import PointerSelector\n"
         "g = torch.Generator().manual_seed(0)\n"
         f"q, p = torch.randn(3, {width}, generator=g), torch.randn(3, 9, {width}, generator=g)\n"
@@ -158,7 +170,10 @@ def test_an_altered_checkpoint_is_not_exported(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = study_of(finished).best_trial
-    weights = next((finished / f"trials/{best.number:04d}/best").glob(f"step-*{best.user_attrs['best_step']}")) / "model.safetensors"
+    weights = (
+        next((finished / f"trials/{best.number:04d}/best").glob(f"step-*{best.user_attrs['best_step']}"))
+        / "model.safetensors"
+    )
     original = weights.read_bytes()
     try:
         weights.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
@@ -232,7 +247,9 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path) -> None:
 
 def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: Path) -> None:
     trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 400}}
-    space = write_space(tmp_path, concurrency=1, trial=trial, max_retries=1, budget={"trials": 2}, pruner={"type": "none"})
+    space = write_space(
+        tmp_path, concurrency=1, trial=trial, max_retries=1, budget={"trials": 2}, pruner={"type": "none"}
+    )
     process = start(tmp_path, "run", str(space))
     run = tmp_path / "runs" / "small-1"
     seen: set[str] = set()
@@ -308,9 +325,8 @@ def test_dashboard_names_and_prometheus(tmp_path: Path) -> None:
         actors = json.loads(fetch(urls["dashboard"] + "/logical/actors"))["data"]["actors"].values()
         assert {actor["actorClass"] for actor in actors} == {"SweepTrial[watched]"}
         assert {actor["reprName"] for actor in actors} == {"watched/trial-0000", "watched/trial-0001"}
-        expected = (
-            "ray_sweep_trials{", "ray_sweep_epochs_done_total{", "ray_sweep_kl{", "ray_sweep_advantage_std{", "ray_sweep_val_loss{"
-        )  # fmt: skip
+        gauges = ("trials", "epochs_done_total", "kl", "advantage_std", "val_loss")
+        expected = [f"ray_sweep_{name}{{" for name in gauges]
         wait_for(lambda: all(name in fetch(urls["metrics"]) for name in expected), 40)
         assert 'run="watched"' in fetch(urls["metrics"])
         assert 'state="running"' in fetch(urls["metrics"])

@@ -152,7 +152,10 @@ def test_a_configuration_that_cannot_be_trained_fails_alone(tmp_path: Path) -> N
         "grpo.curriculum.epochs": {"type": "categorical", "choices": [0, 1]},
         "grpo.lr": {"type": "float", "low": 1e-4, "high": 1e-3},
     }
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 2, "curriculum": {"filter": "contrast", "min_gap": 1e6}}}
+    trial = {
+        **yaml.safe_load(SMALL)["trial"],
+        "grpo": {"epochs": 2, "curriculum": {"filter": "contrast", "min_gap": 1e6}},
+    }
     ran = sweep(tmp_path, parameters=parameters, trial=trial, budget={"trials": 4}, sampler={"type": "random"})
     by_state = {row.params["grpo.curriculum.epochs"]: row for row in ran.outcome.ranked}
     assert by_state[0].state is TrialState.COMPLETE

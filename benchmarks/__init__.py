@@ -1,0 +1,1 @@
+"""Benchmarks. Each measures both sides in one run and prints ratios."""

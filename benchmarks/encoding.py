@@ -2,11 +2,11 @@
 
     python -m benchmarks.encoding [--queries-per-round 40] [--rounds 5]
 
-Shape: 2,000 queries x 20 beams x 64 candidates, width 384, hidden 256, one attention layer; OK-VQA's `rl_data.json` if it
-lies at ../shared/data/okvqa, else random data of the same shape. The usual way is charged for the least it could do: one
-forward and backward pass of the policy per beam through torch's own attention module, no reference and no old policy
-(their log-probabilities taken as stored), one optimiser step per query. Ours is the whole epoch as trials run it: policy,
-reference and, from the second epoch on, old policy, exact KL, statistics, optimiser.
+Shape: 2,000 queries x 20 beams x 64 candidates, width 384, hidden 256, one attention layer; OK-VQA's `rl_data.json` if
+it lies at ../shared/data/okvqa, else random data of the same shape. The usual way is charged for the least it could do:
+one forward and backward pass of the policy per beam through torch's own attention module, no reference and no old policy
+(their log-probabilities taken as stored), one optimiser step per query. Ours is the whole epoch as trials run it:
+policy, reference and, from the second epoch on, old policy, exact KL, statistics, optimiser.
 
 The two sides alternate; the machine's noise hits both. Peak memory is that of the process (the high-water mark).
 """
@@ -130,8 +130,8 @@ def main() -> None:
         fast = 1 / report.queries_per_second
         ratios.append(slow / fast)
         print(
-            f"round {turn}: per beam at batch 1 {slow * 1e3:6.2f} ms/query, shared and folded {fast * 1e3:6.3f} ms/query "
-            f"(epoch of {report.train_queries} queries {report.seconds:.2f} s): {slow / fast:5.1f} times"
+            f"round {turn}: per beam at batch 1 {slow * 1e3:6.2f} ms/query, shared and folded {fast * 1e3:6.3f} "
+            f"ms/query (epoch of {report.train_queries} queries {report.seconds:.2f} s): {slow / fast:5.1f} times"
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"median {statistics.median(ratios):.1f} times, lowest {min(ratios):.1f}; peak memory {peak:.0f} MB")

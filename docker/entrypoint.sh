@@ -47,9 +47,13 @@ address_among() {
 # driver container becomes a node first: one without cores, on which no trial is ever placed.
 join() {
     require_token
+    printf 'joining the Ray cluster at %s ...\n' "$1" >&2
     log=$(mktemp)
-    ray start --address="$1" --num-cpus=0 --num-gpus=0 --metrics-export-port="$METRICS_PORT" >"$log" 2>&1 ||
-        { cat "$log" >&2; refuse "cannot join the Ray cluster at $1"; }
+    # shellcheck disable=SC2086 # NODE_OPTIONS is a list of options
+    timeout 60 ray start --address="$1" --num-cpus=0 --num-gpus=0 $NODE_OPTIONS >"$log" 2>&1 || {
+        cat "$log" >&2
+        refuse "cannot join the Ray cluster at $1"
+    }
     rm -f "$log"
 }
 
@@ -59,19 +63,22 @@ health() {
     python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:52365/api/local_raylet_healthz', timeout=5)"
 }
 
-# Every node shows its metrics at the same port, so that a Prometheus can be told once.
-METRICS_PORT=${SWEEP_METRICS_PORT:-8080}
+# All nodes show their metrics at one port, so that a Prometheus is told once. The object store (bytes) must fit into
+# /dev/shm, or Ray falls back to files on the disk; Ray's own choice is 30 % of the machine's memory, which never fits.
+NODE_OPTIONS="--metrics-export-port=8080 --object-store-memory=${SWEEP_OBJECT_STORE:-1073741824}"
 
 case ${1:-} in
     head)
         shift
         require_token
-        exec ray start --head --block --port=6379 --dashboard-host=0.0.0.0 --metrics-export-port="$METRICS_PORT" "$@"
+        # shellcheck disable=SC2086
+        exec ray start --head --block --port=6379 --dashboard-host=0.0.0.0 $NODE_OPTIONS "$@"
         ;;
     worker)
         shift
         require_token
-        exec ray start --address="${SWEEP_HEAD:-head:6379}" --block --metrics-export-port="$METRICS_PORT" "$@"
+        # shellcheck disable=SC2086
+        exec ray start --address="${SWEEP_HEAD:-head:6379}" --block $NODE_OPTIONS "$@"
         ;;
     health)
         health

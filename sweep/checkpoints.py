@@ -28,7 +28,7 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def canonical_hash(value: Any) -> str:
+def canonical_hash(value: Any) -> str:  # noqa: ANN401 (any JSON value)
     """SHA-256 of a JSON value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m sweep ...`. Every command reads as the steps it takes; errors are one line, exit code 2."""
+"""Sweeps of selector training: check a search space, run its trials, watch them, take the best home."""
 
 from __future__ import annotations
 

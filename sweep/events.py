@@ -10,7 +10,10 @@ from sweep.trial import EpochResult
 
 @dataclass(frozen=True)
 class Started:
-    """A trial begins, or goes on after a restart of the driver (`adopted`). `states` counts trials by Optuna state, in lower case."""
+    """A trial begins, or goes on after a restart of the driver (`adopted`).
+
+    `states` counts trials by Optuna state, in lower case.
+    """
 
     number: int
     params: dict[str, Any]

@@ -92,7 +92,7 @@ def _readme(manifest: dict[str, Any]) -> str:
     metrics = manifest["metrics"]
     return f"""# Demonstration selector
 
-Epoch {manifest["step"]} ({manifest["stage"]}) of trial {manifest["trial"]} of run `{manifest["run"]}`: {manifest["chosen"]}.
+Run `{manifest["run"]}`, trial {manifest["trial"]}, epoch {manifest["step"]} ({manifest["stage"]}): {manifest["chosen"]}.
 Validation loss {metrics["val_loss"]:.4f}, expected validation reward {metrics["val_reward"]:.4f}.
 
 ```python
@@ -101,15 +101,15 @@ from selector import PointerSelector
 picks = PointerSelector.from_pretrained("THIS FOLDER").select(query_emb, cand_emb, shots=2)
 ```
 
-`query_emb` is [D] or [B, D], `cand_emb` [K, D] or [B, K, D], from the encoder that made the training embeddings. `picks`
-are positions in the candidate axis, best first. It needs the package `selector` and torch.
+`query_emb` is [D] or [B, D], `cand_emb` [K, D] or [B, K, D], from the encoder that made the training embeddings.
+`picks` are positions in the candidate axis, best first. It needs the package `selector` and torch.
 
 `manifest.json` holds the lineage: all settings, seed, data fingerprint, RCE artifact, versions, and the SHA-256 of
 `model.safetensors`.
 """
 
 
-# Verification -----------------------------------------------------------------------------------------------------------
+# Verification ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ def verify(paths: RunPaths, plan: Plan) -> list[Verified]:
     record = read_record(paths)
     if record.data_fingerprint != plan.summary.fingerprint:
         raise RunError(
-            f"run {paths.name} was trained on data {record.data_fingerprint[:16]}; this is {plan.summary.fingerprint[:16]}"
+            f"run {paths.name} was trained on data {record.data_fingerprint[:16]}, this is "
+            f"{plan.summary.fingerprint[:16]}: restore the data"
         )
     evaluate = Evaluator(TensorData(plan.dataset, torch.device("cpu")), plan.space.validation)
     found = []
@@ -148,7 +149,7 @@ def verify(paths: RunPaths, plan: Plan) -> list[Verified]:
     return found
 
 
-# Data -------------------------------------------------------------------------------------------------------------------
+# Data -----------------------------------------------------------------------------------------------------------------
 
 
 def import_data(data: Path, embeddings: Path | None, out: Path, keep_fallback: bool) -> DataSummary:

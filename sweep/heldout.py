@@ -1,13 +1,13 @@
 """Comparison on the test split, which neither gradients nor pruning nor epoch choice have seen.
 
-Rows: random and similarity selection, the shared RCE reference, and the best trials. All go through the same code: plain
-similarity is a selector whose projections are identities, random selection one whose temperature is so high that every
-candidate is equally likely.
+Rows: random and similarity selection, the shared RCE reference, and the best trials. All go through the same code:
+plain similarity is a selector whose projections are identities, random selection one whose temperature is so high that
+every candidate is equally likely.
 
 Two measures, each per question:
 - `reward`: expected reward over the question's measured beams (the validation reward, fixed for the run);
-- `accuracy`: of the greedy selection, 1 to S shots, where the outcome of any selection is known. That is so for the demo
-  data (its rule answers for every selection); for collected data it takes a vision-language model.
+- `accuracy`: of the greedy selection, 1 to S shots, where the outcome of any selection is known. That is so for the
+  demo data (its rule answers for every selection); for collected data it takes a vision-language model.
 
 Differences to similarity come with a paired bootstrap interval over questions (Efron & Tibshirani 1993, percentile).
 """

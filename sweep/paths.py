@@ -100,7 +100,7 @@ class TrialPaths:
         return self.best_folder / f"step-{step:04d}"
 
 
-def write_json(file: Path, value: Any) -> None:
+def write_json(file: Path, value: Any) -> None:  # noqa: ANN401 (any JSON value)
     """Write atomically: a reader sees the old file or the new one, never a part."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")

@@ -103,7 +103,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     pools, groups = summary.pool_sizes, summary.group_sizes
     splits = ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)
     constant = ", ".join(f"{summary.zero_variance_share[split]:.1%} {split.name.lower()}" for split in Split)
-    rows = [
+    return [
         ("space", f"{space.name} ({plan.source})"),
         ("data", f"{space.data.path or 'demo data'}  fingerprint {summary.fingerprint[:16]}"),
         ("queries", splits),
@@ -117,8 +117,8 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("zero-variance groups", f"{constant} (by {space.validation.reward.mode})"),
         (
             "positives",
-            f"{summary.positive_beams_share:.1%} of {summary.beams} beams, {summary.positive_groups_share:.1%} of groups "
-            f"have one ({summary.positives_by})",
+            f"{summary.positive_beams_share:.1%} of {summary.beams} beams, {summary.positive_groups_share:.1%} of "
+            f"groups have one ({summary.positives_by})",
         ),
         ("left out or noticed", ", ".join(counts) or "nothing"),
         ("selector", f"{plan.parameters:,} parameters, {space.trial.model.decoder} decoder"),
@@ -128,7 +128,6 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
         ("ranked by", f"val_loss = {space.validation.metric}, lower is better"),
     ]
-    return rows
 
 
 def describe_parameters(space: SearchSpace) -> list[tuple[str, str]]:

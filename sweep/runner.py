@@ -33,8 +33,8 @@ from sweep.trial import TrialContext
 
 logger = logging.getLogger(__name__)
 
-# Makes Ray give this machine the address 127.0.0.1 and bind every port there; read when ray is imported. Despite its name
-# it works on Linux. `ray.init(_node_ip_address=...)` does not: Ray 2.60 turns a loopback address into the outer one.
+# Makes Ray give this machine the address 127.0.0.1 and bind every port there; read when ray is imported. Despite its
+# name it works on Linux. `ray.init(_node_ip_address=...)` does not: Ray 2.60 turns a loopback address into the outer one.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
@@ -89,8 +89,8 @@ def _claim_folder(runs: Path, name: str | None, base: str) -> Path:
                 number += 1
     except FileExistsError:
         raise RunError(
-            f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take another "
-            "--name"
+            f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take "
+            "another --name"
         ) from None
     except OSError as error:
         raise RunError(f"cannot make a run folder in {runs}: {error.strerror}") from error
@@ -159,8 +159,8 @@ def _train(
     if coordinator.error is not None:
         lines = [line.strip() for line in str(coordinator.error).splitlines() if line.strip()] or ["no message"]
         raise RunError(
-            f"run {paths.name} stopped: {type(coordinator.error).__name__}: {lines[-1]} (more in {paths.log_file}); once "
-            f"mended, `python -m sweep resume {paths.root}` goes on"
+            f"run {paths.name} stopped: {type(coordinator.error).__name__}: {lines[-1]} (more in {paths.log_file}); "
+            f"once mended, `python -m sweep resume {paths.root}` goes on"
         ) from coordinator.error
     return coordinator.interrupted
 

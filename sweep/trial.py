@@ -1,8 +1,8 @@
 """One trial on one worker: both stages, its checkpoints, its events. Knows nothing of Ray or Optuna.
 
 Invariants:
-- Every finished epoch is on disk (`resume/step-NNNN`) before it is reported, so a trial that starts again anywhere gives
-  its last report once more and goes on from there, to the bit.
+- Every finished epoch is on disk (`resume/step-NNNN`) before it is reported, so a trial that starts again anywhere
+  gives its last report once more and goes on from there, to the bit.
 - The folder of the best epochs holds at most `keep_epochs` checkpoints, each with its whole lineage.
 """
 

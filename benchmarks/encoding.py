@@ -4,9 +4,9 @@
 
 Shape: 2,000 queries x 20 beams x 64 candidates, width 384, hidden 256, one attention layer; OK-VQA's `rl_data.json` if
 it lies at ../shared/data/okvqa, else random data of the same shape. The usual way is charged for the least it could do:
-one forward and backward pass of the policy per beam through torch's own attention module, no reference and no old policy
-(their log-probabilities taken as stored), one optimiser step per query. Ours is the whole epoch as trials run it:
-policy, reference and, from the second epoch on, old policy, exact KL, statistics, optimiser.
+one forward and backward pass of the policy per beam through torch's own attention module, no reference and no old
+policy (their log-probabilities taken as stored), one optimiser step per query. Ours is the whole epoch as trials run
+it: policy, reference and, from the second epoch on, old policy, exact KL, statistics, optimiser.
 
 The two sides alternate; the machine's noise hits both. Peak memory is that of the process (the high-water mark).
 """

@@ -1,4 +1,4 @@
-"""Advantages: a beam's reward relative to its own group (Shao et al. 2024, DeepSeekMath, eq. 3; DESIGN 3.3).
+"""Advantages: a beam's reward relative to its own group (Shao et al. 2024, DeepSeekMath, eq. 3).
 
 Legend: B queries, N beams. Deviation from the paper: the standard deviation has a floor, groups of constant reward get
 exactly zero, and ranks are offered as an alternative that does not depend on the reward's scale.

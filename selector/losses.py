@@ -40,7 +40,7 @@ def reward_weights(reward_BN: Tensor, mask_BN: Tensor, tau: float, normalise: bo
 def rce_loss(
     steps_BNSK: Tensor, beams_BNS: Tensor, mask_BN: Tensor, weight_BN: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Reward-weighted cross-entropy, [B]: sum_b w_b (-log pi(b|q)) (DESIGN 3.2).
+    """Reward-weighted cross-entropy, [B]: sum_b w_b (-log pi(b|q)).
 
     Label smoothing mixes each pick's target with the uniform distribution over the candidates available at that step
     (Szegedy et al. 2016).
@@ -84,7 +84,7 @@ def kl_k3(log_prob_BN: Tensor, reference_BN: Tensor, mask_BN: Tensor) -> Tensor:
 
 
 def listwise_loss(log_prob_BN: Tensor, target_BN: Tensor, mask_BN: Tensor) -> Tensor:
-    """Cross-entropy between `target_BN` and the policy renormalised over the group's measured beams, [B] (DESIGN 4)."""
+    """Cross-entropy between `target_BN` and the policy renormalised over the group's measured beams, [B]."""
     log_q_BN = log_prob_BN.masked_fill(~mask_BN, -torch.inf).log_softmax(1)
     return -(target_BN * log_q_BN.masked_fill(~mask_BN, 0.0)).sum(1)
 

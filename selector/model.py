@@ -1,4 +1,4 @@
-"""The pointer selector: reads a query and its pool of candidates, points at k of them in order (DESIGN 3.1).
+"""The pointer selector: reads a query and its pool of candidates, points at k of them in order.
 
 Legend: B queries, N beams, S picks, K candidates, D input width, H hidden width, L attention layers, A heads.
 

@@ -1,4 +1,4 @@
-"""Reward modes: how the measured outcomes of a beam become one number (DESIGN 3.4).
+"""Reward modes: how the measured outcomes of a beam become one number.
 
 With hard = vqa_correct, soft = vqa_acc_score, gt = vqa_gt_prob, rel = vqa_rel_score and weights h, s, r.
 """

@@ -25,7 +25,7 @@ class Settings(BaseModel):
 
 
 class Decoder(StrEnum):
-    """How the query state moves after each pick (DESIGN 3.1)."""
+    """How the query state moves after each pick."""
 
     STATIC = "static"
     GATE = "gate"
@@ -96,7 +96,7 @@ class CurriculumFilter(StrEnum):
 
 
 class ValidationMetric(StrEnum):
-    """What Optuna minimises (DESIGN 4)."""
+    """What Optuna minimises."""
 
     LISTWISE = "listwise"
     RCE = "rce"
@@ -143,7 +143,7 @@ class OptimizerSettings(Settings):
 
 
 class RceSettings(OptimizerSettings):
-    """Reward-weighted cross-entropy warm-up (DESIGN 3.2)."""
+    """Reward-weighted cross-entropy warm-up."""
 
     epochs: NonNegativeInt = 5
     lr: NonNegativeFloat = 1e-4
@@ -178,7 +178,7 @@ class AdaptiveBetaSettings(Settings):
 
 
 class TopKSettings(Settings):
-    """Keep only the k best beams of a group by reward. Collapses the advantage; off by default (DESIGN 3.3)."""
+    """Keep only the k best beams of a group by reward. Collapses the advantage; off by default."""
 
     enabled: bool = False
     early_k: Annotated[int, Field(ge=2)] = 5
@@ -197,7 +197,7 @@ class CurriculumSettings(Settings):
 
 
 class GrpoSettings(OptimizerSettings):
-    """Group-relative policy optimisation (DESIGN 3.3)."""
+    """Group-relative policy optimisation."""
 
     epochs: NonNegativeInt = 10
     lr: NonNegativeFloat = 5e-5
@@ -265,7 +265,7 @@ class TrialSettings(Settings):
 
 
 class ValidationSettings(Settings):
-    """How trials are compared (DESIGN 4). Fixed for a run: never sampled, the same for every trial."""
+    """How trials are compared. Fixed for a run: never sampled, the same for every trial."""
 
     metric: ValidationMetric = ValidationMetric.LISTWISE
     tau: PositiveFloat = 0.25

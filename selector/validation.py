@@ -1,4 +1,4 @@
-"""The validation metric: what Optuna sees (DESIGN 4). Its settings are fixed for a run, so that trials with different
+"""The validation metric: what Optuna sees. Its settings are fixed for a run, so that trials with different
 reward modes, temperatures or penalties are compared by one ruler.
 
 Legend: B queries, N beams, S picks.

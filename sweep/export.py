@@ -76,7 +76,8 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
 
 
 def _choose(paths: RunPaths, trial: str) -> tuple[int, str]:
-    ranked = rank(read_summaries(read_record(paths).storage, paths.name))
+    record = read_record(paths)
+    ranked = rank(read_summaries(record.storage_url(paths), record.study))
     if trial == "best":
         if not ranked or not ranked[0].is_complete:
             raise RunError(f"run {paths.name} has no complete trial yet; name one with --trial to take it as it is")
@@ -92,7 +93,8 @@ def _readme(manifest: dict[str, Any]) -> str:
     metrics = manifest["metrics"]
     return f"""# Demonstration selector
 
-Run `{manifest["run"]}`, trial {manifest["trial"]}, epoch {manifest["step"]} ({manifest["stage"]}): {manifest["chosen"]}.
+Run `{manifest["run"]}`, trial {manifest["trial"]}, epoch {manifest["step"]} ({manifest["stage"]}).
+Chosen as: {manifest["chosen"]}.
 Validation loss {metrics["val_loss"]:.4f}, expected validation reward {metrics["val_reward"]:.4f}.
 
 ```python

@@ -70,9 +70,7 @@ def plan_of_run(paths: RunPaths) -> Plan:
         text = paths.space_file.read_text(encoding="utf-8")
     except OSError as error:
         raise RunError(f"{paths.space_file}: cannot be read ({error.strerror})") from error
-    data = record.space["data"]
-    path, embeddings = (Path(data[key]) if data[key] else None for key in ("path", "embeddings"))
-    return plan_from_text(text, str(paths.space_file), path, embeddings)
+    return plan_from_text(text, str(paths.space_file), record.data, record.embeddings)
 
 
 def with_data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> SearchSpace:

@@ -32,7 +32,14 @@ class Progress:
         self._params: dict[int, Mapping[str, Any]] = {}
         self._running: dict[int, EpochResult | None] = {}
         self._recent: list[str] = []
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
+        self._live = Live(
+            console=console,
+            get_renderable=self._table,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:

@@ -1,5 +1,5 @@
 """The RCE stage as a content-addressed artifact of a run, trained once and shared by every trial whose RCE settings,
-data and validation are equal (DESIGN 1: runs that share a checkpoint do so on purpose).
+data and validation are equal.
 
 Several trials may want the same artifact at the same moment, in several processes. A file lock picks one to train it;
 the others wait and replay its reports. The lock belongs to the process, so that a killed trainer frees it at once.

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from selector.settings import Settings
 from sweep.errors import RunError
 from sweep.paths import RunPaths
+from sweep.study import sqlite_url
 
 
 class RunRecord(Settings):
-    """The resolved space, the data's fingerprint, the study's address and the versions of a run."""
+    """The resolved space, where its data is and its fingerprint, the study's address and the versions of a run.
 
-    format: str = "sweep-run/1"
+    Attributes:
+        data: the data's absolute path, so that a run can be continued from any folder; None for the demo data.
+        embeddings: likewise, where they were named.
+        study: the study's name: the run's when it was started, whatever its folder is called today.
+        storage: the study's URL; None for the file in the run folder, which may be moved or copied with it.
+    """
+
+    format: Literal["sweep-run/1"] = "sweep-run/1"
     space: dict[str, Any]
+    data: Path | None
+    embeddings: Path | None
     data_fingerprint: str
-    storage: str
+    study: str
+    storage: str | None
     versions: dict[str, str]
+
+    def storage_url(self, paths: RunPaths) -> str:
+        """The URL of the study of the run in this folder."""
+        return self.storage or sqlite_url(paths.study_file.resolve())
 
 
 def read_record(paths: RunPaths) -> RunRecord:
@@ -29,8 +44,10 @@ def read_record(paths: RunPaths) -> RunRecord:
     except OSError:
         raise RunError(f"{paths.root}: not a run folder ({paths.run_file.name} is missing)") from None
     except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
         raise RunError(
-            f"{paths.run_file}: damaged ({error.error_count()} problems): {error.errors()[0]['msg']}"
+            f"{paths.run_file}: damaged, or of another version: {f'{where}: ' if where else ''}{first['msg']}"
         ) from None
 
 

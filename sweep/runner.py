@@ -28,13 +28,14 @@ from sweep.progress import Progress
 from sweep.ranking import held_out_rows, rank, ranking_document
 from sweep.records import RunRecord, read_record
 from sweep.space import canonical
-from sweep.study import StudyOwner, TrialSummary, sqlite_url
+from sweep.study import StudyOwner, TrialSummary
 from sweep.trial import TrialContext
 
 logger = logging.getLogger(__name__)
 
 # Makes Ray give this machine the address 127.0.0.1 and bind every port there; read when ray is imported. Despite its
-# name it works on Linux. `ray.init(_node_ip_address=...)` does not: Ray 2.60 turns a loopback address into the outer one.
+# name it works on Linux. `ray.init(_node_ip_address=...)` does not: Ray 2.60 turns a loopback address into the outer
+# one.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
@@ -66,8 +67,11 @@ def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
     paths.space_file.write_text(plan.text, encoding="utf-8")
     record = RunRecord(
         space=canonical(plan.space),
+        data=plan.space.data.path and plan.space.data.path.absolute(),
+        embeddings=plan.space.data.embeddings and plan.space.data.embeddings.absolute(),
         data_fingerprint=plan.summary.fingerprint,
-        storage=plan.space.storage or sqlite_url(paths.study_file.resolve()),
+        study=paths.name,
+        storage=plan.space.storage,
         versions=versions(),
     )
     write_json(paths.run_file, record.model_dump(mode="json"))
@@ -109,7 +113,7 @@ def execute(plan: Plan, paths: RunPaths, console: Console, address: str | None, 
             f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
         )
     with _sole_driver(paths):
-        owner = StudyOwner.open(record.storage, paths.name, plan.space)
+        owner = StudyOwner.open(record.storage_url(paths), record.study, plan.space)
         try:
             interrupted = _train(plan, paths, owner, record, console, address, cpus)
             ranked = rank(owner.summaries())

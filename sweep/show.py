@@ -79,7 +79,8 @@ def outcome(console: Console, ended: Outcome) -> None:
 
 def status(console: Console, paths: RunPaths) -> None:
     """Trials of a run, running or finished."""
-    rows = rank(read_summaries(read_record(paths).storage, paths.name))
+    record = read_record(paths)
+    rows = rank(read_summaries(record.storage_url(paths), record.study))
     states = Counter(row.state_name for row in rows)
     ended = "finished" if paths.ranking_file.exists() else "not finished"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"

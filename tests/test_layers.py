@@ -1,4 +1,4 @@
-"""Who may import whom (STYLE rule 12)."""
+"""Who may import whom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON files that users already have: RL data, and the older beam lists (FACTS, section 1).
+"""The JSON files that users already have: RL data, and the older beam lists.
 
 RL data, per query: `{"candidate_pool_ids": [ids], "pointer_candidates": [beam, ...]}`. With `pointer_global` a beam's
 `pointer` holds pool positions; without it `pointer` (or `pointer_pos`) holds item ids, and the pool is

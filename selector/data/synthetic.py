@@ -1,8 +1,8 @@
 """The embedded demo data: made from a seed in seconds, with hidden structure and outcomes from a stated rule.
 
 World. Every item has a topic, a kind and a style. Its embedding is a rotated sum of a topic vector, a weaker kind
-vector, a strong style vector and noise, so that plain cosine similarity mostly finds items of the same style, which help
-nobody.
+vector, a strong style vector and noise, so that plain cosine similarity mostly finds items of the same style, which
+help nobody.
 
 Rule. A query is answered by what its demonstrations reveal. Sharing the query's topic reveals one half of the answer,
 sharing its kind the other; one demonstration may reveal both, or two may complement each other:

@@ -1,4 +1,4 @@
-"""Stage two: group-relative policy optimisation on the measured beams (Shao et al. 2024; DESIGN 3.3).
+"""Stage two: group-relative policy optimisation on the measured beams (Shao et al. 2024).
 
 Invariants held here:
 1. Before the first update the ratio is exactly 1 and the KL exactly 0: policy, old policy and reference see the same

@@ -1,4 +1,4 @@
-"""Stage one: reward-weighted cross-entropy on the measured beams (DESIGN 3.2)."""
+"""Stage one: reward-weighted cross-entropy on the measured beams."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class TestTopK:
         assert keep_top_k(reward_BN, mask_BN, 4).tolist() == [[True, True, False, True, False, True]]
 
     def test_truncation_removes_the_contrast(self) -> None:
-        """DESIGN 3.3: the best k of a group with k equal best beams have no advantage left."""
+        """The best k of a group with k equal best beams have no advantage left."""
         reward_BN, mask_BN = pad([[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]], filler=0)
         kept = keep_top_k(reward_BN, mask_BN, 3)
         assert group_advantages(reward_BN, mask_BN, AdvantageMode.ZSCORE, FLOOR, WIDE).abs().max() == 1

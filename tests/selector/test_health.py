@@ -74,7 +74,7 @@ def test_defaults() -> None:
     assert assess(HEALTHY, default) == ()
     assert assess(replace(HEALTHY, agreement_sequence=0.999), default) == ()
     assert assess(replace(HEALTHY, agreement_sequence=1.0), default) == (Verdict.NO_OP,)
-    assert assess(replace(HEALTHY, kl_share=0.92), default) == (Verdict.KL_DOMINATED,)  # the 92 % of DESIGN 1
+    assert assess(replace(HEALTHY, kl_share=0.92), default) == (Verdict.KL_DOMINATED,)
     assert assess(replace(HEALTHY, advantage_std=0.006), default) == (Verdict.DEAD_SIGNAL,)  # and its 0.006
     assert assess(replace(HEALTHY, kl=17.0), default) == ()
 

@@ -1,4 +1,4 @@
-"""Every reward mode against the table of DESIGN 3.4, written out beam by beam."""
+"""Every reward mode against its formula, written out beam by beam."""
 
 from __future__ import annotations
 

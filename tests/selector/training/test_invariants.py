@@ -1,4 +1,4 @@
-"""The three invariants of DESIGN 3.3, held exactly and not nearly."""
+"""The three invariants of GRPO, held exactly and not nearly."""
 
 from __future__ import annotations
 

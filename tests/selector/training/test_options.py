@@ -1,4 +1,4 @@
-"""Every option of DESIGN 3.2 and 3.3 does what it says."""
+"""Every option of both stages does what it says."""
 
 from __future__ import annotations
 

@@ -1,0 +1,61 @@
+"""What the service costs per trial: many trials of three tiny epochs, against the same training in a loop.
+
+    python -m benchmarks.sweep_overhead [--trials 60]
+
+Both sides train the same configurations on the same data; the loop has neither Ray nor study nor checkpoints. The time
+of starting and stopping Ray is left out, trials run one at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from selector.training import train
+from sweep.plan import plan_from_text
+from sweep.runner import create_run, execute
+
+SPACE = """
+name: overhead
+data: {{demo: {{items: 200, queries: 20}}}}
+trial: {{model: {{hidden: 8, heads: 1}}, rce: {{epochs: 1}}, grpo: {{epochs: 2}}}}
+parameters: {{grpo.lr: {{type: float, low: 1e-5, high: 1e-3, log: true}}}}
+sampler: {{type: random}}
+pruner: {{type: none}}
+budget: {{trials: {trials}}}
+concurrency: 1
+keep_epochs: 1
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, default=60)
+    trials = parser.parse_args().trials
+    torch.set_num_threads(1)
+    plan = plan_from_text(SPACE.format(trials=trials), "overhead.yaml")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = create_run(plan, Path(folder), None)
+        outcome = execute(plan, paths, Console(file=io.StringIO()), None, None)
+    durations = sorted(row.duration for row in outcome.ranked if row.duration is not None)
+    started = time.perf_counter()
+    for row in outcome.ranked:
+        for _ in train(plan.space.resolve(row.params, 0), plan.dataset):
+            pass
+    loop = (time.perf_counter() - started) / trials
+    median = durations[len(durations) // 2]
+    print(
+        f"{trials} trials: median {median * 1e3:.0f} ms per trial in the sweep (slowest {durations[-1] * 1e3:.0f} ms, "
+        f"the first starts an actor), {loop * 1e3:.0f} ms in a loop: overhead {(median - loop) * 1e3:.0f} ms per trial"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -60,12 +60,14 @@ join() {
 # The first line asks the head with this container's token; the second asks the agent of this node for its raylet.
 health() {
     ray health-check >/dev/null
-    python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:52365/api/local_raylet_healthz', timeout=5)"
+    python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$AGENT_PORT/api/local_raylet_healthz', timeout=5)"
 }
 
 # All nodes show their metrics at one port, so that a Prometheus is told once. The object store (bytes) must fit into
-# /dev/shm, or Ray falls back to files on the disk; Ray's own choice is 30 % of the machine's memory, which never fits.
-NODE_OPTIONS="--metrics-export-port=8080 --object-store-memory=${SWEEP_OBJECT_STORE:-1073741824}"
+# /dev/shm, or Ray falls back to files on the disk; Ray's own choice, 30 % of the machine's memory, seldom fits.
+AGENT_PORT=${SWEEP_AGENT_PORT:-52365}
+NODE_OPTIONS="--metrics-export-port=${SWEEP_METRICS_PORT:-8080} --dashboard-agent-listen-port=$AGENT_PORT
+    --object-store-memory=${SWEEP_OBJECT_STORE:-1073741824}"
 
 case ${1:-} in
     head)

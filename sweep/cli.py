@@ -122,6 +122,10 @@ def main() -> None:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None
+    except OSError as error:  # a full disk, a folder without permission: the system's answer is the message
+        where = f"{error.filename}: " if error.filename is not None else ""
+        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

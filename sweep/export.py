@@ -133,7 +133,7 @@ def verify(paths: RunPaths, plan: Plan) -> list[Verified]:
     """Recompute val_loss of every stored epoch from its checkpoint and the data.
 
     Raises:
-        RunError: the data is not the run's.
+        RunError: the data is not the run's, or no epoch is stored.
         CheckpointError: a checkpoint is damaged.
     """
     record = read_record(paths)
@@ -144,10 +144,12 @@ def verify(paths: RunPaths, plan: Plan) -> list[Verified]:
         )
     evaluate = Evaluator(TensorData(plan.dataset, torch.device("cpu")), plan.space.validation)
     found = []
-    for folder in sorted(paths.root.glob("trials/*/best/step-*")):
+    for folder in sorted(paths.trials_folder.glob("*/best/step-*")):
         _, manifest = read_checkpoint(folder)
         result = evaluate(PointerSelector.from_pretrained(folder))
         found.append(Verified(manifest["trial"], manifest["step"], manifest["metrics"]["val_loss"], result.loss))
+    if not found:
+        raise RunError(f"run {paths.name} has no stored epoch yet, so there is nothing to recompute")
     return found
 
 

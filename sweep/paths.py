@@ -64,9 +64,14 @@ class RunPaths:
         """Tune's own files; nothing of ours depends on them."""
         return self.root / "tune"
 
+    @property
+    def trials_folder(self) -> Path:
+        """One folder per trial."""
+        return self.root / "trials"
+
     def trial(self, number: int) -> TrialPaths:
         """Paths of one trial."""
-        return TrialPaths(self.root / "trials" / f"{number:04d}")
+        return TrialPaths(self.trials_folder / f"{number:04d}")
 
 
 @dataclass(frozen=True)

@@ -69,12 +69,13 @@ class Progress:
         self._states = event.states
         self._best = event.best_value
         last = self._running.pop(event.number, None)
-        steps = f"after {last.report.step} epochs" if last else ""
-        value = f"val_loss {event.value:.4f}" if event.value is not None else ""
-        reason = f"({event.reason})" if event.reason else ""
-        verdicts = " ".join(last.verdicts) if last else ""
-        line = f"trial {event.number:>3} {event.state:<8} {value} {steps} {reason} {verdicts}"
-        self._say(" ".join(line.split()))
+        parts = [
+            f"val_loss {event.value:.4f}" if event.value is not None else "",
+            f"after {last.report.step} epochs" if last else "",
+            f"({event.reason})" if event.reason else "",
+            " ".join(last.verdicts) if last else "",
+        ]
+        self._say(f"trial {event.number:>3} {event.state}  {' '.join(filter(None, parts))}")
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()

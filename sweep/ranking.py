@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -87,7 +88,9 @@ def ranking_document(plan: Plan, ranked: Sequence[TrialSummary], rows: Sequence[
 def trial_table(ranked: Sequence[TrialSummary], title: str) -> Table:
     """Trials by rank, as a person reads them."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for column in ("rank", "trial", "state", "val_loss", "best epoch", "same picks", "verdicts", "parameters"):
+    seeds = _over_seeds(ranked)
+    columns = ["rank", "trial", "state", "val_loss", "best epoch", "same picks", "verdicts", "parameters"]
+    for column in [*columns[:4], "over seeds", *columns[4:]] if seeds else columns:
         table.add_column(
             column, overflow="fold", justify="left" if column in ("state", "verdicts", "parameters") else "right"
         )
@@ -97,12 +100,26 @@ def trial_table(ranked: Sequence[TrialSummary], title: str) -> Table:
             str(row.number),
             row.state_name + (f": {escape(row.reason)}" if row.reason else ""),
             _value(row),
+            *([seeds.get(row.key, "")] if seeds else []),
             f"{row.attrs.get('best_step') or '-'} of {row.last_step or 0}",
             f"{agreement:.0%}" if (agreement := row.attrs.get("agreement_sequence")) is not None else "",
             " ".join(row.verdicts),
             brief_params(row.params),
         )
     return table
+
+
+def _over_seeds(rows: Sequence[TrialSummary]) -> dict[str, str]:
+    """Mean and spread of the complete repeats of each configuration, by its key; empty where nothing is repeated."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        if row.is_complete and row.value is not None:
+            values.setdefault(row.key, []).append(row.value)
+    return {
+        key: f"{statistics.mean(found):.4f} ±{statistics.stdev(found):.4f} ({len(found)})"
+        for key, found in values.items()
+        if len(found) > 1
+    }
 
 
 def _value(row: TrialSummary) -> str:

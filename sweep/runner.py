@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 # one.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as a space's name: one folder, safe in URLs and metrics
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -60,7 +63,7 @@ def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
     """Make the run's folder and record what it is.
 
     Raises:
-        RunError: a run of this name exists.
+        RunError: a run of this name exists, or it cannot be a name.
     """
     root = _claim_folder(runs, name, plan.space.name)
     paths = RunPaths(root)
@@ -79,6 +82,11 @@ def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
 
 
 def _claim_folder(runs: Path, name: str | None, base: str) -> Path:
+    if name is not None and not NAME.fullmatch(name):
+        raise RunError(
+            f"--name {name!r} cannot be a run's name: use up to 64 letters, digits, dots, dashes and underscores, the "
+            "first a letter or digit; --runs says in which folder it stands"
+        )
     try:
         runs.mkdir(parents=True, exist_ok=True)
         if name is not None:
@@ -112,6 +120,8 @@ def execute(plan: Plan, paths: RunPaths, console: Console, address: str | None, 
             f"run {paths.name} was started on data {record.data_fingerprint[:16]}, this data is "
             f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
         )
+    if record.storage is None and not paths.study_file.exists() and paths.trials_folder.exists():
+        raise RunError(f"{paths.study_file} is missing, though trials have run: restore it, or start a new run")
     with _sole_driver(paths):
         owner = StudyOwner.open(record.storage_url(paths), record.study, plan.space)
         try:

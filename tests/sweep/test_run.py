@@ -18,6 +18,7 @@ from selector.errors import UserError
 from sweep.errors import RunError
 from sweep.paths import RunPaths
 from sweep.plan import make_plan, plan_of_run
+from sweep.ranking import trial_table
 from sweep.runner import Outcome, create_run, execute
 from tests.sweep.spaces import SMALL
 
@@ -178,6 +179,11 @@ def test_repeats_are_trials_under_seeds_of_their_own(tmp_path: Path) -> None:
     assert [row.seed for row in rows] == [3, 4, 3, 4, 3, 4]
     assert [rows[i].key == rows[i + 1].key for i in (0, 2, 4)] == [True] * 3
     assert len({path.name for path in ran.paths.rce_folder.iterdir() if path.is_dir()}) == 2
+    console = Console(file=io.StringIO(), width=200)
+    console.print(trial_table(ran.outcome.ranked, "all"))
+    assert isinstance(console.file, io.StringIO)
+    first = [row.value for row in rows[:2] if row.value is not None]
+    assert f"{np.mean(first):.4f} ±{np.std(first, ddof=1):.4f} (2)" in console.file.getvalue()
 
 
 def test_a_dataset_crosses_ray_without_a_copy(tmp_path: Path) -> None:

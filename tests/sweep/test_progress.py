@@ -1,0 +1,50 @@
+"""What a person sees while trials run."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from sweep.events import Ended, Started
+from sweep.progress import Progress, brief_params
+from tests.sweep.test_coordinator import result
+
+PARAMS = {"grpo.lr": 5e-05, "grpo.kl_beta": 0.1, "reward.mode": "hard_plus_soft"}
+
+
+def follow(console: Console) -> Progress:
+    progress = Progress(console, "mine-1", 24)
+    with progress:
+        progress.started(Started(0, PARAMS, False, {"running": 1}))
+        progress.epoch(result(0, 3, 2.5))
+        progress.started(Started(1, PARAMS, True, {"running": 2}))
+        progress.epoch(result(1, 3, 7.5))
+        progress.ended(Ended(0, "complete", 2.5, "", 2.5, {"complete": 1, "running": 1}))
+    return progress
+
+
+def test_a_line_per_event_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    follow(Console(file=stream, width=160))
+    lines = stream.getvalue().splitlines()
+    assert [line.split("] ")[1] for line in lines] == [
+        "trial   0 starts  grpo.lr=5e-05 kl_beta=0.1 reward.mode=hard_plus_soft",
+        "trial   1 continues  grpo.lr=5e-05 kl_beta=0.1 reward.mode=hard_plus_soft",
+        "trial   0 complete  val_loss 2.5000 after 3 epochs",
+    ]
+
+
+def test_the_live_table_shows_running_trials_and_the_best_value() -> None:
+    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    progress = follow(console)
+    plain = Console(file=io.StringIO(), width=160)
+    plain.print(progress._table())
+    assert isinstance(plain.file, io.StringIO)
+    text = plain.file.getvalue()
+    assert "1/24 trials ended" in text and "1 complete  1 running" in text and "best val_loss 2.5000" in text
+    assert "7.5000" in text and "reward.mode=hard_plus_soft" in text
+
+
+def test_parameters_on_one_line() -> None:
+    assert brief_params(PARAMS) == "grpo.lr=5e-05 kl_beta=0.1 reward.mode=hard_plus_soft"

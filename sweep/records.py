@@ -64,6 +64,6 @@ def find_run(argument: str | None, runs: Path) -> RunPaths:
         return RunPaths(found[-1].parent)
     for folder in (Path(argument), runs / argument):
         if (folder / "run.json").is_file():
-            return RunPaths(folder)
+            return RunPaths(folder if folder.name not in ("", "..") else folder.resolve())
     names = ", ".join(sorted(file.parent.name for file in runs.glob("*/run.json"))) or "none"
     raise RunError(f"no run {argument!r}; runs in {runs}: {names}")

@@ -57,16 +57,18 @@ join() {
     rm -f "$log"
 }
 
-# The first line asks the head with this container's token; the second asks the agent of this node for its raylet.
+# The first line asks the head with this container's token (a head that is gone, Ray itself would ask for 40 seconds).
+# The second asks the agent of this node for its raylet.
 health() {
-    ray health-check >/dev/null
-    python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$AGENT_PORT/api/local_raylet_healthz', timeout=5)"
+    timeout 10 ray health-check >/dev/null
+    python -c "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)" \
+        "http://127.0.0.1:$AGENT_PORT/api/local_raylet_healthz"
 }
 
 # All nodes show their metrics at one port, so that a Prometheus is told once. The object store (bytes) must fit into
 # /dev/shm, or Ray falls back to files on the disk; Ray's own choice, 30 % of the machine's memory, seldom fits.
 AGENT_PORT=${SWEEP_AGENT_PORT:-52365}
-NODE_OPTIONS="--metrics-export-port=${SWEEP_METRICS_PORT:-8080} --dashboard-agent-listen-port=$AGENT_PORT
+NODE_OPTIONS="--metrics-export-port=8080 --dashboard-agent-listen-port=$AGENT_PORT
     --object-store-memory=${SWEEP_OBJECT_STORE:-1073741824}"
 
 case ${1:-} in

@@ -52,8 +52,11 @@ def plan_from_text(text: str, source: str, data: Path | None = None, embeddings:
     """`make_plan` for a space that has already been read."""
     space = with_data(parse_space(text, source), data, embeddings)
     dataset = load(space.data)
-    for reward in reachable_rewards(space):
-        compute_rewards(dataset.outcomes, reward)
+    for reward in (*reachable_rewards(space), space.validation.reward):
+        try:
+            compute_rewards(dataset.outcomes, reward)
+        except DataError as error:
+            raise DataError(f"{space.data.path or 'demo data'}: {error}") from None
     if not len(dataset.indices(Split.TRAIN)):
         raise DataError("the train split is empty: lower data.split.val and data.split.test")
     Evaluator(TensorData(dataset, torch.device("cpu")), space.validation)
@@ -70,6 +73,8 @@ def plan_of_run(paths: RunPaths) -> Plan:
         text = paths.space_file.read_text(encoding="utf-8")
     except OSError as error:
         raise RunError(f"{paths.space_file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{paths.space_file}: not UTF-8 text (byte {error.start}): damaged") from None
     return plan_from_text(text, str(paths.space_file), record.data, record.embeddings)
 
 

@@ -10,9 +10,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 # name it works on Linux. `ray.init(_node_ip_address=...)` does not: Ray 2.60 turns a loopback address into the outer
 # one.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Ray 2.60 would try for a quarter of an hour to join what is not a cluster; also read when ray is imported.
+FAIL_SOON = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as a space's name: one folder, safe in URLs and metrics
 
@@ -89,23 +92,16 @@ def _claim_folder(runs: Path, name: str | None, base: str) -> Path:
         )
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        if name is not None:
-            (runs / name).mkdir()
-            return runs / name
-        number = 1
-        while True:
-            try:
-                (runs / f"{base}-{number}").mkdir()
-                return runs / f"{base}-{number}"
-            except FileExistsError:
-                number += 1
-    except FileExistsError:
-        raise RunError(
-            f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take "
-            "another --name"
-        ) from None
+        for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
+            with suppress(FileExistsError):
+                (runs / attempt).mkdir()
+                return runs / attempt
     except OSError as error:
         raise RunError(f"cannot make a run folder in {runs}: {error.strerror}") from error
+    raise RunError(
+        f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take another "
+        "--name"
+    )
 
 
 def execute(plan: Plan, paths: RunPaths, console: Console, address: str | None, cpus: int | None) -> Outcome:
@@ -144,8 +140,7 @@ def _train(
     address: str | None,
     cpus: int | None,
 ) -> bool:
-    if address is None:
-        os.environ.update(LOOPBACK_ONLY)
+    os.environ.update(LOOPBACK_ONLY if address is None else FAIL_SOON)
     from sweep.tune import cluster, fit  # takes a second, which `validate` and `status` need not wait
 
     context = TrialContext(

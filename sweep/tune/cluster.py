@@ -24,6 +24,7 @@ ENVIRONMENT = {
 }
 LOCALHOST = "127.0.0.1"
 HOW_TO_SIGN_IN = "`ray get-auth-token` prints the token it asks for"
+SECONDS_TO_ANSWER = 10.0
 SMALLEST_STORE = 256 * 1024**2
 
 
@@ -73,16 +74,33 @@ def connected(run: str, data_bytes: int, address: str | None = None, cpus: int |
             "_metrics_export_port": _free_port(),
         }
     else:
+        _check_answers(address)
         options["address"] = address
     try:
         context = ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = f"join the Ray cluster at {address!r}" if address else "start Ray on this machine"
-        raise RunError(f"cannot {where}: {' '.join(str(error).split())}") from error
+        told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = told[-1] if "Traceback" in str(error) else " ".join(told)  # Ray puts whole tracebacks into messages
+        raise RunError(f"cannot {where}: {reason}") from error
     try:
         yield _describe(context)
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse a `host:port` at which nothing listens at once; Ray itself would go on trying."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # `auto`, or something that Ray refuses by itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise RunError(
+            f"cannot join the Ray cluster at {address!r}: nothing answers there ({error}); is its head running, and is "
+            "this its port (6379 where none was chosen)?"
+        ) from None
 
 
 def _describe(context: Any) -> Cluster:  # noqa: ANN401 (Ray is untyped)
@@ -93,8 +111,10 @@ def _describe(context: Any) -> Cluster:  # noqa: ANN401 (Ray is untyped)
 
 
 def _metrics_url() -> str | None:
+    """Of this node: the sweep's own gauges are exported where the driver is."""
+    here = ray.get_runtime_context().get_node_id()
     for node in ray.nodes():
-        if node["Alive"] and node.get("MetricsExportPort"):
+        if node["NodeID"] == here and node.get("MetricsExportPort"):
             return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     return None
 

@@ -1,6 +1,9 @@
 """`python -m sweep`."""
 
-from sweep.cli import main
-
 if __name__ == "__main__":
-    main()
+    try:
+        from sweep.cli import main  # takes a second or two, in which Ctrl-C is no error either
+
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -61,7 +61,11 @@ def resume(run: RunName = None, runs: Runs = RUNS, address: Address = None, cpus
 def _drive(plan: Plan, paths: RunPaths, address: str | None, cpus: int | None) -> None:
     screen().print(show.plan_table(plan))
     with quiet(paths.log_file) as console:
-        outcome = execute(plan, paths, console, address, cpus)
+        try:
+            outcome = execute(plan, paths, console, address, cpus)
+        except KeyboardInterrupt:  # while Ray starts, or the second Ctrl-C
+            show.interrupted(console, paths)
+            raise typer.Exit(130) from None
         show.outcome(console, outcome)
     raise typer.Exit(outcome.exit_code)
 

@@ -14,6 +14,7 @@ Differences to similarity come with a paired bootstrap interval over questions (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,10 @@ FloatVector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class HeldOutRow:
-    """One policy on the test split. Intervals are 95 %, of the paired difference to the similarity row."""
+    """One policy on the test split. Intervals are 95 %, of the paired difference to the similarity row.
+
+    `loss` is NaN where the listwise metric is undefined: no test group has beams of different reward.
+    """
 
     name: str
     loss: float
@@ -152,7 +156,7 @@ def row_dict(row: HeldOutRow) -> dict[str, Any]:
     """Plain values for JSON."""
     return {
         "name": row.name,
-        "test_loss": row.loss,
+        "test_loss": row.loss if math.isfinite(row.loss) else None,
         "test_reward": row.reward,
         "test_reward_minus_similarity": row.reward_gain,
         "test_accuracy_by_shots": row.accuracy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -142,10 +143,18 @@ def held_out_table(rows: Sequence[HeldOutRow]) -> Table:
     for row in rows:
         accuracy = [f"{value:.3f}" for value in row.accuracy or ()]
         gains = [_interval(row.accuracy_gain)] if shots else []
-        reward = [f"{row.reward:.3f}", _interval(row.reward_gain), f"{row.loss:.4f}"]
+        reward = [f"{row.reward:.3f}", _interval(row.reward_gain), _loss(row.loss)]
         table.add_row(row.name, *accuracy, *gains, *reward)
     return table
 
 
+def _loss(value: float) -> str:
+    """The listwise loss is undefined where no test group has contrast."""
+    return f"{value:.4f}" if math.isfinite(value) else "undefined"
+
+
 def _interval(gain: tuple[float, float, float] | None) -> str:
-    return "" if gain is None else f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]"
+    if gain is None:
+        return ""
+    middle, low, high = (round(value, 3) + 0.0 for value in gain)  # + 0.0: no "-0.000"
+    return f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]"

@@ -16,13 +16,13 @@ from importlib import metadata
 from itertools import count
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from sweep.coordinator import Coordinator
 from sweep.errors import RunError
+from sweep.events import Ended, Started
 from sweep.heldout import HeldOutRow
 from sweep.paths import RunPaths, write_json
 from sweep.plan import Plan
@@ -31,7 +31,7 @@ from sweep.ranking import held_out_rows, rank, ranking_document
 from sweep.records import RunRecord, read_record
 from sweep.space import canonical
 from sweep.study import StudyOwner, TrialSummary
-from sweep.trial import TrialContext
+from sweep.trial import EpochResult, TrialContext
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def _train(
         health=plan.space.health,
         keep_epochs=plan.space.keep_epochs,
         data_fingerprint=record.data_fingerprint,
-        versions=record.versions,
+        versions=versions(),  # of now: a resumed run may go on with other code than it began with
     )
     for row in owner.summaries():
         if row.state.is_finished():
@@ -162,31 +162,34 @@ def _train(
         console.print(f"metrics    {ray_cluster.metrics or 'none'}", highlight=False)
         console.print(f"log        {paths.log_file}", highlight=False, soft_wrap=True)
         with Progress(console, paths.name, plan.space.budget.trials) as progress:
-            coordinator = Coordinator(owner, concurrency, [progress, fit.prometheus(paths.name), _Sweeper(paths)])
+            coordinator = Coordinator(owner, concurrency, [progress, fit.prometheus(paths.name), _StateRemover(paths)])
             with _interruptible(coordinator, console):
                 fit.run_trials(coordinator, plan, context)
     if coordinator.error is not None:
-        lines = [line.strip() for line in str(coordinator.error).splitlines() if line.strip()] or ["no message"]
+        first: BaseException = coordinator.error
+        while first.__cause__ is not None:  # SQLite's "disk is full" stands behind what Optuna makes of it
+            first = first.__cause__
+        lines = [line.strip() for line in str(first).splitlines() if line.strip()] or ["no message"]
         raise RunError(
-            f"run {paths.name} stopped: {type(coordinator.error).__name__}: {lines[-1]} (more in {paths.log_file}); "
+            f"run {paths.name} stopped: {type(first).__name__}: {lines[-1]} (more in {paths.log_file}); "
             f"once mended, `python -m sweep resume {paths.root}` goes on"
         ) from coordinator.error
     return coordinator.interrupted
 
 
-class _Sweeper:
+class _StateRemover:
     """Removes the resume state of trials that have ended."""
 
     def __init__(self, paths: RunPaths) -> None:
         self._paths = paths
 
-    def started(self, event: Any) -> None:  # noqa: ANN401
+    def started(self, event: Started) -> None:
         """Nothing to do."""
 
-    def epoch(self, result: Any) -> None:  # noqa: ANN401
+    def epoch(self, result: EpochResult) -> None:
         """Nothing to do."""
 
-    def ended(self, event: Any) -> None:  # noqa: ANN401
+    def ended(self, event: Ended) -> None:
         """The trial will not be continued."""
         shutil.rmtree(self._paths.trial(event.number).resume_folder, ignore_errors=True)
 
@@ -208,7 +211,7 @@ def _sole_driver(paths: RunPaths) -> Iterator[None]:
 
 @contextmanager
 def _interruptible(coordinator: Coordinator, console: Console) -> Iterator[None]:
-    """First Ctrl-C: trials stop after their current epoch and can be resumed. Second: now."""
+    """First Ctrl-C (or SIGTERM): trials stop after their current epoch and can be resumed. Second: now."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if coordinator.interrupted:
@@ -216,11 +219,13 @@ def _interruptible(coordinator: Coordinator, console: Console) -> Iterator[None]
         coordinator.interrupted = True
         console.print("stopping after the running epochs (Ctrl-C again: at once) ...")
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    # SIGTERM is what a container, a batch system or a shutdown sends before it kills.
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def versions() -> dict[str, str]:
@@ -235,9 +240,12 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", os.fspath(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    here = Path(__file__).resolve()
+    git = ["git", "-C", os.fspath(here.parent)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+        # An environment inside of somebody else's checkout must not lend us its commit.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10)  # noqa: S603
+        described = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(described, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return "not a git checkout"

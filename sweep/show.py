@@ -68,13 +68,18 @@ def outcome(console: Console, ended: Outcome) -> None:
         console.print(held_out_table(ended.held_out))
     console.print()
     if ended.interrupted:
-        console.print(f"interrupted; continue with: python -m sweep resume {ended.paths.root}", soft_wrap=True)
+        interrupted(console, ended.paths)
     elif ended.exit_code:
         console.print("no trial was completed", style="bold red")
     else:
         console.print(f"best: trial {ended.ranked[0].number} by val_loss; take it home with", soft_wrap=True)
         console.print(f"  python -m sweep export {ended.paths.root} --out DIR", soft_wrap=True, highlight=False)
     console.print(f"run folder: {ended.paths.root}", soft_wrap=True, highlight=False)
+
+
+def interrupted(console: Console, paths: RunPaths) -> None:
+    """How to go on."""
+    console.print(f"interrupted; continue with: python -m sweep resume {paths.root}", soft_wrap=True, highlight=False)
 
 
 def status(console: Console, paths: RunPaths) -> None:

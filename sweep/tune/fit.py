@@ -79,8 +79,8 @@ def run_trials(coordinator: Coordinator, plan: Plan, context: TrialContext) -> N
     )
     try:
         tuner.fit()
-    except (TuneError, RayError) as error:
-        # Not a trial's failure but Ray's own (the cluster went away, say). The log has the traceback.
+    except (TuneError, RayError, OSError) as error:
+        # Not a trial's failure but Ray's own (the cluster went away, the disk is full). The log has the traceback.
         logger.exception("Ray Tune gave up")
         coordinator.error = coordinator.error or error
 

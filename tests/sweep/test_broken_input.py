@@ -23,7 +23,7 @@ import pytest
 import torch
 import yaml
 
-from selector.data import DataSettings, load
+from selector.data import DataSettings, Split, load
 from selector.data.native import write_native
 from sweep import cli, runner
 from sweep.plan import make_plan
@@ -231,6 +231,20 @@ def without_column(column: str) -> Prepare:
     return prepare
 
 
+def alike(split: Split) -> Prepare:
+    """All beams of this split's queries have the same outcomes."""
+
+    def prepare(folder: Path) -> None:
+        data = rl_data()
+        found = load(DataSettings(path=store(folder, data)))
+        for query in found.query_items[found.indices(split)]:
+            for one in data[str(query)]["pointer_candidates"]:
+                one |= {"vqa_correct": 0, "vqa_acc_score": 0.0}
+        store(folder, data)
+
+    return prepare
+
+
 def table(file: str, write: Callable[[io.BytesIO], object], keep: int | None = None) -> Prepare:
     """Valid RL data beside this embedding file, of which only the first bytes are kept."""
 
@@ -297,6 +311,7 @@ BROKEN_DATA: dict[str, tuple[Prepare, list[str]]] = {
     "outcome above 1": (beam("vqa_gt_prob", 55.85), ["query 3", "vqa_gt_prob of beam 1", "is 55.85", "0 to 1"]),
     "outcome is half": (beam("vqa_correct", 0.5), ["query 3", "vqa_correct of beam 1", "expected 0 or 1"]),
     "outcome is text": (beam("vqa_correct", "yes"), ["query 3", "vqa_correct of beam 1", "a number", "'yes'"]),
+    "every beam alike in val": (alike(Split.VAL), ["no val group has beams of different reward", "data.split.val"]),
     "outcome missing once": (beam("vqa_gt_prob", None), ["query 3", "vqa_gt_prob of beam 1", "17 of 18 beams"]),
     "validation outcome missing": (
         without_column("vqa_correct"),

@@ -246,7 +246,7 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path) -> None:
 
 
 def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 400}}
+    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 150}}
     space = write_space(
         tmp_path, concurrency=1, trial=trial, max_retries=1, budget={"trials": 2}, pruner={"type": "none"}
     )
@@ -273,8 +273,8 @@ def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: 
 
 
 def test_ctrl_c_stops_after_the_epoch_and_resume_goes_on(tmp_path: Path) -> None:
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 40}}
-    space = write_space(tmp_path, trial=trial, budget={"trials": 4}, pruner={"type": "none"})
+    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 30}}
+    space = write_space(tmp_path, trial=trial, budget={"trials": 3}, pruner={"type": "none"})
     process = start(tmp_path, "run", str(space))
     run = tmp_path / "runs" / "small-1"
     wait_for(lambda: epochs_done(run) >= 8)
@@ -285,7 +285,7 @@ def test_ctrl_c_stops_after_the_epoch_and_resume_goes_on(tmp_path: Path) -> None
     process = start(tmp_path, "resume")
     output = finish(process)
     assert process.returncode == 0, output
-    assert [trial.state for trial in study_of(run).trials] == [TrialState.COMPLETE] * 4
+    assert [trial.state for trial in study_of(run).trials] == [TrialState.COMPLETE] * 3
 
 
 def test_two_drivers_on_one_run(tmp_path: Path) -> None:

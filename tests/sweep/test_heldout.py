@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from selector.batches import TensorData
 from selector.data import DataSettings, Split, load
@@ -13,7 +18,8 @@ from selector.data.synthetic import TOPICS, demo_dataset, demo_world
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import Training
 from selector.validation import Evaluator
-from sweep.heldout import UNIFORM_TEMPERATURE, compare, paired_difference, similarity_selector
+from sweep.heldout import UNIFORM_TEMPERATURE, compare, paired_difference, row_dict, similarity_selector
+from sweep.ranking import held_out_table
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -94,3 +100,18 @@ def test_paired_intervals_cover_the_true_difference() -> None:
 def test_no_difference_is_zero() -> None:
     values = np.random.default_rng(0).random(50)
     assert paired_difference(values, values) == (0.0, 0.0, 0.0)
+
+
+def test_collected_data_without_contrast_in_the_test_split_still_has_its_table() -> None:
+    dataset = demo_dataset(DemoSettings(items=300, queries=60), SplitSettings())
+    in_test = np.repeat(dataset.split == Split.TEST, np.diff(dataset.beam_starts))
+    outcomes = {name: np.where(in_test, np.float32(0), values) for name, values in dataset.outcomes.items()}
+    rows = compare(
+        replace(dataset, outcomes=outcomes), DataSettings(path=Path("collected.json")), ValidationSettings(), {}
+    )
+    assert [row.name for row in rows] == ["random", "similarity"]
+    assert all(row.accuracy is None and np.isnan(row.loss) and row.reward == 0 for row in rows)
+    console = Console(file=io.StringIO(), width=160)
+    console.print(held_out_table(rows))
+    assert isinstance(console.file, io.StringIO) and "undefined" in console.file.getvalue()
+    assert row_dict(rows[0])["test_loss"] is None

@@ -130,8 +130,8 @@ def test_one_trial_at_a_time_is_the_same_twice(tmp_path: Path) -> None:
     ids=lambda pruner: pruner["type"],
 )
 def test_every_pruner_runs_a_sweep(tmp_path: Path, pruner: dict[str, object]) -> None:
-    study = sweep(tmp_path, pruner=pruner, budget={"trials": 8}).study
-    assert len(study.trials) == 8 and all(trial.state.is_finished() for trial in study.trials)
+    study = sweep(tmp_path, pruner=pruner, budget={"trials": 6}).study
+    assert len(study.trials) == 6 and all(trial.state.is_finished() for trial in study.trials)
     assert not [trial.user_attrs["pruner_error"] for trial in study.trials if "pruner_error" in trial.user_attrs]
     assert not [trial for trial in study.trials if trial.state is TrialState.FAIL]
 

@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 
 from selector.training import train
+from sweep.console import quiet
 from sweep.plan import plan_from_text
 from sweep.runner import create_run, execute
 
@@ -43,7 +44,8 @@ def main() -> None:
     plan = plan_from_text(SPACE.format(trials=trials), "overhead.yaml")
     with tempfile.TemporaryDirectory() as folder:
         paths = create_run(plan, Path(folder), None)
-        outcome = execute(plan, paths, Console(file=io.StringIO()), None, None)
+        with quiet(paths.log_file):
+            outcome = execute(plan, paths, Console(file=io.StringIO()), None, None)
     durations = sorted(row.duration for row in outcome.ranked if row.duration is not None)
     started = time.perf_counter()
     for row in outcome.ranked:

@@ -95,7 +95,8 @@ class Progress:
         best = f"  best val_loss {self._best:.4f}" if self._best is not None else ""
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "stage", "epoch", "val_loss", "KL", "adv std", "q/s", "verdicts", "parameters"):
-            table.add_column(column, no_wrap=column != "parameters", overflow="fold")
+            # What a trial's parameters are was said when it began: cut them rather than fold the table.
+            table.add_column(column, no_wrap=True, overflow="ellipsis" if column == "parameters" else "fold")
         for number, result in sorted(self._running.items()):
             table.add_row(str(number), *_cells(result), brief_params(self._params[number]))
         head = Text(f"{self._run}  {self._clock()}  {ended}{planned} trials ended  {states}{best}", style="bold")

@@ -25,6 +25,7 @@ from sweep.study import TrialSummary
 from sweep.trial import step_of
 
 TOP = 5
+NARROW = {"best epoch": 8, "same picks": 5}  # leaves room for the parameters in 80 columns
 
 
 def rank(summaries: Sequence[TrialSummary]) -> list[TrialSummary]:
@@ -92,8 +93,13 @@ def trial_table(ranked: Sequence[TrialSummary], title: str) -> Table:
     seeds = _over_seeds(ranked)
     columns = ["rank", "trial", "state", "val_loss", "best epoch", "same picks", "verdicts", "parameters"]
     for column in [*columns[:4], "over seeds", *columns[4:]] if seeds else columns:
+        text = column in ("state", "verdicts", "parameters")
         table.add_column(
-            column, overflow="fold", justify="left" if column in ("state", "verdicts", "parameters") else "right"
+            column,
+            overflow="fold",
+            justify="left" if text else "right",
+            no_wrap=column in ("rank", "trial", "val_loss"),
+            max_width=NARROW.get(column),
         )
     for place, row in enumerate(ranked, start=1):
         table.add_row(

@@ -20,6 +20,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from selector.errors import UserError
 from sweep.coordinator import Coordinator
 from sweep.errors import RunError
 from sweep.events import Ended, Started
@@ -30,7 +31,7 @@ from sweep.progress import Progress
 from sweep.ranking import held_out_rows, rank, ranking_document
 from sweep.records import RunRecord, read_record
 from sweep.space import canonical
-from sweep.study import StudyOwner, TrialSummary
+from sweep.study import StudyOwner, TrialSummary, has_study
 from sweep.trial import EpochResult, TrialContext
 
 logger = logging.getLogger(__name__)
@@ -66,10 +67,13 @@ def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
     """Make the run's folder and record what it is.
 
     Raises:
-        RunError: a run of this name exists, or it cannot be a name.
+        RunError: a run or a study of this name exists, or it cannot be a name.
+        StudyError: the space's storage cannot be used.
     """
     root = _claim_folder(runs, name, plan.space.name)
     paths = RunPaths(root)
+    if plan.space.storage is not None:
+        _check_new_study(plan.space.storage, paths)
     paths.space_file.write_text(plan.text, encoding="utf-8")
     record = RunRecord(
         space=canonical(plan.space),
@@ -82,6 +86,19 @@ def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
     )
     write_json(paths.run_file, record.model_dump(mode="json"))
     return paths
+
+
+def _check_new_study(storage: str, paths: RunPaths) -> None:
+    """A database may serve many runs, and runs in different folders may have one name."""
+    try:
+        if has_study(storage, paths.name):
+            raise RunError(
+                f"the storage of the space has a study {paths.name!r} already: `sweep resume` continues that run; for "
+                "a new one take another --name"
+            )
+    except UserError:
+        paths.root.rmdir()
+        raise
 
 
 def _claim_folder(runs: Path, name: str | None, base: str) -> Path:

@@ -4,7 +4,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.study.owner import StudyOwner, read_summaries
 from sweep.study.records import AskedTrial, NoTrial, TrialSummary
-from sweep.study.storage import sqlite_url
+from sweep.study.storage import has_study, sqlite_url
 
 __all__ = [
     "AskedTrial",
@@ -13,6 +13,7 @@ __all__ = [
     "StudyOwner",
     "TrialState",
     "TrialSummary",
+    "has_study",
     "read_summaries",
     "sqlite_url",
 ]

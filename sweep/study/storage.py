@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 from optuna.storages import RDBStorage
@@ -23,8 +24,8 @@ STARTED = "sweep:started"
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file."""
-    return f"sqlite:///{path}"
+    """The URL of a SQLite file; `%`, `?` and `#` in its path are quoted, or they would name another file."""
+    return f"sqlite:///{quote(str(path), safe='/ ')}"
 
 
 def shown(url: str) -> str:
@@ -122,13 +123,25 @@ def _claim(study: optuna.Study, space: SearchSpace, where: str, now: float) -> N
         study.set_user_attr(STARTED, now)
 
 
+def has_study(url: str, name: str) -> bool:
+    """Whether a database holds a study of this name. Raises StudyError as `open_storage` does."""
+    storage = open_storage(url)
+    try:
+        storage.get_study_id_from_name(name)
+    except KeyError:
+        return False
+    finally:
+        storage.remove_session()
+    return True
+
+
 def existing_study(url: str, name: str) -> optuna.Study:
     """A study for reading.
 
     Raises:
         StudyError: there is no such database or study.
     """
-    if url.startswith("sqlite:") and not Path(url.partition("///")[2]).is_file():
+    if url.startswith("sqlite:") and not Path(make_url(url).database or "").is_file():
         raise StudyError(f"storage {shown(url)}: there is no such file; has the run been started?")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

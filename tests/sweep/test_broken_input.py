@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -455,6 +456,9 @@ BROKEN_ARGUMENTS: dict[str, tuple[list[str], list[str]]] = {
     "name is a dot": (["run", "space.yaml", "--name", ".."], ["--name '..'"]),
     "runs is a file": (["run", "space.yaml", "--runs", "space.yaml"], ["cannot make a run folder in space.yaml"]),
     "runs below a file": (["run", "space.yaml", "--runs", "space.yaml/x"], ["space.yaml/x", "Not a directory"]),
+    "storage is no URL": (["run", "no_url.yaml"], ["storage 'study.db' is not a URL", "sqlite:///"]),
+    "storage leads nowhere": (["run", "nowhere.yaml"], ["folder 'nowhere' does not exist"]),
+    "storage has the study": (["run", "taken.yaml", "--name", "mine"], ["has a study 'mine' already", "--name"]),
     "import onto something": (["data", "import", "data", "--out", "data"], ["data", "not empty"]),
     "import below a file": (["data", "import", "data", "--out", "space.yaml/x"], ["space.yaml/x", "Not a directory"]),
     "status of nothing": (["status"], ["no runs in runs", "python -m sweep run"]),
@@ -470,9 +474,13 @@ def test_broken_arguments(name: str, capsys: pytest.CaptureFixture[str], monkeyp
     store(Path("data"), rl_data())
     for folder in ("folder", "folder.npy"):
         Path(folder).mkdir()
+    Path("no_url.yaml").write_text(space(storage="study.db"))
+    Path("nowhere.yaml").write_text(space(storage="sqlite:///nowhere/study.db"))
+    Path("taken.yaml").write_text(space(storage="sqlite:///taken.db"))
+    optuna.create_study(study_name="mine", storage="sqlite:///taken.db")
     refused(capsys, monkeypatch, arguments, fragments)
     assert not list(Path().rglob("run.json"))
-    assert not Path("../outside").exists()
+    assert not Path("../outside").exists() and not list(Path().glob("runs/*"))
 
 
 USAGE: dict[str, tuple[list[str], str]] = {
@@ -638,6 +646,17 @@ def test_a_copied_run_reads_its_own_study(
     assert not stopped.value.code and "renamed: not finished; 1 complete" in capsys.readouterr().out
     no_study(Path("runs/renamed"))
     refused(capsys, monkeypatch, ["status", "renamed"], ["runs/renamed/study.db", "no such file"])
+
+
+def test_a_run_in_a_folder_with_an_awkward_name(
+    good_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a URL these characters mean something else."""
+    shutil.copytree(good_run, "a b%41?x#y/mine")
+    monkeypatch.setattr(sys, "argv", ["sweep", "status", "mine", "--runs", "a b%41?x#y"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code and "1 complete" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("target", ["space.yaml", "space.yaml/below", "full"])

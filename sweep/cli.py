@@ -27,6 +27,7 @@ Space = Annotated[str, typer.Argument(help="A YAML file, or the name of a shippe
 RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder or name; default: the newest.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Data folder or RL-data JSON, instead of the space's.")]
+Moved = Annotated[Path | None, typer.Option("--data", help="Where the run's data is now, if it was moved.")]
 Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding file, if not beside the data.")]
 Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
 Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores for a Ray started here; default: all.")]
@@ -52,10 +53,17 @@ def run(
 
 
 @app.command()
-def resume(run: RunName = None, runs: Runs = RUNS, address: Address = None, cpus: Cpus = None) -> None:
+def resume(
+    run: RunName = None,
+    data: Moved = None,
+    embeddings: Embeddings = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+) -> None:
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
     paths = find_run(run, runs)
-    _drive(plan_of_run(paths), paths, address, cpus)
+    _drive(plan_of_run(paths, data, embeddings), paths, address, cpus)
 
 
 def _drive(plan: Plan, paths: RunPaths, address: str | None, cpus: int | None) -> None:
@@ -96,10 +104,10 @@ def export(
 
 
 @app.command()
-def verify(run: RunName = None, runs: Runs = RUNS) -> None:
+def verify(run: RunName = None, data: Moved = None, embeddings: Embeddings = None, runs: Runs = RUNS) -> None:
     """Recompute the ranked numbers of a run from its checkpoints."""
     paths = find_run(run, runs)
-    raise typer.Exit(show.verification(screen(), exporting.verify(paths, plan_of_run(paths))))
+    raise typer.Exit(show.verification(screen(), exporting.verify(paths, plan_of_run(paths, data, embeddings))))
 
 
 @app.command()

@@ -51,6 +51,7 @@ class Coordinator:
         self._workers: dict[int, str] = {}
         self.error: Exception | None = None
         self.interrupted = False
+        self.ended_because = ""
 
     # Handing out ----------------------------------------------------------------------------------------------------
 
@@ -67,7 +68,7 @@ class Coordinator:
         trial = self._adopted.pop(0) if adopted else self._owner.ask()
         if isinstance(trial, NoTrial):
             if trial.final:
-                logger.info("no more trials: %s", trial.reason)
+                self.ended_because = trial.reason
                 return Next.FINISHED
             return Next.WAIT
         self._live.add(trial.number)

@@ -66,8 +66,17 @@ def plan_from_text(text: str, source: str, data: Path | None = None, embeddings:
     return Plan(space, text, source, dataset, summary, sum(p.numel() for p in model.parameters()))
 
 
-def plan_of_run(paths: RunPaths) -> Plan:
-    """The plan that a run was started with, its data checked again. Raises RunError if the folder is not a run's."""
+def plan_of_run(paths: RunPaths, data: Path | None = None, embeddings: Path | None = None) -> Plan:
+    """The plan that a run was started with, its data checked again.
+
+    Args:
+        paths: of the run.
+        data: where the data is now, if it was moved; its fingerprint tells whether it is the same.
+        embeddings: likewise.
+
+    Raises:
+        RunError: the folder is not a run's.
+    """
     record = read_record(paths)
     try:
         text = paths.space_file.read_text(encoding="utf-8")
@@ -75,7 +84,9 @@ def plan_of_run(paths: RunPaths) -> Plan:
         raise RunError(f"{paths.space_file}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise RunError(f"{paths.space_file}: not UTF-8 text (byte {error.start}): damaged") from None
-    return plan_from_text(text, str(paths.space_file), record.data, record.embeddings)
+    if data is None:
+        data, embeddings = record.data, embeddings or record.embeddings
+    return plan_from_text(text, str(paths.space_file), data, embeddings)
 
 
 def with_data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> SearchSpace:
@@ -85,8 +96,6 @@ def with_data(space: SearchSpace, data: Path | None, embeddings: Path | None) ->
     if data is None and space.data.path is None:
         raise SpaceError(f"--embeddings {embeddings}: name the data as well, with --data")
     changed = space.data.model_dump() | {"path": data or space.data.path, "embeddings": embeddings}
-    if embeddings is None and data is None:
-        changed["embeddings"] = space.data.embeddings
     return space.model_copy(update={"data": DataSettings.model_validate(changed)})
 
 

@@ -71,7 +71,7 @@ class Progress:
         last = self._running.pop(event.number, None)
         parts = [
             f"val_loss {event.value:.4f}" if event.value is not None else "",
-            f"after {last.report.step} epochs" if last else "",
+            f"at epoch {last.report.step}" if last else "",
             f"({event.reason})" if event.reason else "",
             " ".join(last.verdicts) if last else "",
         ]

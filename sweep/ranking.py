@@ -133,14 +133,20 @@ def _value(row: TrialSummary) -> str:
     """The objective of a complete trial; in brackets, the best of what any other one did."""
     if row.is_complete and row.value is not None:
         return f"{row.value:.4f}"
-    reached = row.attrs.get("best_loss")
+    reached = row.attrs.get("best_loss") if row.state.is_finished() else row.best_value
     return f"[dim]({reached:.4f})[/dim]" if reached is not None else ""
 
 
 def held_out_table(rows: Sequence[HeldOutRow]) -> Table:
     """Policies on the test split; differences to similarity with their 95 % intervals."""
     shots = len(rows[0].accuracy) if rows and rows[0].accuracy else 0
-    table = Table(title="Held-out test queries", title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(
+        title="Held-out test queries (a no_op trial selects what rce_only selects)",
+        title_justify="left",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
     columns = ["policy", *(f"accuracy, {shot}-shot" for shot in range(1, shots + 1))]
     columns += ["minus similarity [95 %]"] if shots else []
     columns += ["expected reward", "minus similarity [95 %]", "listwise loss"]

@@ -54,6 +54,7 @@ class Outcome:
     ranked: list[TrialSummary]
     held_out: list[HeldOutRow]
     interrupted: bool
+    ended_because: str
 
     @property
     def exit_code(self) -> int:
@@ -138,14 +139,14 @@ def execute(plan: Plan, paths: RunPaths, console: Console, address: str | None, 
     with _sole_driver(paths):
         owner = StudyOwner.open(record.storage_url(paths), record.study, plan.space)
         try:
-            interrupted = _train(plan, paths, owner, record, console, address, cpus)
+            coordinator = _train(plan, paths, owner, record, console, address, cpus)
             ranked = rank(owner.summaries())
         finally:
             owner.close()
         rows = held_out_rows(plan, paths, ranked) if any(row.is_complete for row in ranked) else []
-        if not interrupted:
+        if not coordinator.interrupted:
             write_json(paths.ranking_file, ranking_document(plan, ranked, rows))
-    return Outcome(paths, ranked, rows, interrupted)
+    return Outcome(paths, ranked, rows, coordinator.interrupted, coordinator.ended_because)
 
 
 def _train(
@@ -156,7 +157,7 @@ def _train(
     console: Console,
     address: str | None,
     cpus: int | None,
-) -> bool:
+) -> Coordinator:
     os.environ.update(LOOPBACK_ONLY if address is None else FAIL_SOON)
     from sweep.tune import cluster, fit  # takes a second, which `validate` and `status` need not wait
 
@@ -191,7 +192,7 @@ def _train(
             f"run {paths.name} stopped: {type(first).__name__}: {lines[-1]} (more in {paths.log_file}); "
             f"once mended, `python -m sweep resume {paths.root}` goes on"
         ) from coordinator.error
-    return coordinator.interrupted
+    return coordinator
 
 
 class _StateRemover:

@@ -67,6 +67,8 @@ def outcome(console: Console, ended: Outcome) -> None:
         console.print()
         console.print(held_out_table(ended.held_out))
     console.print()
+    if ended.ended_because:
+        console.print(f"no more trials: {ended.ended_because}", soft_wrap=True, highlight=False)
     if ended.interrupted:
         interrupted(console, ended.paths)
     elif ended.exit_code:

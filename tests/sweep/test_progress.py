@@ -31,7 +31,7 @@ def test_a_line_per_event_where_there_is_no_terminal() -> None:
     assert [line.split("] ")[1] for line in lines] == [
         "trial   0 starts  grpo.lr=5e-05 kl_beta=0.1 reward.mode=hard_plus_soft",
         "trial   1 continues  grpo.lr=5e-05 kl_beta=0.1 reward.mode=hard_plus_soft",
-        "trial   0 complete  val_loss 2.5000 after 3 epochs",
+        "trial   0 complete  val_loss 2.5000 at epoch 3",
     ]
 
 

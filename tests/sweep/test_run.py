@@ -14,13 +14,15 @@ import yaml
 from optuna.trial import TrialState
 from rich.console import Console
 
+from selector.data.native import write_native
 from selector.errors import UserError
 from sweep.errors import RunError
+from sweep.export import verify
 from sweep.paths import RunPaths
 from sweep.plan import make_plan, plan_of_run
 from sweep.ranking import trial_table
 from sweep.runner import Outcome, create_run, execute
-from tests.sweep.spaces import SMALL
+from tests.sweep.spaces import SMALL, small_dataset
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -213,6 +215,17 @@ def test_a_finished_run_resumes_to_the_same_ranking(ran: Ran) -> None:
     outcome = execute(plan_of_run(ran.paths), ran.paths, Console(file=io.StringIO()), None, None)
     assert outcome.exit_code == 0
     assert json.loads(ran.paths.ranking_file.read_text()) == before
+
+
+def test_moved_data_is_named_and_known_by_its_fingerprint(tmp_path: Path) -> None:
+    write_native(small_dataset(), tmp_path / "data", "demo")
+    ran = sweep(tmp_path, data={"path": str(tmp_path / "data")}, budget={"trials": 1})
+    assert [row.accuracy for row in ran.outcome.held_out][0] is None, "no rule answers for collected data"
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="data"):
+        plan_of_run(ran.paths)
+    checked = verify(ran.paths, plan_of_run(ran.paths, tmp_path / "moved"))
+    assert checked and all(row.agrees for row in checked)
 
 
 def test_a_trial_too_large_for_the_cluster_is_refused(tmp_path: Path) -> None:

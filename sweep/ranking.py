@@ -140,13 +140,8 @@ def _value(row: TrialSummary) -> str:
 def held_out_table(rows: Sequence[HeldOutRow]) -> Table:
     """Policies on the test split; differences to similarity with their 95 % intervals."""
     shots = len(rows[0].accuracy) if rows and rows[0].accuracy else 0
-    table = Table(
-        title="Held-out test queries (a no_op trial selects what rce_only selects)",
-        title_justify="left",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
+    title = "Held-out test queries (a no_op trial selects what rce_only selects)"
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     columns = ["policy", *(f"accuracy, {shot}-shot" for shot in range(1, shots + 1))]
     columns += ["minus similarity [95 %]"] if shots else []
     columns += ["expected reward", "minus similarity [95 %]", "listwise loss"]

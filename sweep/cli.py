@@ -16,7 +16,7 @@ from sweep.console import quiet, screen
 from sweep.paths import RunPaths
 from sweep.plan import Plan, make_plan, plan_of_run
 from sweep.records import find_run
-from sweep.runner import create_run, execute
+from sweep.runner import create_run, discarded_if_unstarted, execute
 from sweep.space import json_schema
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -49,7 +49,8 @@ def run(
     """Check everything, run the trials, rank them."""
     plan = make_plan(space, data, embeddings)
     paths = create_run(plan, runs, name)
-    _drive(plan, paths, address, cpus)
+    with discarded_if_unstarted(paths):
+        _drive(plan, paths, address, cpus)
 
 
 @app.command()

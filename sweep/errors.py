@@ -13,3 +13,7 @@ class StudyError(UserError):
 
 class RunError(UserError):
     """A run cannot be started, continued or read."""
+
+
+class ClusterError(RunError):
+    """No trial could be started: Ray cannot be had, or nothing fits on it."""

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from selector.errors import UserError
 from sweep.coordinator import Coordinator
-from sweep.errors import RunError
+from sweep.errors import ClusterError, RunError
 from sweep.events import Ended, Started
 from sweep.heldout import HeldOutRow
 from sweep.paths import RunPaths, write_json
@@ -87,6 +87,16 @@ def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
     )
     write_json(paths.run_file, record.model_dump(mode="json"))
     return paths
+
+
+@contextmanager
+def discarded_if_unstarted(paths: RunPaths) -> Iterator[None]:
+    """Remove a new run's folder if it could not start any trial: there is nothing in it to resume."""
+    try:
+        yield
+    except ClusterError:
+        shutil.rmtree(paths.root, ignore_errors=True)
+        raise
 
 
 def _check_new_study(storage: str, paths: RunPaths) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.job_config import JobConfig
 
-from sweep.errors import RunError
+from sweep.errors import ClusterError
 
 # Our own loggers write what Tune's would, at a fraction of the time per trial; Ctrl-C is handled by the runner; nothing
 # is sent to anyone.
@@ -54,7 +54,7 @@ def connected(run: str, data_bytes: int, address: str | None = None, cpus: int |
         cpus: cores to use where Ray is started here; None: all that this process may use.
 
     Raises:
-        RunError: the cluster cannot be reached or started.
+        ClusterError: the cluster cannot be reached or started.
     """
     os.environ.update(ENVIRONMENT)
     if ray.is_initialized():
@@ -82,7 +82,7 @@ def connected(run: str, data_bytes: int, address: str | None = None, cpus: int |
         where = f"join the Ray cluster at {address!r}" if address else "start Ray on this machine"
         told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         reason = told[-1] if "Traceback" in str(error) else " ".join(told)  # Ray puts whole tracebacks into messages
-        raise RunError(f"cannot {where}: {reason}") from error
+        raise ClusterError(f"cannot {where}: {reason}") from error
     try:
         yield _describe(context)
     finally:
@@ -97,7 +97,7 @@ def _check_answers(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
     except (OSError, OverflowError, UnicodeError) as error:
-        raise RunError(
+        raise ClusterError(
             f"cannot join the Ray cluster at {address!r}: nothing answers there ({error}); is its head running, and is "
             "this its port (6379 where none was chosen)?"
         ) from None

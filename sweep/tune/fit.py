@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from ray.tune.error import TuneError
 
 from sweep.coordinator import Coordinator
-from sweep.errors import RunError
+from sweep.errors import ClusterError
 from sweep.plan import Plan
 from sweep.space import SearchSpace
 from sweep.trial import TrialContext
@@ -27,14 +27,14 @@ def concurrency(space: SearchSpace, cluster: Cluster) -> int:
     """Trials at a time: what the space asks for, but no more than fit the cluster.
 
     Raises:
-        RunError: not even one fits.
+        ClusterError: not even one fits.
     """
     wanted = space.resources
     fitting = int(cluster.cpus / wanted.cpus + 1e-6)
     if wanted.gpus:
         fitting = min(fitting, int(cluster.gpus / wanted.gpus + 1e-6))
     if fitting < 1:
-        raise RunError(
+        raise ClusterError(
             f"a trial asks for {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs, the cluster has {cluster.cpus:g} and "
             f"{cluster.gpus:g}: lower `resources` in the space, or join a larger cluster with --address"
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweep import cli
+from sweep import cli, runner
+from sweep.errors import ClusterError
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.broken.commands import refused, space
 
@@ -88,3 +89,17 @@ def test_usage(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert stopped.value.code == 2 and "Traceback" not in captured.err and not Path("runs").exists()
     # Typer draws its boxes with colours on a machine that asks for them (GitHub's, say).
     assert fragment in re.sub(r"\x1b\[[0-9;]*m", "", captured.err), captured
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_cluster(*arguments: object) -> None:
+        raise ClusterError("cannot join")
+
+    monkeypatch.setattr(runner, "_train", no_cluster)
+    monkeypatch.setattr(sys, "argv", ["sweep", "run", "space.yaml"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == "error: cannot join\n"
+    assert not list(Path("runs").iterdir())

@@ -93,10 +93,11 @@ class Progress:
         ended = sum(count for state, count in self._states.items() if state not in ("running", "waiting"))
         states = "  ".join(f"{count} {state}" for state, count in sorted(self._states.items()) if count)
         best = f"  best val_loss {self._best:.4f}" if self._best is not None else ""
-        table = Table(box=None, pad_edge=False)
-        for column in ("trial", "stage", "epoch", "val_loss", "KL", "adv std", "q/s", "verdicts", "parameters"):
-            # What a trial's parameters are was said when it began: cut them rather than fold the table.
-            table.add_column(column, no_wrap=True, overflow="ellipsis" if column == "parameters" else "fold")
+        # The parameters take what room the numbers leave, and are cut there: what they are was said at the start.
+        table = Table(box=None, pad_edge=False, expand=True)
+        for column in ("trial", "stage", "epoch", "val_loss", "KL", "adv std", "q/s", "verdicts"):
+            table.add_column(column, no_wrap=True)
+        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
         for number, result in sorted(self._running.items()):
             table.add_row(str(number), *_cells(result), brief_params(self._params[number]))
         head = Text(f"{self._run}  {self._clock()}  {ended}{planned} trials ended  {states}{best}", style="bold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from sweep.events import Ended, Started
@@ -44,6 +45,21 @@ def test_the_live_table_shows_running_trials_and_the_best_value() -> None:
     text = plain.file.getvalue()
     assert "1/24 trials ended" in text and "1 complete  1 running" in text and "best val_loss 2.5000" in text
     assert "7.5000" in text and "reward.mode=hard_plus_soft" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_numbers_are_whole_on_a_narrow_terminal(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    progress = Progress(console, "mine-1", 24)
+    progress.started(Started(0, {f"grpo.some_parameter_{i}": i / 7 for i in range(20)}, False, {"running": 1}))
+    progress.epoch(result(0, 3, 2.5))
+    console.print(progress._table())
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    header, row = next((line, lines[i + 1]) for i, line in enumerate(lines) if line.startswith("trial  stage"))
+    assert header.split()[:5] == ["trial", "stage", "epoch", "val_loss", "KL"] and "parameters" in header
+    assert row.split()[:4] == ["0", "grpo", "3", "2.5000"] and "…" in row
+    assert len(header) <= width and len(row) <= width
 
 
 def test_parameters_on_one_line() -> None:

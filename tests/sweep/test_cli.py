@@ -39,6 +39,14 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> str:
     return process.communicate(timeout=seconds)[0]
 
 
+def stop_at_once(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C twice."""
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    finish(process)
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -299,10 +307,7 @@ def test_two_drivers_on_one_run(tmp_path: Path) -> None:
         watching = finish(start(tmp_path, "status", "one"))
         assert "one: not finished" in watching and "running" in watching
     finally:
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        finish(process)
+        stop_at_once(process)
 
 
 def test_dashboard_names_and_prometheus(tmp_path: Path) -> None:
@@ -331,10 +336,7 @@ def test_dashboard_names_and_prometheus(tmp_path: Path) -> None:
         assert 'run="watched"' in fetch(urls["metrics"])
         assert 'state="running"' in fetch(urls["metrics"])
     finally:
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        finish(process)
+        stop_at_once(process)
 
 
 def fetch(url: str) -> str:

@@ -1,0 +1,175 @@
+"""Work item -> the exact text the model reads, with a mark where each image goes.
+
+The chat layouts go through the checkpoint's own chat template. With `count: last` (the default) the statement of the
+number of demonstrations is a system message between the demonstrations and the query, so that the prompts of one query
+with 1, 2, ... demonstrations begin alike and their common part is computed once. `count: first` puts it into the first
+system message, as published results did; such prompts share nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from sweep.errors import SpaceError
+from sweep.vlm.placeholders import fill
+from sweep.vlm.settings import CountPlace, Layout, PromptSettings
+from sweep.vlm.work import WorkItem
+
+IMAGE_MARK = "<|vision_start|><|image_pad|><|vision_end|>"
+IMAGE_PAD = "<|image_pad|>"
+_SLOT = re.compile("\ue000([0-9]+)\ue001")  # private characters: where the free template put which image
+_PRIVATE = re.compile("[\ue000\ue001]")
+
+Message = dict[str, Any]
+
+
+class ChatTokenizer(Protocol):
+    """What a prompt needs of a transformers tokenizer."""
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """Texts that become one token each."""
+
+    def apply_chat_template(self, conversation: list[Message], **options: Any) -> Any:  # noqa: ANN401
+        """A conversation as text."""
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """Texts that become one token each, those not called special included."""
+
+
+class Questions(Protocol):
+    """What a prompt needs of an item table."""
+
+    def question(self, item: int) -> str:
+        """The item's question."""
+
+    def shown_answer(self, item: int) -> str:
+        """The answer that a demonstration shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The rendered text; `images` are item ids, in the order of the text's image marks."""
+
+    text: str
+    images: tuple[int, ...]
+
+
+class PromptRenderer:
+    """Renders work items by the settings and a checkpoint's chat template.
+
+    Text of the data that spells a special token of the model (`<|im_end|>`) is broken up by a space, so that data
+    cannot end a turn or claim an image.
+    """
+
+    def __init__(self, settings: PromptSettings, tokenizer: ChatTokenizer) -> None:
+        self._settings = settings
+        self._tokenizer = tokenizer
+        specials = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
+        self._special = re.compile("|".join(re.escape(token) for token in specials if token) or r"(?!)")
+        self._template = None if settings.template is None else compile_template(settings.template)
+
+    def render(self, item: WorkItem, table: Questions) -> Prompt:
+        """The prompt of a work item.
+
+        Raises:
+            SpaceError: the free template fails, or uses an image twice or the query's not at all.
+        """
+        shots = [
+            (self._clean(table.question(demo)), self._clean(table.shown_answer(demo))) for demo in item.demonstrations
+        ]
+        question = self._clean(table.question(item.query))
+        images = (*item.demonstrations, item.query)
+        if self._template is not None:
+            return self._free(self._template, shots, question, images)
+        messages = conversation(self._settings, shots, question)
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        if text.count(IMAGE_PAD) != len(images):
+            raise SpaceError(
+                f"the checkpoint's chat template renders {text.count(IMAGE_PAD)} images of {len(images)}; it does not "
+                "know this conversation: use layout one_turn, or a free template"
+            )
+        return Prompt(text, images)
+
+    def _clean(self, text: str) -> str:
+        return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", _PRIVATE.sub("", text))
+
+    def _free(
+        self, template: jinja2.Template, shots: Sequence[tuple[str, str]], question: str, images: tuple[int, ...]
+    ) -> Prompt:
+        slots = [f"\ue000{place}\ue001" for place in range(len(images))]
+        demonstrations = [
+            {"image": slot, "question": asked, "answer": answer}
+            for slot, (asked, answer) in zip(slots, shots, strict=False)
+        ]
+        query = {"image": slots[-1], "question": question}
+        try:
+            text = template.render(demonstrations=demonstrations, query=query, count=len(shots))
+        except Exception as error:  # a template may fail in any way that its expressions can
+            raise SpaceError(f"prompt.template: {type(error).__name__}: {error}") from None
+        order = [int(place) for place in _SLOT.findall(text)]
+        if len(set(order)) != len(order) or len(images) - 1 not in order:
+            raise SpaceError("prompt.template: must hold {{ query.image }} once, and no image twice")
+        return Prompt(_SLOT.sub(IMAGE_MARK, text), tuple(images[place] for place in order))
+
+
+def compile_template(text: str) -> jinja2.Template:
+    """A free template, in a sandbox that reaches no Python objects.
+
+    Raises:
+        SpaceError: not Jinja.
+    """
+    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    try:
+        return environment.from_string(text)
+    except jinja2.TemplateError as error:
+        raise SpaceError(f"prompt.template: not valid Jinja: {error}") from None
+
+
+def conversation(settings: PromptSettings, shots: Sequence[tuple[str, str]], question: str) -> list[Message]:
+    """The messages of a chat layout: (question, answer) per demonstration, then the query's question."""
+    statement = _statement(settings, len(shots))
+    first = settings.count is CountPlace.FIRST
+    opening = f"{settings.system} {statement}".strip() if first else settings.system
+    messages = [_message("system", opening)]
+    if settings.layout is Layout.TURNS:
+        for asked, answer in shots:
+            messages.append(_user([_IMAGE, _text(fill(settings.query_text, {"question": asked}))]))
+            messages.append(_message("assistant", answer))
+    blocks: list[Message] = []
+    if settings.layout is Layout.ONE_TURN:
+        for asked, answer in shots:
+            filled = fill(settings.demonstration_text, {"question": asked, "answer": answer})
+            blocks += [_IMAGE, _text(filled)]
+    if not first:
+        messages += [_user(blocks)] if blocks else []
+        messages.append(_message("system", statement))
+        blocks = []
+    query = _text(fill(settings.query_text, {"question": question}))
+    return [*messages, _user([*blocks, _IMAGE, query])]
+
+
+_IMAGE: Message = {"type": "image"}
+
+
+def _statement(settings: PromptSettings, count: int) -> str:
+    named = f"{count or 'no'} demonstration{'' if count == 1 else 's'}"
+    return fill(settings.count_statement, {"demonstrations": named, "count": str(count)})
+
+
+def _text(text: str) -> Message:
+    return {"type": "text", "text": text}
+
+
+def _message(role: str, text: str) -> Message:
+    return {"role": role, "content": [_text(text)]}
+
+
+def _user(content: list[Message]) -> Message:
+    return {"role": "user", "content": content}

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selector.data import DataSettings, load
-from selector.data.native import BEAMS, EMBEDDINGS, MANIFEST, QUERIES, read_native, write_native
+from selector.data.native import BEAMS, EMBEDDINGS, MANIFEST, QUERIES, Note, read_native, read_notes, write_native
 from selector.data.settings import SplitSettings
 from selector.errors import DataError
 from tests.selector.data.builders import dataset, load_json, older_data, rl_data
@@ -86,6 +86,50 @@ def test_tables_are_what_the_docstring_says(folder):
     assert manifest["rows"] == {"queries": 6, "beams": 18, "items": 30}
     assert manifest["counts"] == {"keys_not_queries": 1}
     assert manifest["source"] == "builders"
+
+
+NOTES = {Note.PREDICTION: ["cat", "", "zwei \u2028 Hunde", "no", "yes", "7"], Note.PROPOSER: ["random"] * 6}
+
+
+def test_notes_are_stored_and_change_nothing_for_training(tmp_path):
+    plain = write_native(dataset(), tmp_path / "plain", "x")
+    noted = write_native(dataset(), tmp_path / "noted", "x", NOTES)
+    assert plain == noted
+    assert read_notes(tmp_path / "noted") == NOTES
+    assert read_notes(tmp_path / "plain") == {}
+    assert pq.read_schema(tmp_path / "noted" / BEAMS).names[-2:] == ["prediction", "proposer"]
+    again = read_native(tmp_path / "noted")
+    assert again.fingerprint() == read_native(tmp_path / "plain").fingerprint()
+    assert list(again.outcomes) == list(dataset().outcomes)
+
+
+def test_altering_a_note_is_no_alteration_of_the_data(tmp_path):
+    write_native(dataset(), tmp_path, "x", NOTES)
+    alter(tmp_path, BEAMS, lambda columns: columns["prediction"].__setitem__(2, "two dogs"))
+    read_native(tmp_path)
+    assert read_notes(tmp_path)[Note.PREDICTION][2] == "two dogs"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda c: c.update(prediction=pa.array([1] * 6)), "prediction: has type int64; expected string"),
+        (lambda c: c["proposer"].__setitem__(1, None), "proposer: holds nulls"),
+        (lambda c: c.update(answer=["cat"] * 6), "has the columns"),
+    ],
+)
+def test_broken_notes_and_other_columns_are_refused(tmp_path, change, expected):
+    write_native(dataset(), tmp_path, "x", NOTES)
+    alter(tmp_path, BEAMS, change)
+    refused(tmp_path, BEAMS, expected)
+    with pytest.raises(DataError, match=expected):
+        read_notes(tmp_path)
+
+
+def test_notes_of_another_length_are_a_bug(tmp_path):
+    with pytest.raises(ValueError, match="5 texts of proposer for 6 beams"):
+        write_native(dataset(), tmp_path / "x", "x", {Note.PROPOSER: ["random"] * 5})
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_folder_with_something_in_it_is_not_overwritten(tmp_path):

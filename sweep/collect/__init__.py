@@ -1,0 +1,1 @@
+"""Beams measured here: demonstration sequences are proposed, answered by the model, scored and stored."""

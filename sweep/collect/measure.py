@@ -1,0 +1,191 @@
+"""Taking in answers in any order, and what is known about them so far."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from selector.data.checks import check_dataset
+from selector.data.dataset import Dataset, FloatArray, Outcome
+from selector.errors import DataError
+from sweep.collect.outcomes import ScoreText, is_correct, relevance
+from sweep.collect.plan import CollectPlan, Items, plan_dataset
+from sweep.collect.queries import BoolArray
+from sweep.vlm.work import Failure, Result, WorkItem
+
+
+@dataclass(frozen=True, slots=True)
+class CollectProgress:
+    """How far a collection is. A group is finished when all of its beams have a result.
+
+    Attributes:
+        beams: results so far, failures included.
+        beams_total: work items of the plan.
+        failed: results that are failures.
+        groups: finished ones.
+        groups_total: queries of the plan.
+        positive_beams_share: of the finished groups' answered beams, those that are correct; in [0, 1].
+        positive_groups_share: of the finished groups with an answer, those with a correct beam.
+        zero_variance_share: of the same groups, those whose beams all have the same accuracy: they teach nothing.
+    """
+
+    beams: int
+    beams_total: int
+    failed: int
+    groups: int
+    groups_total: int
+    positive_beams_share: float
+    positive_groups_share: float
+    zero_variance_share: float
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Measured beams.
+
+    Attributes:
+        dataset: checked; `dataset.counts` equals `counts`.
+        predictions: the model's answer per beam.
+        proposers: who proposed each beam.
+        counts: what was left out or noticed; zeros are left out.
+    """
+
+    dataset: Dataset
+    predictions: list[str]
+    proposers: list[str]
+    counts: dict[str, int]
+
+
+class Measurement:
+    """Results of one plan.
+
+    Invariant: each of the plan's beams gets exactly one result; another, a second or a missing one is a bug of who
+    answers, and raises RuntimeError.
+    """
+
+    def __init__(self, plan: CollectPlan, table: Items, score_text: ScoreText, *, gt_prob: bool) -> None:
+        """Take in nothing yet.
+
+        Args:
+            plan: what is asked.
+            table: the items, for their ground-truth answers.
+            score_text: accuracy in [0, 1] of a predicted text against an item's ground-truth answers.
+            gt_prob: whether answers carry the probability of the ground truth.
+        """
+        self._plan = plan
+        self._table = table
+        self._score_text = score_text
+        self._gt_prob = gt_prob
+        self._position = {item: query for query, item in enumerate(plan.queries.query_items.tolist())}
+        self._waiting = np.diff(plan.beam_starts)
+        self._seen = np.zeros(len(plan), dtype=bool)
+        self._accuracy: FloatArray = np.full(len(plan), np.nan, dtype=np.float32)  # NaN: no answer
+        self._gt: FloatArray = np.zeros(len(plan), dtype=np.float32)
+        self._texts = [""] * len(plan)
+        self._failures: Counter[str] = Counter()
+        self._finished = self._answered_groups = self._positive_groups = self._constant_groups = 0
+        self._finished_beams = self._positive_beams = 0
+
+    def add(self, item: WorkItem, result: Result) -> bool:
+        """Take in one result. Returns whether its group is finished now."""
+        query, row = self._find(item)
+        if self._seen[row]:
+            raise RuntimeError(f"{item} has a second result")
+        self._seen[row] = True
+        if isinstance(result, Failure):
+            self._failures[f"failed_{result.kind.value}"] += 1
+        else:
+            self._texts[row] = result.text
+            self._accuracy[row] = self._score_text(result.text, self._table.answers(item.query))
+            if self._gt_prob:
+                if result.gt_prob is None or math.isnan(result.gt_prob):
+                    raise RuntimeError(f"{item} has no gt_prob, though it was asked for")
+                self._gt[row] = min(max(result.gt_prob, 0.0), 1.0)  # a sum of probabilities may round past 1
+        self._waiting[query] -= 1
+        if self._waiting[query]:
+            return False
+        self._finish(query)
+        return True
+
+    def _find(self, item: WorkItem) -> tuple[int, int]:
+        """Position of the query and row of the beam."""
+        query = self._position.get(item.query, -1)
+        if query >= 0 and len(item.demonstrations) == self._plan.beam_picks.shape[1]:
+            same = np.flatnonzero((self._plan.shown(query) == item.demonstrations).all(axis=1))
+            if len(same):
+                return query, int(self._plan.beam_starts[query] + same[0])
+        raise RuntimeError(f"{item} was not asked")
+
+    def _finish(self, query: int) -> None:
+        accuracy = self._accuracy[self._plan.beam_starts[query] : self._plan.beam_starts[query + 1]]
+        accuracy = accuracy[~np.isnan(accuracy)]
+        self._finished += 1
+        if not len(accuracy):
+            return
+        positive = int(is_correct(accuracy).sum())
+        self._answered_groups += 1
+        self._finished_beams += len(accuracy)
+        self._positive_beams += positive
+        self._positive_groups += positive > 0
+        self._constant_groups += bool(accuracy.min() == accuracy.max())
+
+    def progress(self) -> CollectProgress:
+        """Where things stand."""
+        groups = max(self._answered_groups, 1)
+        return CollectProgress(
+            beams=int(self._seen.sum()),
+            beams_total=len(self._plan),
+            failed=self._failures.total(),
+            groups=self._finished,
+            groups_total=len(self._plan.queries),
+            positive_beams_share=self._positive_beams / max(self._finished_beams, 1),
+            positive_groups_share=self._positive_groups / groups,
+            zero_variance_share=self._constant_groups / groups,
+        )
+
+    def collected(self) -> Collected:
+        """The data set, when every beam has its result.
+
+        Raises:
+            DataError: no beam was answered, or none of the training or of the validation queries'.
+            RuntimeError: a beam has no result.
+        """
+        missing = np.flatnonzero(~self._seen)
+        if len(missing):
+            raise RuntimeError(f"{len(missing)} of {len(self._plan)} beams have no result")
+        kept = ~np.isnan(self._accuracy)
+        counts = dict(sorted((+self._counts(kept)).items()))
+        if not kept.any():
+            raise DataError(f"collect: no beam was answered ({_listed(self._failures)})")
+        dataset = plan_dataset(self._plan, kept, self._outcomes(kept), counts)
+        check_dataset(dataset, "collect", embeddings_file="the embeddings")
+        rows = np.flatnonzero(kept).tolist()
+        proposers = [self._plan.proposers[row].value for row in rows]
+        return Collected(dataset, [self._texts[row] for row in rows], proposers, counts)
+
+    def _outcomes(self, kept: BoolArray) -> dict[Outcome, FloatArray]:
+        plan = self._plan
+        relevant = [
+            relevance(item, plan.shown(query), plan.unit)
+            for query, item in enumerate(plan.queries.query_items.tolist())
+        ]
+        outcomes = {
+            Outcome.CORRECT: is_correct(self._accuracy[kept]).astype(np.float32),
+            Outcome.ACC_SCORE: self._accuracy[kept],
+            Outcome.GT_PROB: self._gt[kept],
+            Outcome.REL_SCORE: np.concatenate(relevant)[kept],
+        }
+        if not self._gt_prob:
+            del outcomes[Outcome.GT_PROB]
+        return outcomes
+
+    def _counts(self, kept: BoolArray) -> Counter[str]:
+        answered = np.add.reduceat(kept, self._plan.beam_starts[:-1])
+        return self._plan.counts + self._failures + Counter(queries_without_answers=int((answered == 0).sum()))
+
+
+def _listed(failures: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(failures.items()))

@@ -1,0 +1,177 @@
+"""Which items are asked, of which candidates, in which split.
+
+Rules, also for queries that a file gives:
+
+- A query and its candidates share no image.
+- An image of a validation or test query is never a demonstration, for any query. So what is compared on has not been
+  seen in training in any role. Candidates are therefore the items of all other images: those of training queries, and
+  those that are no query at all. (Built queries only; a file's are counted as `held_out_images_in_pools`.)
+- Queries and candidates have ground-truth answers.
+- Queries of one image are in one split (a file's exceptions are counted as `images_in_several_splits`).
+
+Everything about a query is drawn from (seed, item id), and pools through one random number per item: more queries, or
+items that are held out, change another query's pool only by the items that they take away.
+
+Legend: M items, D width, K candidates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from selector.batches import derive_seed
+from selector.data.dataset import FloatArray, IntArray, Split
+from selector.data.place import Place, file_label
+from selector.data.queries import QueryTable, read_queries
+from selector.data.split import assign_splits
+from selector.errors import DataError
+from sweep.collect.settings import BuildSettings, PoolBy, PoolSettings
+
+BoolArray = npt.NDArray[np.bool_]
+
+BLOCK = 64  # queries whose similarities to all items are computed together
+SLACK = 1e-5  # of a cosine in float32, generously
+
+
+def unit_rows(embeddings: FloatArray) -> FloatArray:
+    """Rows of unit length, float32 [M, D]; zero rows stay zero."""
+    lengths = np.sqrt(np.einsum("md,md->m", embeddings, embeddings, dtype=np.float64))
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    with np.errstate(over="ignore", invalid="ignore"):  # lengths that the data's checks refuse where they are used
+        return np.asarray(embeddings * scale[:, None].astype(np.float32), dtype=np.float32)
+
+
+def build_queries(
+    settings: BuildSettings, images: IntArray, answered_M: BoolArray, unit_MD: FloatArray, seed: int
+) -> QueryTable:
+    """Choose queries, splits and pools.
+
+    Args:
+        settings: how many, and how.
+        images: int64 [M], the image of every item.
+        answered_M: bool [M], whether it has ground-truth answers.
+        unit_MD: embeddings of unit length.
+        seed: of the choice of queries and pools; the split has its own.
+
+    Raises:
+        DataError: fewer items than queries, or too few images for the splits.
+    """
+    items = choose_queries(np.flatnonzero(answered_M), settings.count, seed)
+    query_images, image_of = np.unique(images[items], return_inverse=True)
+    wanted = 2 + (settings.split.test > 0)
+    if len(query_images) < wanted:
+        raise DataError(
+            f"collect.build: {len(items)} queries on {len(query_images)} images cannot be divided into {wanted} splits "
+            "that share no image; raise count"
+        )
+    split = assign_splits(query_images, settings.split, "collect.build")[image_of]
+    candidates_M = answered_M & ~np.isin(images, images[items[split != int(Split.TRAIN)]])
+    pools: list[IntArray] = []
+    for start in range(0, len(items), BLOCK):
+        asked = items[start : start + BLOCK]
+        similar_BM = unit_MD[asked] @ unit_MD.T if _near(settings.pool) else np.zeros((len(asked), 0), np.float32)
+        for item, similar_M in zip(asked.tolist(), similar_BM, strict=True):
+            usable_M = candidates_M & (images != images[item])
+            pools.append(_pool(settings.pool, item, usable_M, similar_M, unit_MD, seed))
+    starts = np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64)
+    return QueryTable(items, np.concatenate(pools).astype(np.int64), starts, split)
+
+
+def choose_queries(items: IntArray, count: int | None, seed: int) -> IntArray:
+    """The first `count` of the items in a seeded order, ascending; a larger count only adds queries."""
+    if count is not None and count > len(items):
+        raise DataError(f"collect.build.count: {count} queries, but only {len(items)} items have answers")
+    if count is None or count == len(items):
+        return items
+    order = sorted(items.tolist(), key=lambda item: hashlib.sha256(f"query:{seed}:{item}".encode()).digest())
+    return np.sort(np.array(order[:count], dtype=np.int64))
+
+
+def _pool(
+    settings: PoolSettings,
+    item: int,
+    usable_M: BoolArray,
+    similar_M: FloatArray,
+    unit_MD: FloatArray,
+    seed: int,
+) -> IntArray:
+    """Candidates in random order, so that a position says nothing. Two draws per item: one chooses, one orders.
+
+    `usable_M` is used up.
+    """
+    draws = np.random.default_rng(derive_seed(seed, "pool", item)).random((len(usable_M), 2))
+    near = nearest(item, np.flatnonzero(usable_M), _near(settings), similar_M, unit_MD)
+    usable_M[near] = False
+    rest = np.flatnonzero(usable_M)
+    wanted = settings.size - len(near)
+    if wanted < len(rest):
+        rest = rest[np.argpartition(draws[rest, 0], wanted)[:wanted]]
+    chosen = np.concatenate([near, rest])
+    return np.asarray(chosen[np.argsort(draws[chosen, 1])], dtype=np.int64)
+
+
+def _near(settings: PoolSettings) -> int:
+    """How many candidates are there for being near."""
+    shares = {PoolBy.SIMILARITY: 1.0, PoolBy.RANDOM: 0.0, PoolBy.MIXED: settings.share}
+    return round(settings.size * shares[settings.by])
+
+
+def nearest(item: int, among: IntArray, count: int, similar_M: FloatArray, unit_MD: FloatArray) -> IntArray:
+    """The `count` items of highest cosine to an item, ties by item id.
+
+    Products of matrices may differ in their last bits with what else is in them. So they only say who comes into
+    question, and those are compared again one by one.
+    """
+    if count == 0:
+        return among[:0]
+    if count < len(among):
+        bound = np.partition(similar_M[among], len(among) - count)[len(among) - count]
+        among = among[similar_M[among] >= bound - SLACK]
+    exact = cosines(item, among, unit_MD)
+    return among[np.lexsort((among, -exact))][:count]
+
+
+def cosines(item: int, others: IntArray, unit_MD: FloatArray) -> npt.NDArray[np.float64]:
+    """Cosine similarity of an item to others, float64 [len(others)], each computed alone."""
+    products: npt.NDArray[np.float64] = (unit_MD[others].astype(np.float64) * unit_MD[item]).sum(axis=1)
+    return products.clip(-1, 1)
+
+
+def load_queries(path: Path, images: IntArray, answered_M: BoolArray) -> tuple[QueryTable, Counter[str]]:
+    """Queries of a file, and what is worth telling about them.
+
+    Raises:
+        DataError: not such a file, items that do not exist or have no answers, or a candidate on its query's image.
+    """
+    place = Place(file_label(path))
+    queries = read_queries(path)
+    owner = np.repeat(queries.query_items, np.diff(queries.pool_starts))
+    for name, items in (("query_item", queries.query_items), ("pool", queries.pool_items)):
+        wrong = (items < 0) | (items >= len(images))
+        if wrong.any():
+            raise place.error(f"item {items[wrong.argmax()]} does not exist; there are {len(images)} items", name)
+        wrong = ~answered_M[items]
+        if wrong.any():
+            raise place.error(f"item {items[wrong.argmax()]} has no answers, so it cannot be scored or shown", name)
+    shared = images[queries.pool_items] == images[owner]
+    if shared.any():
+        row = int(shared.argmax())
+        raise Place(place.file, int(owner[row])).error(
+            f"candidate {queries.pool_items[row]} shows the query's own image {images[owner[row]]}; "
+            "candidates are of other images",
+            "pool",
+        )
+    return queries, _noticed(queries, images)
+
+
+def _noticed(queries: QueryTable, images: IntArray) -> Counter[str]:
+    pairs = np.unique(np.column_stack([images[queries.query_items], queries.split]), axis=0)
+    several = np.unique(pairs[:, 0], return_counts=True)[1] > 1
+    held_out = images[queries.query_items[queries.split != int(Split.TRAIN)]]
+    in_pools = np.intersect1d(held_out, images[queries.pool_items])
+    return Counter({"images_in_several_splits": int(several.sum()), "held_out_images_in_pools": len(in_pools)})

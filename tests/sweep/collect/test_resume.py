@@ -1,0 +1,78 @@
+"""How a killed collection goes on: any process asks the same again, and the store of answers knows some of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sweep.answers.rows import Wanted
+from sweep.answers.service import answered
+from sweep.answers.store import AnswerStore
+from sweep.collect.measure import Measurement
+from sweep.collect.plan import make_plan
+from sweep.vqa import Mode, accuracy
+from tests.sweep.collect.worlds import Answerer, embeddings, settings, table
+
+SCORE = partial(accuracy, mode=Mode.OFFICIAL)
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def plan_hash():
+    world = table()
+    items = list(make_plan(settings(), world, embeddings(world)).work_items())
+    return hashlib.sha256(repr(items).encode()).hexdigest()
+
+
+def test_another_process_asks_the_same():
+    code = "from tests.sweep.collect.test_resume import plan_hash; print(plan_hash())"
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "1"},
+    )
+    assert other.stdout.strip() == plan_hash()
+
+
+def test_an_interrupted_collection_asks_only_what_is_missing(tmp_path):
+    world, asked = table(), settings()
+    calls = []
+
+    def measured(store, stop_after=None):
+        measurement = Measurement(make_plan(asked, world, embeddings(world)), world, SCORE, gt_prob=True)
+
+        def ask(items, score):
+            assert score
+            calls.append(len(items))
+            for number, pair in enumerate(Answerer(world)(items)):
+                if number == stop_after:
+                    raise KeyboardInterrupt
+                yield pair
+
+        answered(
+            make_plan(asked, world, embeddings(world)).work_items(),
+            wants=lambda item: Wanted(hashlib.sha256(repr(item).encode()).hexdigest(), "t"),
+            store=AnswerStore(store),
+            ask=ask,
+            score=True,
+            model="rule",
+            failure_limit=0.05,
+            observer=measurement.add,
+        )
+        return measurement.collected()
+
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path / "one", stop_after=70)
+    resumed = measured(tmp_path / "one")
+    undisturbed = measured(tmp_path / "two")
+    assert calls == [160, 90, 160]
+    assert resumed.dataset.fingerprint() == undisturbed.dataset.fingerprint()
+    assert (resumed.predictions, resumed.proposers) == (undisturbed.predictions, undisturbed.proposers)

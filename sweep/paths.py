@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,63 @@ class RunPaths:
         """One folder per trial."""
         return self.root / "trials"
 
+    @property
+    def finalists_folder(self) -> Path:
+        """Finalists that were trained again under fresh seeds, one folder each."""
+        return self.root / "finalists"
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """The answers of the vision-language model that the ranking rests on."""
+        return self.root / "evaluation"
+
+    @property
+    def evaluation_file(self) -> Path:
+        """The evaluation's table and statistics. Written after the answers: its presence means that it is complete."""
+        return self.evaluation_folder / "evaluation.json"
+
+    @property
+    def answers_file(self) -> Path:
+        """Every answer behind the table, one line per row, question and number of shots."""
+        return self.evaluation_folder / "answers.parquet"
+
+    @property
+    def shared(self) -> SharedPaths:
+        """What this run shares with those beside it."""
+        return SharedPaths.beside(self.root.parent)
+
     def trial(self, number: int) -> TrialPaths:
         """Paths of one trial."""
         return TrialPaths(self.trials_folder / f"{number:04d}")
+
+    def finalist(self, number: int, seed: int) -> TrialPaths:
+        """Paths of a trial's configuration trained again under another seed."""
+        return TrialPaths(self.finalists_folder / f"{number:04d}-seed-{seed}")
+
+
+@dataclass(frozen=True)
+class SharedPaths:
+    """What the runs of one folder share, by content, so that nothing is made twice."""
+
+    root: Path
+
+    @classmethod
+    def beside(cls, runs: Path) -> SharedPaths:
+        """Of the runs in this folder. No run can have this name: it begins with an underscore."""
+        return cls(runs / "_shared")
+
+    @property
+    def answers_folder(self) -> Path:
+        """Answers of vision-language models: what was asked once is not asked again."""
+        return self.root / "answers"
+
+    def items_folder(self, digest: str) -> Path:
+        """Demo items, by what they are made from."""
+        return self.root / "items" / digest[:16]
+
+    def data_folder(self, digest: str) -> Path:
+        """Collected data, by everything that it depends on."""
+        return self.root / "data" / digest[:16]
 
 
 @dataclass(frozen=True)
@@ -99,6 +154,11 @@ class TrialPaths:
     def events_folder(self) -> Path:
         """TensorBoard events."""
         return self.root / "tensorboard"
+
+    @property
+    def result_file(self) -> Path:
+        """How a finalist's training ended. Its presence means that it has."""
+        return self.root / "result.json"
 
     def epoch(self, step: int) -> Path:
         """Checkpoint of one epoch, counted over both stages."""
@@ -128,8 +188,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     A folder that already stands at `target` is kept and the new one dropped: our folders are named by their content (a
     hash, or a step that determinism makes the same), so an orphan worker and its successor cannot disturb each other.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    temporary = target.parent / f".{target.name}.{uuid4().hex}"
+    temporary.mkdir(parents=True)  # not mkdtemp: what stands here in the end is for everybody whom umask lets in
     try:
         yield temporary
         for file in temporary.iterdir():

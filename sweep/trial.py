@@ -97,17 +97,23 @@ def _verdicts(names: list[str]) -> tuple[Verdict, ...]:
 
 
 class Trial:
-    """Runs or continues one trial; iterate for an `EpochResult` per epoch."""
+    """Runs or continues one trial; iterate for an `EpochResult` per epoch. `paths` are the trial's own by default."""
 
     def __init__(
-        self, context: TrialContext, number: int, settings: TrialSettings, data: TensorData, evaluate: Evaluator
+        self,
+        context: TrialContext,
+        number: int,
+        settings: TrialSettings,
+        data: TensorData,
+        evaluate: Evaluator,
+        paths: TrialPaths | None = None,
     ) -> None:
         self._context = context
         self._number = number
         self._settings = settings
         self._data = data
         self._evaluate = evaluate
-        self._paths: TrialPaths = context.paths.trial(number)
+        self._paths: TrialPaths = paths or context.paths.trial(number)
         self._store = RceStore(context.paths.rce_folder)
         self._key = RceKey.of(settings, context.validation, context.data_fingerprint)
         self._history: list[EpochReport] = []

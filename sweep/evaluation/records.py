@@ -1,0 +1,226 @@
+"""What an evaluation found, as it stands in `evaluation.json`. Accuracies and differences are fractions, not percent.
+
+Legend: S numbers of shots. Tuples over shots follow `Evaluation.shots`. None stands where there was nothing to average.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from selector.settings import Settings
+from sweep.errors import RunError
+from sweep.evaluation.rows import RowKind
+from sweep.evaluation.settings import LEVEL, EvaluationSettings
+from sweep.paths import write_json
+from sweep.vlm.work import FailureKind
+from sweep.vqa.accuracy import Mode
+
+
+class Estimate(Settings):
+    """A mean over questions with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    questions: int
+
+
+class Difference(Estimate):
+    """A paired difference over the questions that both rows answered.
+
+    Attributes:
+        p: two-sided.
+        p_holm: corrected over its family (`Evaluation.notes` names the families).
+    """
+
+    p: float
+    p_holm: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the sign is established at 5 %, multiplicity counted."""
+        return self.p_holm <= LEVEL
+
+
+class TrainRecord(Settings):
+    """The row on questions of the train split. `gap`: train minus held-out accuracy, by the ranking measure."""
+
+    shots: tuple[Estimate | None, ...]
+    mean: Estimate | None
+    gap: Estimate | None
+
+
+class RowRecord(Settings):
+    """One row of the table.
+
+    Attributes:
+        rank: place in the table, from 1; rows dropped by racing come after the others, and if finalists were trained
+            again, all trials under the seeds of the sweep come after those.
+        asked: questions that it saw.
+        dropped_after: questions after which racing dropped it; None for the others.
+        failures: prompts of this row without an answer.
+        short_pools: per number of shots, questions with fewer candidates than that.
+        same_as: an earlier row that shows exactly the same demonstrations.
+        shots: accuracy per number of shots.
+        mean: over the numbers of shots, on questions that have all of them.
+        minus_baseline: by the ranking measure; None for the baseline itself.
+        minus_baseline_by_shot: one family over all rows and numbers of shots.
+        minus_next: by the ranking measure, against `next_row`, the row below it.
+        best_p: p of being among the best rows; None for rows that are not compared: dropped by racing, without answers
+            to half of the questions, or trials under the seeds of the sweep where finalists were trained again.
+        in_best_set: whether it cannot be told from the best.
+        other_metrics: mean accuracy per number of shots, then over them, under the metrics that do not rank.
+    """
+
+    name: str
+    kind: RowKind
+    trial: int | None
+    step: int | None
+    seed: int | None
+    val_loss: float | None
+    checkpoint: str | None
+    rank: int
+    asked: int
+    dropped_after: int | None
+    failures: int
+    short_pools: tuple[int, ...]
+    same_as: str | None
+    shots: tuple[Estimate | None, ...]
+    mean: Estimate | None
+    ranked_by: Estimate | None
+    minus_baseline: Difference | None
+    minus_baseline_by_shot: tuple[Difference | None, ...]
+    next_row: str | None
+    minus_next: Difference | None
+    best_p: float | None
+    in_best_set: bool
+    other_metrics: dict[Mode, tuple[float | None, ...]]
+    train: TrainRecord | None
+
+
+class SeedRecord(Settings):
+    """One fresh seed of a finalist: accuracy per number of shots, their mean, and the ranking measure among them."""
+
+    name: str
+    seed: int | None
+    val_loss: float | None
+    checkpoint: str | None
+    shots: tuple[float | None, ...]
+    mean: float | None
+    ranked_by: float | None
+
+
+class FinalistRecord(Settings):
+    """A configuration trained again. Its row in the table is the mean over its seeds.
+
+    Attributes:
+        row: that row's name.
+        spread: standard deviation between seeds of the ranking measure, n - 1 in the denominator; None below two seeds.
+    """
+
+    row: str
+    trial: int | None
+    seeds: tuple[SeedRecord, ...]
+    spread: float | None
+
+
+class StageRecord(Settings):
+    """One stage of the race: questions seen at its end, prompts of its rows, those asked anew, and rows dropped."""
+
+    questions: int
+    rows: int
+    prompts: int
+    asked: int
+    dropped: tuple[str, ...]
+
+
+class CorrelationRecord(Settings):
+    """Spearman correlation of val_loss with accuracy over the evaluated rows; negative is as it should be."""
+
+    rho: float
+    p: float
+    interval: tuple[float, float] | None
+    rows: int
+
+
+class WinnerRecord(Settings):
+    """The best trial and how far that can be trusted, in one or two sentences.
+
+    Attributes:
+        row: its name; None without an evaluated trial.
+        trial: of the study.
+        step: the winning epoch; None for a finalist, whose row is a mean over seeds.
+        over_baseline: whether it is better than the baseline at 5 %, multiplicity and spread of seeds counted.
+        alone: whether no other row is in the set of the best, spread of seeds counted.
+        sentence: for people.
+    """
+
+    row: str | None
+    trial: int | None
+    step: int | None
+    over_baseline: bool
+    alone: bool
+    sentence: str
+
+
+class Evaluation(Settings):
+    """Everything that is known about the comparison.
+
+    Attributes:
+        shots: numbers of demonstrations.
+        questions: of the split, that a row can have seen.
+        images: distinct clusters among them, the unit of resampling.
+        excluded: candidates taken out of pools for sharing the query's image.
+        failures: work items without an answer, by kind.
+        failure_labels: images and other labels that failures name, with the number of work items; all splits.
+        rows: in the order of the table.
+        notes: what is guaranteed, and how.
+    """
+
+    format: Literal["sweep-evaluation/1"] = "sweep-evaluation/1"
+    settings: EvaluationSettings
+    shots: tuple[int, ...]
+    questions: int
+    images: int
+    excluded: int
+    work_items: int
+    failures: dict[FailureKind, int]
+    failure_labels: dict[str, int]
+    stages: tuple[StageRecord, ...]
+    rows: tuple[RowRecord, ...]
+    finalists: tuple[FinalistRecord, ...]
+    correlation: CorrelationRecord | None
+    correlation_note: str
+    winner: WinnerRecord
+    notes: tuple[str, ...]
+
+    def row(self, name: str) -> RowRecord:
+        """The row of this name. Raises KeyError."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    @property
+    def best_set(self) -> tuple[str, ...]:
+        """Rows that cannot be told from the best."""
+        return tuple(row.name for row in self.rows if row.in_best_set)
+
+    def write(self, file: Path) -> None:
+        """Write atomically, without loss."""
+        write_json(file, self.model_dump(mode="json"))
+
+
+def read_evaluation(file: Path) -> Evaluation:
+    """Read what `Evaluation.write` wrote. Raises RunError if it is missing or damaged."""
+    try:
+        return Evaluation.model_validate_json(file.read_bytes())
+    except OSError:
+        raise RunError(f"{file}: missing; `python -m sweep evaluate RUN` makes it") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{file}: damaged, or of another version: {where}: {first['msg']}") from None

@@ -1,0 +1,176 @@
+"""Which trial wins, and how far that can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats  # type: ignore[import-untyped]
+
+from sweep.evaluation.records import Difference, FinalistRecord, RowRecord, WinnerRecord
+from sweep.evaluation.rows import RowKind
+from sweep.evaluation.settings import LEVEL
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What a verdict is read from. `measure` is the ranking measure in words."""
+
+    records: tuple[RowRecord, ...]
+    finalists: tuple[FinalistRecord, ...]
+    baseline: str
+    measure: str
+
+    def row(self, name: str) -> RowRecord | None:
+        """A row by name."""
+        return next((row for row in self.records if row.name == name), None)
+
+    def spread_of(self, row: RowRecord) -> tuple[float | None, int] | None:
+        """Standard deviation between a finalist's seeds and their number; None for rows of a single training."""
+        return next(((item.spread, len(item.seeds)) for item in self.finalists if item.row == row.name), None)
+
+
+def decide(contest: Contest) -> WinnerRecord:
+    """The best trained row by the ranking measure, of those that saw every question.
+
+    If trials were trained again, only those configurations compete, by the mean over their fresh seeds: the seeds of
+    the sweep have been selected for luck (Eimer, Lindauer & Raileanu, ICML 2023).
+
+    Two rows are called distinguishable if the paired test over questions says so after correction and the difference
+    also exceeds what the spread between seeds explains (t interval over seeds at 5 %), where there are seeds.
+    """
+    kinds = (RowKind.FINALIST,) if contest.finalists else (RowKind.TRIAL, RowKind.EPOCH)
+    entered = [
+        row for row in contest.records if row.kind in kinds and row.dropped_after is None and row.ranked_by is not None
+    ]
+    if not entered:
+        return WinnerRecord(
+            row=None,
+            trial=None,
+            step=None,
+            over_baseline=False,
+            alone=False,
+            sentence="No trial was evaluated, so there is no winner.",
+        )
+    winner = entered[0]
+    over_baseline = _is_above(contest, winner, winner.minus_baseline, contest.row(contest.baseline))
+    rivals = [row for row in contest.records if row.in_best_set and _shown(row) != _shown(winner)]
+    alone = winner.in_best_set and not rivals and _seeds_agree(contest, winner)
+    return WinnerRecord(
+        row=winner.name,
+        trial=winner.trial,
+        step=winner.step,
+        over_baseline=over_baseline,
+        alone=alone,
+        sentence=" ".join(_sentences(contest, winner, rivals, over_baseline, alone)),
+    )
+
+
+def _shown(row: RowRecord) -> str:
+    """The first row of those that show the same demonstrations."""
+    return row.same_as or row.name
+
+
+def _sentences(
+    contest: Contest, winner: RowRecord, rivals: Sequence[RowRecord], over_baseline: bool, alone: bool
+) -> list[str]:
+    ranked = winner.ranked_by
+    if ranked is None:
+        return []
+    sentences = [
+        f"{winner.name} has the highest {contest.measure} of all trials: {100 * ranked.value:.1f} % "
+        f"[{100 * ranked.low:.1f}, {100 * ranked.high:.1f}] on {ranked.questions} questions."
+    ]
+    if winner.same_as is not None:
+        sentences.append(f"It shows exactly the demonstrations of {winner.same_as}.")
+    if winner.name != contest.baseline:
+        sentences.append(_verdict(contest.baseline, winner.minus_baseline, over_baseline))
+    if winner.next_row is not None and winner.next_row != contest.baseline:
+        above = _is_above(contest, winner, winner.minus_next, contest.row(winner.next_row))
+        sentences.append(_verdict(f"the next row, {winner.next_row}", winner.minus_next, above))
+    ahead = [row.name for row in contest.records if row.rank < winner.rank]
+    if ahead:
+        sentences.append(f"Ahead of it: {', '.join(ahead)}.")
+    sentences.append(_best_set(winner, rivals, alone))
+    seeds = contest.spread_of(winner)
+    if seeds is not None:
+        spread, count = seeds
+        known = f"a standard deviation of {points(spread)}" if spread is not None else "an unknown spread"
+        sentences.append(f"Between its {count} fresh seed{'s' if count != 1 else ''} there is {known}.")
+    return sentences
+
+
+def _verdict(other: str, difference: Difference | None, above: bool) -> str:
+    if difference is None:
+        return f"It cannot be compared to {other}: no question was answered for both."
+    size = (
+        f"{points(difference.value, signed=True)} "
+        f"[{signed(difference.low)}, {signed(difference.high)}], corrected p {p_text(difference.p_holm)}"
+    )
+    if above:
+        return f"It is better than {other} ({size})."
+    if difference.is_sure and difference.value < 0:
+        return f"It is worse than {other} ({size})."
+    why = ", given the spread between seeds" if difference.is_sure else ""
+    return f"It cannot be told from {other}{why} ({size})."
+
+
+def _best_set(winner: RowRecord, rivals: Sequence[RowRecord], alone: bool) -> str:
+    if not winner.in_best_set:
+        return f"It is not among the best rows, which are {', '.join(row.name for row in rivals)}."
+    if alone:
+        return "No other row may be the best one."
+    if not rivals:
+        return "No other row may be the best one on these questions, but other seeds could turn that."
+    names = ", ".join(row.name for row in rivals)
+    return f"As good as it, as far as these questions tell: {names}."
+
+
+def _is_above(contest: Contest, row: RowRecord, difference: Difference | None, other: RowRecord | None) -> bool:
+    if difference is None or other is None or not difference.is_sure or difference.value <= 0:
+        return False
+    return difference.value > _seed_reach(contest, row, other)
+
+
+def _seeds_agree(contest: Contest, winner: RowRecord) -> bool:
+    """Whether the winner's lead over every other finalist exceeds what the spread between seeds explains."""
+    ours = winner.ranked_by
+    for finalist in contest.finalists:
+        row = contest.row(finalist.row)
+        if row is None or row is winner or row.ranked_by is None or ours is None:
+            continue
+        if ours.value - row.ranked_by.value <= _seed_reach(contest, winner, row):
+            return False
+    return True
+
+
+def _seed_reach(contest: Contest, row: RowRecord, other: RowRecord) -> float:
+    """Half width of the 95 % t interval, over seeds, of the difference between two rows; 0 where neither has seeds.
+
+    Infinite where a row has fresh seeds but too few to know their spread.
+    """
+    found = [spread for spread in (contest.spread_of(row), contest.spread_of(other)) if spread is not None]
+    if not found:
+        return 0.0
+    freedom = sum(count - 1 for _, count in found)
+    if freedom < 1 or any(spread is None for spread, _ in found):
+        return math.inf
+    variance = sum((spread or 0.0) ** 2 / count for spread, count in found)
+    return float(stats.t.ppf(1 - LEVEL / 2, freedom)) * math.sqrt(variance)
+
+
+def signed(value: float) -> str:
+    """A fraction in points with its sign, never `-0.0`."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
+
+
+def points(value: float, *, signed: bool = False) -> str:
+    """A difference of fractions in percentage points: `+3.1 points`."""
+    number = f"{round(100 * value, 1) + 0.0:+.1f}" if signed else f"{100 * value:.1f}"
+    return f"{number} points"
+
+
+def p_text(p: float) -> str:
+    """A p-value as people write it."""
+    return "below 0.001" if p < 0.001 else f"{p:.3f}"

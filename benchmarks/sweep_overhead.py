@@ -19,8 +19,9 @@ from rich.console import Console
 
 from selector.training import train
 from sweep.console import quiet
+from sweep.creation import create_run
 from sweep.plan import plan_from_text
-from sweep.runner import create_run, execute
+from sweep.runner import execute
 
 SPACE = """
 name: overhead

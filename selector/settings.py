@@ -99,6 +99,7 @@ class ValidationMetric(StrEnum):
     """What Optuna minimises."""
 
     LISTWISE = "listwise"
+    LISTWISE_CALIBRATED = "listwise_calibrated"  # the same after fitting one temperature (`selector.calibration`)
     RCE = "rce"
 
 

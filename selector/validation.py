@@ -15,6 +15,7 @@ from torch import Tensor
 
 from selector.advantages import zero_variance
 from selector.batches import TensorData
+from selector.calibration import MeasuredGroups, calibrated_listwise
 from selector.data.dataset import Split
 from selector.errors import DataError
 from selector.losses import beam_log_probs, listwise_loss, rce_loss, reward_weights, step_entropy
@@ -59,7 +60,7 @@ class Evaluator:
         if not len(self.queries):
             raise DataError(f"the {split.name.lower()} split is empty: raise data.split.{split.name.lower()}")
         # On the test split the listwise loss is one column among others: there it is NaN rather than an error.
-        if split is Split.VAL and settings.metric is ValidationMetric.LISTWISE and not self._informative_groups():
+        if split is Split.VAL and settings.metric is not ValidationMetric.RCE and not self._informative_groups():
             raise DataError(
                 f"no {split.name.lower()} group has beams of different reward ({settings.reward.mode.value}): the "
                 f"listwise metric is undefined; raise data.split.{split.name.lower()}, measure more beams, or set "
@@ -78,6 +79,7 @@ class Evaluator:
         """Loss, expected reward, entropy and greedy picks of the model."""
         means = WeightedMeans()
         picks, rewards = [], []
+        groups: list[MeasuredGroups] = []
         for batch in self._data.in_order(self.queries, self._settings.batch_size):
             encoding = model.encode(batch.query_BD, batch.cand_BKD, batch.cand_mask_BK)
             steps_BNSK = model.step_log_probs(encoding, batch.beams_BNS)
@@ -87,12 +89,20 @@ class Evaluator:
             policy_BN = log_prob_BN.masked_fill(~mask_BN, -torch.inf).softmax(1)
             rewards.append((policy_BN * reward_BN).double().sum(1))
             means.add(len(reward_BN), entropy=step_entropy(steps_BNSK, mask_BN).mean())
-            self._add_loss(means, steps_BNSK, batch.beams_BNS, mask_BN, log_prob_BN, reward_BN)
+            if self._settings.metric is ValidationMetric.LISTWISE_CALIBRATED:
+                groups.append(self._groups(log_prob_BN, reward_BN, mask_BN))
+            else:
+                self._add_loss(means, steps_BNSK, batch.beams_BNS, mask_BN, log_prob_BN, reward_BN)
             picks.append(model.unroll(encoding, self._data.dataset.picks))
         reward_Q = torch.cat(rewards).cpu()
-        return ValidationResult(
-            means["loss"], float(reward_Q.mean()), means["entropy"], reward_Q, torch.cat(picks).cpu()
-        )
+        loss = calibrated_listwise(groups) if groups else means["loss"]
+        return ValidationResult(loss, float(reward_Q.mean()), means["entropy"], reward_Q, torch.cat(picks).cpu())
+
+    def _groups(self, log_prob_BN: Tensor, reward_BN: Tensor, mask_BN: Tensor) -> MeasuredGroups:
+        """The groups with contrast."""
+        informative_B = ~zero_variance(reward_BN, mask_BN)
+        target_BN = reward_weights(reward_BN, mask_BN, self._settings.tau, normalise=False, top1_only=False)
+        return MeasuredGroups(log_prob_BN[informative_B], target_BN[informative_B], mask_BN[informative_B])
 
     def _add_loss(
         self,

@@ -12,12 +12,17 @@ import typer
 from selector.errors import UserError
 from sweep import export as exporting
 from sweep import show
+from sweep.collect.collect import check_empty
 from sweep.console import quiet, screen
-from sweep.paths import RunPaths
-from sweep.plan import Plan, make_plan, plan_of_run
+from sweep.creation import create_run, discarded_if_unstarted
+from sweep.paths import RunPaths, SharedPaths
+from sweep.plan import Draft, Plan, judged_by, make_draft, make_request, plan_of_run, request_of_run
 from sweep.records import find_run
-from sweep.runner import create_run, discarded_if_unstarted, execute
+from sweep.runner import collect_only, execute, reevaluate
+from sweep.show_prompt import rendered_prompt
 from sweep.space import json_schema
+from sweep.verifying import verify as verify_epochs
+from sweep.verifying import verify_answers
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Training data.")
@@ -47,7 +52,7 @@ def run(
     cpus: Cpus = None,
 ) -> None:
     """Check everything, run the trials, rank them."""
-    plan = make_plan(space, data, embeddings)
+    plan = make_request(space, data, embeddings, SharedPaths.beside(runs))
     paths = create_run(plan, runs, name)
     with discarded_if_unstarted(paths):
         _drive(plan, paths, address, cpus)
@@ -64,10 +69,10 @@ def resume(
 ) -> None:
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
     paths = find_run(run, runs)
-    _drive(plan_of_run(paths, data, embeddings), paths, address, cpus)
+    _drive(request_of_run(paths, data, embeddings), paths, address, cpus)
 
 
-def _drive(plan: Plan, paths: RunPaths, address: str | None, cpus: int | None) -> None:
+def _drive(plan: Plan | Draft, paths: RunPaths, address: str | None, cpus: int | None) -> None:
     screen().print(show.plan_table(plan))
     with quiet(paths.log_file) as console:
         try:
@@ -80,9 +85,9 @@ def _drive(plan: Plan, paths: RunPaths, address: str | None, cpus: int | None) -
 
 
 @app.command()
-def validate(space: Space, data: Data = None, embeddings: Embeddings = None) -> None:
+def validate(space: Space, data: Data = None, embeddings: Embeddings = None, runs: Runs = RUNS) -> None:
     """Check a space and its data, and print what would run. Starts nothing."""
-    plan = make_plan(space, data, embeddings)
+    plan = make_request(space, data, embeddings, SharedPaths.beside(runs))
     screen().print(show.plan_table(plan), show.parameter_table(plan), "valid")
 
 
@@ -90,6 +95,63 @@ def validate(space: Space, data: Data = None, embeddings: Embeddings = None) -> 
 def status(run: RunName = None, runs: Runs = RUNS) -> None:
     """Print the trials of a running or finished run."""
     show.status(screen(), find_run(run, runs))
+
+
+@app.command()
+def evaluate(
+    run: RunName = None,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="Take items, vlm and evaluation from this YAML file instead of the run's space."),
+    ] = None,
+    data: Moved = None,
+    embeddings: Embeddings = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+) -> None:
+    """Have the best trials' demonstrations answered by the model, and rank by the answers."""
+    paths = find_run(run, runs)
+    plan = judged_by(plan_of_run(paths, data, embeddings), space)
+    with quiet(paths.log_file) as console:
+        try:
+            found = reevaluate(plan, paths, console, address, cpus)
+        except KeyboardInterrupt:
+            console.print(f"interrupted; continue with: python -m sweep evaluate {paths.root}", soft_wrap=True)
+            raise typer.Exit(130) from None
+        show.evaluation(console, found)
+
+
+@app.command()
+def collect(
+    space: Space,
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the data, in native form.")],
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+) -> None:
+    """Measure the beams of a space with its model: the data that trials are trained on."""
+    shared = SharedPaths.beside(runs)
+    planned = make_draft(space, shared)
+    check_empty(out)
+    screen().print(show.plan_table(planned))
+    with quiet(shared.root / "collect.log") as console:
+        try:
+            collect_only(planned, out, shared, console, address, cpus)
+        except KeyboardInterrupt:
+            console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
+            raise typer.Exit(130) from None
+
+
+@app.command("show-prompt")
+def show_prompt(
+    space: Space,
+    query: Annotated[int, typer.Option("--query", min=0, help="Item id of the question.")],
+    demonstrations: Annotated[str, typer.Option("--demonstrations", help="Item ids in order, such as 17,4.")] = "",
+    runs: Runs = RUNS,
+) -> None:
+    """Print exactly what the model reads for one question, and which images."""
+    sys.stdout.write(rendered_prompt(space, query, demonstrations, SharedPaths.beside(runs)) + "\n")
 
 
 @app.command()
@@ -106,9 +168,10 @@ def export(
 
 @app.command()
 def verify(run: RunName = None, data: Moved = None, embeddings: Embeddings = None, runs: Runs = RUNS) -> None:
-    """Recompute the ranked numbers of a run from its checkpoints."""
+    """Recompute the ranked numbers of a run from its checkpoints and stored answers."""
     paths = find_run(run, runs)
-    raise typer.Exit(show.verification(screen(), exporting.verify(paths, plan_of_run(paths, data, embeddings))))
+    plan = plan_of_run(paths, data, embeddings)
+    raise typer.Exit(show.verification(screen(), verify_epochs(paths, plan), verify_answers(paths, plan)))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Taking results home, and checking that they are what they claim to be. Works on a run folder; needs no Ray."""
+"""Taking results home. Works on a run folder; needs no Ray."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from selector.batches import TensorData
 from selector.data import DataSettings, DataSummary, describe, load
 from selector.data.native import write_native
-from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
+from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from selector.rewards import compute_rewards, missing_fields
 from selector.settings import RewardMode, RewardSettings
-from selector.validation import Evaluator
 from sweep.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+from sweep.contestants import winner_checkpoint
 from sweep.errors import RunError
+from sweep.evaluation.records import read_evaluation
 from sweep.paths import RunPaths, atomic_folder, write_json
-from sweep.plan import Plan
 from sweep.ranking import best_checkpoint, rank
 from sweep.records import read_record
 from sweep.study import read_summaries
-
-# Another machine, or another number of threads, adds floats in another order.
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,8 @@ class Exported:
 
 
 def export(paths: RunPaths, trial: str, out: Path) -> Exported:
-    """Write a trial's best epoch by val_loss: `model.safetensors`, `config.json`, `manifest.json`, `README.md`.
+    """Write the best selector, or a trial's best epoch by val_loss: `model.safetensors`, `config.json`,
+    `manifest.json`, `README.md`. Best by answers where the run was evaluated, else by val_loss.
 
     Args:
         paths: of the run.
@@ -59,8 +54,7 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
         RunError: no such trial, nothing complete yet, or `out` is taken.
         CheckpointError: the stored checkpoint is damaged.
     """
-    number, chosen = _choose(paths, trial)
-    source = best_checkpoint(paths, number)
+    number, source, chosen = _choose(paths, trial)
     read_checkpoint(source)  # its hash is checked
     manifest = {**read_manifest(source), "chosen": chosen}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -75,18 +69,30 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
     return Exported(out, number, manifest, chosen)
 
 
-def _choose(paths: RunPaths, trial: str) -> tuple[int, str]:
+def _choose(paths: RunPaths, trial: str) -> tuple[int, Path, str]:
+    """Number, checkpoint folder, and by what it was chosen."""
     record = read_record(paths)
+    if trial == "best" and paths.evaluation_file.exists():
+        winner = read_evaluation(paths.evaluation_file).winner
+        if winner.trial is not None:
+            source = winner_checkpoint(paths, read_evaluation(paths.evaluation_file))
+            if source is None:
+                raise RunError(
+                    f"run {paths.name}: the checkpoint of the winner, {winner.row}, is gone; `python -m sweep evaluate "
+                    f"{paths.root}` compares what is left"
+                )
+            return winner.trial, source, f"best by the answers to held-out questions: {winner.row}"
     ranked = rank(read_summaries(record.storage_url(paths), record.study))
     if trial == "best":
         if not ranked or not ranked[0].is_complete:
             raise RunError(f"run {paths.name} has no complete trial yet; name one with --trial to take it as it is")
-        return ranked[0].number, "best of all complete trials by val_loss on the validation split"
+        number = ranked[0].number
+        return number, best_checkpoint(paths, number), "best of all complete trials by val_loss on the validation split"
     numbers = [row.number for row in ranked]
     if not trial.isdecimal() or int(trial) not in numbers:
         span = f"0 to {max(numbers)}" if numbers else "none"
         raise RunError(f"run {paths.name} has no trial {trial!r}: it has {span}; or say --trial best")
-    return int(trial), "chosen by number"
+    return int(trial), best_checkpoint(paths, int(trial)), "chosen by number"
 
 
 def _readme(manifest: dict[str, Any]) -> str:
@@ -109,48 +115,6 @@ picks = PointerSelector.from_pretrained("THIS FOLDER").select(query_emb, cand_em
 `manifest.json` holds the lineage: all settings, seed, data fingerprint, RCE artifact, versions, and the SHA-256 of
 `model.safetensors`.
 """
-
-
-# Verification ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Verified:
-    """One stored number and its recomputation."""
-
-    trial: int
-    step: int
-    stored: float
-    recomputed: float
-
-    @property
-    def agrees(self) -> bool:
-        """Within the tolerance of float addition in another order."""
-        return abs(self.stored - self.recomputed) <= TOLERANCE * max(1.0, abs(self.stored))
-
-
-def verify(paths: RunPaths, plan: Plan) -> list[Verified]:
-    """Recompute val_loss of every stored epoch from its checkpoint and the data.
-
-    Raises:
-        RunError: the data is not the run's, or no epoch is stored.
-        CheckpointError: a checkpoint is damaged.
-    """
-    record = read_record(paths)
-    if record.data_fingerprint != plan.summary.fingerprint:
-        raise RunError(
-            f"run {paths.name} was trained on data {record.data_fingerprint[:16]}, this is "
-            f"{plan.summary.fingerprint[:16]}: restore the data"
-        )
-    evaluate = Evaluator(TensorData(plan.dataset, torch.device("cpu")), plan.space.validation)
-    found = []
-    for folder in sorted(paths.trials_folder.glob("*/best/step-*")):
-        _, manifest = read_checkpoint(folder)
-        result = evaluate(PointerSelector.from_pretrained(folder))
-        found.append(Verified(manifest["trial"], manifest["step"], manifest["metrics"]["val_loss"], result.loss))
-    if not found:
-        raise RunError(f"run {paths.name} has no stored epoch yet, so there is nothing to recompute")
-    return found
 
 
 # Data -----------------------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from selector.batches import TensorData
@@ -14,9 +16,11 @@ from selector.errors import DataError
 from selector.model import PointerSelector, SelectorConfig
 from selector.rewards import compute_rewards
 from selector.validation import Evaluator
+from sweep.collect.plan import CollectPlan
 from sweep.errors import RunError, SpaceError
-from sweep.paths import RunPaths
+from sweep.paths import RunPaths, SharedPaths
 from sweep.records import read_record
+from sweep.sources import Source
 from sweep.space import SearchSpace, find_space, parse_space, reachable_rewards
 
 
@@ -30,6 +34,64 @@ class Plan:
     dataset: Dataset
     summary: DataSummary
     parameters: int
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A space whose data is still to be collected, checked as far as that goes.
+
+    Attributes:
+        items: questions with images.
+        beams: what will be asked.
+        folder: where the data will be, named by everything that it depends on.
+    """
+
+    space: SearchSpace
+    text: str
+    source: str
+    items: Source
+    beams: CollectPlan
+    folder: Path
+
+    @property
+    def bytes(self) -> int:
+        """Of the data, roughly."""
+        return self.beams.embeddings.nbytes + self.beams.beam_picks.nbytes + self.beams.queries.pool_items.nbytes
+
+
+def make_request(argument: str, data: Path | None, embeddings: Path | None, shared: SharedPaths) -> Plan | Draft:
+    """`make_plan`, or for a space whose data nobody has collected yet, everything that can be known before that."""
+    from sweep.collecting import draft, is_collected
+
+    text, source = find_space(argument)
+    space = with_data(parse_space(text, source), data, embeddings)
+    if space.collect is None or space.data.path is not None:
+        return plan_from_text(text, source, data, embeddings)
+    planned = draft(space, text, source, shared)
+    return plan_from_text(text, source, planned.folder) if is_collected(planned) else planned
+
+
+def make_draft(argument: str, shared: SharedPaths) -> Draft:
+    """What `sweep collect` would measure."""
+    from sweep.collecting import draft
+
+    text, source = find_space(argument)
+    return draft(parse_space(text, source), text, source, shared)
+
+
+def judged_by(plan: Plan, file: Path | None) -> Plan:
+    """The plan with the sections about answers from another space file; None keeps its own.
+
+    Raises:
+        SpaceError: there is no section `evaluation` then.
+    """
+    other = plan.space if file is None else parse_space(*find_space(str(file)))
+    if other.evaluation is None:
+        raise SpaceError(
+            f"{file or plan.source}: has no section evaluation; name a space that has one, with --space FILE"
+        )
+    answers = {"items": other.items, "vlm": other.vlm, "evaluation": other.evaluation}
+    return replace(plan, space=plan.space.model_copy(update=answers))
 
 
 def make_plan(argument: str, data: Path | None = None, embeddings: Path | None = None) -> Plan:
@@ -78,15 +140,29 @@ def plan_of_run(paths: RunPaths, data: Path | None = None, embeddings: Path | No
         RunError: the folder is not a run's.
     """
     record = read_record(paths)
+    text = _space_text(paths)
+    if data is None:
+        data, embeddings = record.data, embeddings or record.embeddings
+    return plan_from_text(text, str(paths.space_file), data, embeddings)
+
+
+def _space_text(paths: RunPaths) -> str:
     try:
-        text = paths.space_file.read_text(encoding="utf-8")
+        return paths.space_file.read_text(encoding="utf-8")
     except OSError as error:
         raise RunError(f"{paths.space_file}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise RunError(f"{paths.space_file}: not UTF-8 text (byte {error.start}): damaged") from None
-    if data is None:
-        data, embeddings = record.data, embeddings or record.embeddings
-    return plan_from_text(text, str(paths.space_file), data, embeddings)
+
+
+def request_of_run(paths: RunPaths, data: Path | None = None, embeddings: Path | None = None) -> Plan | Draft:
+    """`plan_of_run`, or the draft of a run that was interrupted while its data was being collected."""
+    if data is not None or read_record(paths).data_fingerprint is not None:
+        return plan_of_run(paths, data, embeddings)
+    from sweep.collecting import draft
+
+    text = _space_text(paths)
+    return draft(parse_space(text, str(paths.space_file)), text, str(paths.space_file), paths.shared)
 
 
 def with_data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> SearchSpace:
@@ -97,6 +173,30 @@ def with_data(space: SearchSpace, data: Path | None, embeddings: Path | None) ->
         raise SpaceError(f"--embeddings {embeddings}: name the data as well, with --data")
     changed = space.data.model_dump() | {"path": data or space.data.path, "embeddings": embeddings}
     return space.model_copy(update={"data": DataSettings.model_validate(changed)})
+
+
+def describe_draft(draft: Draft) -> list[tuple[str, str]]:
+    """What would be collected, and run after that, as (label, text) rows."""
+    beams, space = draft.beams, draft.space
+    sizes = np.diff(beams.beam_starts)
+    picks = beams.beam_picks.shape[1]
+    kinds = Counter(proposer.value for proposer in beams.proposers)
+    splits = ", ".join(f"{int((beams.queries.split == int(split)).sum())} {split.name.lower()}" for split in Split)
+    rce, grpo = space.epochs()
+    return [
+        ("space", f"{space.name} ({draft.source})"),
+        ("data", f"to be collected -> {draft.folder}"),
+        ("items", f"{len(draft.items.table)}, embeddings of width {beams.embeddings.shape[1]}"),
+        ("queries", splits),
+        (
+            "beams to measure",
+            f"{len(beams)} of {picks} picks, {sizes.min()} to {sizes.max()} per query",
+        ),
+        ("proposed by", ", ".join(f"{name} {count}" for name, count in kinds.items())),
+        *([("answered by", space.vlm.model.path)] if space.vlm else []),
+        ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
+        ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
+    ]
 
 
 def describe_plan(plan: Plan) -> list[tuple[str, str]]:

@@ -12,17 +12,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from selector.health import Verdict
-from selector.model import PointerSelector
-from sweep.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
-from sweep.errors import RunError
+from sweep.contestants import best_epochs, contestants
+from sweep.evaluation.records import Evaluation
 from sweep.heldout import HeldOutRow, compare, row_dict
 from sweep.paths import RunPaths
 from sweep.plan import Plan
 from sweep.progress import brief_params
-from sweep.rce_store import RceStore
 from sweep.study import TrialSummary
-from sweep.trial import step_of
 
 TOP = 5
 NARROW = {"best epoch": 8, "same picks": 5}  # leaves room for the parameters in 80 columns
@@ -35,53 +31,27 @@ def rank(summaries: Sequence[TrialSummary]) -> list[TrialSummary]:
 
 
 def best_checkpoint(paths: RunPaths, number: int) -> Path:
-    """Folder of a trial's best stored epoch by val_loss.
-
-    Raises:
-        RunError: the trial has none (pruned before its first epoch, failed, or removed by hand).
-    """
-    folders = [path for path in paths.trial(number).best_folder.glob("step-*") if (path / MANIFEST_FILE).exists()]
-    if not folders:
-        raise RunError(
-            f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.root}` lists trials"
-        )
-    return min(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
+    """Folder of a trial's best stored epoch by val_loss. Raises RunError if the trial has none."""
+    return best_epochs(paths, number)[0]
 
 
 def held_out_rows(plan: Plan, paths: RunPaths, ranked: Sequence[TrialSummary]) -> list[HeldOutRow]:
-    """Random, similarity, the shared RCE references, and the best complete trials that changed something.
-
-    A trial labelled no_op selects what its reference selects: its row would repeat the reference's.
-    """
-    complete = [row for row in ranked if row.is_complete]
-    top = [row for row in complete if Verdict.NO_OP not in row.verdicts][:TOP]
-    policies: dict[str, PointerSelector] = {}
-    for digest in dict.fromkeys(row.attrs.get("rce") for row in top or complete[:1]):
-        if digest is not None:
-            name = "rce_only" if "rce_only" not in policies else f"rce_only {digest[:6]}"
-            policies[name] = _rce_policy(
-                plan, paths, digest, next(row for row in complete if row.attrs.get("rce") == digest)
-            )
-    for row in top:
-        policies[f"trial {row.number}"] = PointerSelector.from_pretrained(best_checkpoint(paths, row.number))
+    """Random, similarity, the shared RCE references, and the best complete trials that changed something."""
+    policies = {one.row.name: one.load() for one in contestants(paths, ranked, TOP)}
     return compare(plan.dataset, plan.space.data, plan.space.validation, policies)
 
 
-def _rce_policy(plan: Plan, paths: RunPaths, digest: str, row: TrialSummary) -> PointerSelector:
-    checkpoint = best_checkpoint(paths, row.number)
-    weights, _ = read_checkpoint(RceStore(paths.rce_folder).folder_of(digest))
-    model = PointerSelector.from_pretrained(checkpoint)
-    model.load_weights(weights, paths.rce_folder)
-    return model
-
-
-def ranking_document(plan: Plan, ranked: Sequence[TrialSummary], rows: Sequence[HeldOutRow]) -> dict[str, Any]:
-    """What `ranking.json` holds."""
+def ranking_document(
+    plan: Plan, ranked: Sequence[TrialSummary], rows: Sequence[HeldOutRow], evaluation: Evaluation | None
+) -> dict[str, Any]:
+    """What `ranking.json` holds. The winner by answers, where there is one, is more than the best by val_loss."""
     best = ranked[0] if ranked and ranked[0].is_complete else None
+    winner = None if evaluation is None else evaluation.winner.model_dump(mode="json")
     return {
         "metric": {"name": "val_loss", "kind": plan.space.validation.metric, "direction": "minimize"},
         "data_fingerprint": plan.summary.fingerprint,
         "best_trial": None if best is None else best.number,
+        "winner_by_answers": winner,
         "trials": [{**asdict(row), "state": row.state_name} for row in ranked],
         "held_out": [row_dict(row) for row in rows],
     }
@@ -144,7 +114,7 @@ def held_out_table(rows: Sequence[HeldOutRow]) -> Table:
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     columns = ["policy", *(f"accuracy, {shot}-shot" for shot in range(1, shots + 1))]
     columns += ["minus similarity [95 %]"] if shots else []
-    columns += ["expected reward", "minus similarity [95 %]", "listwise loss"]
+    columns += ["expected reward", "minus similarity [95 %]", "loss"]
     for column in columns:
         table.add_column(column, justify="left" if column == "policy" else "right")
     for row in rows:
@@ -156,7 +126,7 @@ def held_out_table(rows: Sequence[HeldOutRow]) -> Table:
 
 
 def _loss(value: float) -> str:
-    """The listwise loss is undefined where no test group has contrast."""
+    """The listwise losses are undefined where no test group has contrast."""
     return f"{value:.4f}" if math.isfinite(value) else "undefined"
 
 

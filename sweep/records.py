@@ -19,6 +19,7 @@ class RunRecord(Settings):
     Attributes:
         data: the data's absolute path, so that a run can be continued from any folder; None for the demo data.
         embeddings: likewise, where they were named.
+        data_fingerprint: None while the run's own data is still being collected.
         study: the study's name: the run's when it was started, whatever its folder is called today.
         storage: the study's URL; None for the file in the run folder, which may be moved or copied with it.
     """
@@ -27,10 +28,17 @@ class RunRecord(Settings):
     space: dict[str, Any]
     data: Path | None
     embeddings: Path | None
-    data_fingerprint: str
+    data_fingerprint: str | None
     study: str
     storage: str | None
     versions: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data. Raises RunError while it is still being collected."""
+        if self.data_fingerprint is None:
+            raise RunError("the run's data is not collected yet: `python -m sweep resume` goes on with it")
+        return self.data_fingerprint
 
     def storage_url(self, paths: RunPaths) -> str:
         """The URL of the study of the run in this folder."""

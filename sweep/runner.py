@@ -4,55 +4,52 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
-import re
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import metadata
-from itertools import count
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from selector.errors import UserError
+from sweep.collecting import collect_data, is_collected
 from sweep.coordinator import Coordinator
-from sweep.errors import ClusterError, RunError
+from sweep.creation import versions
+from sweep.environment import FAIL_SOON, LOOPBACK_ONLY
+from sweep.errors import RunError
+from sweep.evaluation.records import Evaluation
 from sweep.events import Ended, Started
 from sweep.heldout import HeldOutRow
-from sweep.paths import RunPaths, write_json
-from sweep.plan import Plan
+from sweep.judging import check_evaluation, evaluate_run
+from sweep.paths import RunPaths, SharedPaths, write_json
+from sweep.plan import Draft, Plan, plan_from_text
 from sweep.progress import Progress
 from sweep.ranking import held_out_rows, rank, ranking_document
 from sweep.records import RunRecord, read_record
-from sweep.space import canonical
-from sweep.study import StudyOwner, TrialSummary, has_study
+from sweep.study import StudyOwner, TrialSummary, read_summaries
 from sweep.trial import EpochResult, TrialContext
 
+if TYPE_CHECKING:
+    from sweep.tune.cluster import Cluster
+
 logger = logging.getLogger(__name__)
-
-# Makes Ray give this machine the address 127.0.0.1 and bind every port there; read when ray is imported. Despite its
-# name it works on Linux. `ray.init(_node_ip_address=...)` does not: Ray 2.60 turns a loopback address into the outer
-# one.
-LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-# Ray 2.60 would try for a quarter of an hour to join what is not a cluster; also read when ray is imported.
-FAIL_SOON = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as a space's name: one folder, safe in URLs and metrics
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `ranked` has the complete trials first, best on top."""
+    """How a run ended. `ranked` has the complete trials first, best on top.
+
+    `evaluation` is None where no model answers; `held_out` is empty where one does.
+    """
 
     paths: RunPaths
     ranked: list[TrialSummary]
     held_out: list[HeldOutRow]
+    evaluation: Evaluation | None
     interrupted: bool
     ended_because: str
 
@@ -64,135 +61,142 @@ class Outcome:
         return 0 if any(row.is_complete for row in self.ranked) else 1
 
 
-def create_run(plan: Plan, runs: Path, name: str | None) -> RunPaths:
-    """Make the run's folder and record what it is.
-
-    Raises:
-        RunError: a run or a study of this name exists, or it cannot be a name.
-        StudyError: the space's storage cannot be used.
-    """
-    root = _claim_folder(runs, name, plan.space.name)
-    paths = RunPaths(root)
-    if plan.space.storage is not None:
-        _check_new_study(plan.space.storage, paths)
-    paths.space_file.write_text(plan.text, encoding="utf-8")
-    record = RunRecord(
-        space=canonical(plan.space),
-        data=plan.space.data.path and plan.space.data.path.absolute(),
-        embeddings=plan.space.data.embeddings and plan.space.data.embeddings.absolute(),
-        data_fingerprint=plan.summary.fingerprint,
-        study=paths.name,
-        storage=plan.space.storage,
-        versions=versions(),
-    )
-    write_json(paths.run_file, record.model_dump(mode="json"))
-    return paths
-
-
-@contextmanager
-def discarded_if_unstarted(paths: RunPaths) -> Iterator[None]:
-    """Remove a new run's folder if it could not start any trial: there is nothing in it to resume."""
-    try:
-        yield
-    except ClusterError:
-        shutil.rmtree(paths.root, ignore_errors=True)
-        raise
-
-
-def _check_new_study(storage: str, paths: RunPaths) -> None:
-    """A database may serve many runs, and runs in different folders may have one name."""
-    try:
-        if has_study(storage, paths.name):
-            raise RunError(
-                f"the storage of the space has a study {paths.name!r} already: `sweep resume` continues that run; for "
-                "a new one take another --name"
-            )
-    except UserError:
-        paths.root.rmdir()
-        raise
-
-
-def _claim_folder(runs: Path, name: str | None, base: str) -> Path:
-    if name is not None and not NAME.fullmatch(name):
-        raise RunError(
-            f"--name {name!r} cannot be a run's name: use up to 64 letters, digits, dots, dashes and underscores, the "
-            "first a letter or digit; --runs says in which folder it stands"
-        )
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
-            with suppress(FileExistsError):
-                (runs / attempt).mkdir()
-                return runs / attempt
-    except OSError as error:
-        raise RunError(f"cannot make a run folder in {runs}: {error.strerror}") from error
-    raise RunError(
-        f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take another "
-        "--name"
-    )
-
-
-def execute(plan: Plan, paths: RunPaths, console: Console, address: str | None, cpus: int | None) -> Outcome:
-    """Run or continue the trials of a run folder, then rank them.
+def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str | None, cpus: int | None) -> Outcome:
+    """Run or continue a run: collect its data if the space says so, train its trials, have the best ones answer
+    held-out questions, rank.
 
     Raises:
         RunError: another driver holds the run, the data changed, Ray cannot be had, or the study failed on the way.
+        KeyboardInterrupt: interrupted while trials were not running; the run can be resumed.
     """
     record = read_record(paths)
-    if record.data_fingerprint != plan.summary.fingerprint:
+    collecting = False
+    with _sole_driver(paths), ExitStack() as stack:
+        if isinstance(plan, Draft):
+            _announce(stack.enter_context(on_ray(paths, plan.bytes, address, cpus)), paths, console)
+            collecting = True
+            plan, record = _collected(plan, paths, record, console)
+        _check_unchanged(plan, paths, record)
+        check_evaluation(plan.space, plan.dataset, paths.shared)
+        owner = StudyOwner.open(record.storage_url(paths), record.study, plan.space)
+        stack.callback(owner.close)
+        size = plan.dataset.embeddings.nbytes + plan.dataset.beam_picks.nbytes + plan.dataset.pool_items.nbytes
+        cluster = stack.enter_context(on_ray(paths, size, address, cpus))
+        if not collecting:
+            _announce(cluster, paths, console)
+        coordinator = _train(plan, paths, owner, _context(plan, paths, record), console, cluster)
+        ranked = rank(owner.summaries())
+        judged = None
+        if plan.space.evaluation and not coordinator.interrupted and any(row.is_complete for row in ranked):
+            with _terminable():
+                judged = evaluate_run(plan, paths, ranked, _context(plan, paths, record), console)
+    return _finish(plan, paths, ranked, judged, coordinator)
+
+
+def reevaluate(plan: Plan, paths: RunPaths, console: Console, address: str | None, cpus: int | None) -> Evaluation:
+    """Evaluate a run again, or for the first time: `sweep evaluate`. Trials that have not ended are left alone.
+
+    Raises:
+        RunError: no trial is complete, another driver holds the run, or the evaluation cannot be done.
+    """
+    record = read_record(paths)
+    _check_unchanged(plan, paths, record)
+    check_evaluation(plan.space, plan.dataset, paths.shared)
+    ranked = rank(read_summaries(record.storage_url(paths), record.study))
+    if not any(row.is_complete for row in ranked):
+        raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
+    size = plan.dataset.embeddings.nbytes
+    with _sole_driver(paths), on_ray(paths, size, address, cpus), _terminable():
+        judged = evaluate_run(plan, paths, ranked, _context(plan, paths, record), console)
+        write_json(paths.ranking_file, ranking_document(plan, ranked, [], judged))
+    return judged
+
+
+def collect_only(
+    planned: Draft, folder: Path, shared: SharedPaths, console: Console, address: str | None, cpus: int | None
+) -> None:
+    """Measure a space's beams into a folder of their own: `sweep collect`."""
+    with on_ray(RunPaths(folder), planned.bytes, address, cpus), _terminable():
+        collect_data(planned, folder, shared, folder.name, console)
+
+
+def _finish(
+    plan: Plan, paths: RunPaths, ranked: list[TrialSummary], judged: Evaluation | None, coordinator: Coordinator
+) -> Outcome:
+    rows = held_out_rows(plan, paths, ranked) if judged is None and any(row.is_complete for row in ranked) else []
+    if not coordinator.interrupted:
+        write_json(paths.ranking_file, ranking_document(plan, ranked, rows, judged))
+    return Outcome(paths, ranked, rows, judged, coordinator.interrupted, coordinator.ended_because)
+
+
+def _collected(draft: Draft, paths: RunPaths, record: RunRecord, console: Console) -> tuple[Plan, RunRecord]:
+    """The plan over data that is collected now, and the record that names that data from now on."""
+    if not is_collected(draft):
+        with _terminable():
+            collect_data(draft, draft.folder, paths.shared, paths.name, console)
+    plan = plan_from_text(draft.text, draft.source, data=draft.folder)
+    if record.data_fingerprint is None:
+        known = {"data": draft.folder.absolute(), "data_fingerprint": plan.summary.fingerprint}
+        record = record.model_copy(update=known)
+        write_json(paths.run_file, record.model_dump(mode="json"))
+    return plan, record
+
+
+def _check_unchanged(plan: Plan, paths: RunPaths, record: RunRecord) -> None:
+    fingerprint = record.fingerprint
+    if fingerprint != plan.summary.fingerprint:
         raise RunError(
-            f"run {paths.name} was started on data {record.data_fingerprint[:16]}, this data is "
+            f"run {paths.name} was started on data {fingerprint[:16]}, this data is "
             f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
         )
     if record.storage is None and not paths.study_file.exists() and paths.trials_folder.exists():
         raise RunError(f"{paths.study_file} is missing, though trials have run: restore it, or start a new run")
-    with _sole_driver(paths):
-        owner = StudyOwner.open(record.storage_url(paths), record.study, plan.space)
-        try:
-            coordinator = _train(plan, paths, owner, record, console, address, cpus)
-            ranked = rank(owner.summaries())
-        finally:
-            owner.close()
-        rows = held_out_rows(plan, paths, ranked) if any(row.is_complete for row in ranked) else []
-        if not coordinator.interrupted:
-            write_json(paths.ranking_file, ranking_document(plan, ranked, rows))
-    return Outcome(paths, ranked, rows, coordinator.interrupted, coordinator.ended_because)
 
 
-def _train(
-    plan: Plan,
-    paths: RunPaths,
-    owner: StudyOwner,
-    record: RunRecord,
-    console: Console,
-    address: str | None,
-    cpus: int | None,
-) -> Coordinator:
-    os.environ.update(LOOPBACK_ONLY if address is None else FAIL_SOON)
-    from sweep.tune import cluster, fit  # takes a second, which `validate` and `status` need not wait
-
-    context = TrialContext(
+def _context(plan: Plan, paths: RunPaths, record: RunRecord) -> TrialContext:
+    return TrialContext(
         run_folder=paths.root.resolve(),
         validation=plan.space.validation,
         health=plan.space.health,
         keep_epochs=plan.space.keep_epochs,
-        data_fingerprint=record.data_fingerprint,
+        data_fingerprint=record.fingerprint,
         versions=versions(),  # of now: a resumed run may go on with other code than it began with
     )
+
+
+@contextmanager
+def on_ray(paths: RunPaths, data_bytes: int, address: str | None, cpus: int | None) -> Iterator[Cluster]:
+    """Ray, started or joined. Within such a context another one changes nothing."""
+    os.environ.update(LOOPBACK_ONLY if address is None else FAIL_SOON)
+    from sweep.tune import cluster  # takes a second, which `validate` and `status` need not wait
+
+    with cluster.connected(paths.name, data_bytes, address, cpus) as found:
+        yield found
+
+
+def _announce(cluster: Cluster, paths: RunPaths, console: Console) -> None:
+    """Where to watch."""
+    from sweep.tune.cluster import HOW_TO_SIGN_IN
+
+    hint = f"  ({HOW_TO_SIGN_IN})" if cluster.token else ""
+    console.print(f"dashboard  {cluster.dashboard or 'none'}{hint}", highlight=False)
+    console.print(f"metrics    {cluster.metrics or 'none'}", highlight=False)
+    console.print(f"log        {paths.log_file}", highlight=False, soft_wrap=True)
+
+
+def _train(
+    plan: Plan, paths: RunPaths, owner: StudyOwner, context: TrialContext, console: Console, cluster: Cluster
+) -> Coordinator:
+    from sweep.tune import fit
+
     for row in owner.summaries():
         if row.state.is_finished():
             shutil.rmtree(paths.trial(row.number).resume_folder, ignore_errors=True)
-    size = plan.dataset.embeddings.nbytes + plan.dataset.beam_picks.nbytes + plan.dataset.pool_items.nbytes
-    with cluster.connected(paths.name, size, address, cpus) as ray_cluster:
-        concurrency = fit.concurrency(plan.space, ray_cluster)
-        hint = f"  ({cluster.HOW_TO_SIGN_IN})" if ray_cluster.token else ""
-        console.print(f"dashboard  {ray_cluster.dashboard or 'none'}{hint}", highlight=False)
-        console.print(f"metrics    {ray_cluster.metrics or 'none'}", highlight=False)
-        console.print(f"log        {paths.log_file}", highlight=False, soft_wrap=True)
-        with Progress(console, paths.name, plan.space.budget.trials) as progress:
-            coordinator = Coordinator(owner, concurrency, [progress, fit.prometheus(paths.name), _StateRemover(paths)])
-            with _interruptible(coordinator, console):
-                fit.run_trials(coordinator, plan, context)
+    concurrency = fit.concurrency(plan.space, cluster)
+    with Progress(console, paths.name, plan.space.budget.trials) as progress:
+        coordinator = Coordinator(owner, concurrency, [progress, fit.prometheus(paths.name), _StateRemover(paths)])
+        with _interruptible(coordinator, console):
+            fit.run_trials(coordinator, plan, context)
     if coordinator.error is not None:
         first: BaseException = coordinator.error
         while first.__cause__ is not None:  # SQLite's "disk is full" stands behind what Optuna makes of it
@@ -238,6 +242,20 @@ def _sole_driver(paths: RunPaths) -> Iterator[None]:
 
 
 @contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that workers and files are left in order."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _interruptible(coordinator: Coordinator, console: Console) -> Iterator[None]:
     """First Ctrl-C (or SIGTERM): trials stop after their current epoch and can be resumed. Second: now."""
 
@@ -254,26 +272,3 @@ def _interruptible(coordinator: Coordinator, console: Console) -> Iterator[None]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def versions() -> dict[str, str]:
-    """Of everything that a number may depend on, and the commit of this code where it is a git checkout."""
-    found = {name: metadata.version(name) for name in ("torch", "ray", "optuna", "numpy", "safetensors")}
-    return {
-        "sweep": metadata.version("demonstration-sweep"),
-        "code": _commit(),
-        "python": platform.python_version(),
-        **found,
-    }
-
-
-def _commit() -> str:
-    here = Path(__file__).resolve()
-    git = ["git", "-C", os.fspath(here.parent)]
-    try:
-        # An environment inside of somebody else's checkout must not lend us its commit.
-        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10)  # noqa: S603
-        described = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(described, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return "not a git checkout"

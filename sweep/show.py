@@ -9,21 +9,23 @@ from rich.console import Console
 from rich.table import Table
 
 from selector.data import DataSummary, Split
-from sweep.export import Verified
+from sweep.evaluation.records import Evaluation
+from sweep.evaluation.table import render
 from sweep.paths import RunPaths
-from sweep.plan import Plan, describe_parameters, describe_plan
+from sweep.plan import Draft, Plan, describe_draft, describe_parameters, describe_plan
 from sweep.ranking import held_out_table, rank, trial_table
 from sweep.records import read_record
 from sweep.runner import Outcome
 from sweep.study import read_summaries
+from sweep.verifying import Verified, VerifiedAnswers
 
 
-def plan_table(plan: Plan) -> Table:
+def plan_table(plan: Plan | Draft) -> Table:
     """What would run."""
-    return _rows(describe_plan(plan))
+    return _rows(describe_draft(plan) if isinstance(plan, Draft) else describe_plan(plan))
 
 
-def parameter_table(plan: Plan) -> Table:
+def parameter_table(plan: Plan | Draft) -> Table:
     """What varies."""
     table = _rows(describe_parameters(plan.space) or [("parameters", "none: every trial has the same settings")])
     table.title, table.title_justify = "Parameters", "left"
@@ -66,6 +68,9 @@ def outcome(console: Console, ended: Outcome) -> None:
     if ended.held_out:
         console.print()
         console.print(held_out_table(ended.held_out))
+    if ended.evaluation is not None:
+        console.print()
+        evaluation(console, ended.evaluation)
     console.print()
     if ended.ended_because:
         console.print(f"no more trials: {ended.ended_because}", soft_wrap=True, highlight=False)
@@ -74,9 +79,16 @@ def outcome(console: Console, ended: Outcome) -> None:
     elif ended.exit_code:
         console.print("no trial was completed", style="bold red")
     else:
-        console.print(f"best: trial {ended.ranked[0].number} by val_loss; take it home with", soft_wrap=True)
+        winner = ended.evaluation.winner.row if ended.evaluation is not None else None
+        best = f"{winner} by answers" if winner else f"trial {ended.ranked[0].number} by val_loss"
+        console.print(f"best: {best}; take it home with", soft_wrap=True, highlight=False)
         console.print(f"  python -m sweep export {ended.paths.root} --out DIR", soft_wrap=True, highlight=False)
     console.print(f"run folder: {ended.paths.root}", soft_wrap=True, highlight=False)
+
+
+def evaluation(console: Console, found: Evaluation) -> None:
+    """The comparison by answers."""
+    console.print(render(found, console.width))
 
 
 def interrupted(console: Console, paths: RunPaths) -> None:
@@ -94,13 +106,25 @@ def status(console: Console, paths: RunPaths) -> None:
     console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
 
 
-def verification(console: Console, rows: Sequence[Verified]) -> int:
+def verification(console: Console, epochs: Sequence[Verified], answers: Sequence[VerifiedAnswers]) -> int:
     """Recomputed numbers beside the stored ones. Returns the exit code: 1 if any differs."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("trial", "epoch", "stored val_loss", "recomputed", ""):
         table.add_column(column, justify="right")
-    for row in rows:
-        verdict = "ok" if row.agrees else "[bold red]differs[/bold red]"
-        table.add_row(str(row.trial), str(row.step), f"{row.stored:.6f}", f"{row.recomputed:.6f}", verdict)
+    for row in epochs:
+        table.add_row(str(row.trial), str(row.step), f"{row.stored:.6f}", f"{row.recomputed:.6f}", _verdict(row.agrees))
     console.print(table)
-    return 0 if all(row.agrees for row in rows) else 1
+    if answers:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("row", "stored accuracy", "recomputed", "other demonstrations", ""):
+            table.add_column(column, justify="left" if column == "row" else "right")
+        for line in answers:
+            other = "checkpoint is gone" if line.missing else str(line.other_picks)
+            table.add_row(line.row, f"{line.stored:.4f}", f"{line.recomputed:.4f}", other, _verdict(line.agrees))
+        console.print("", table)
+    agreed = [*(row.agrees for row in epochs), *(line.agrees for line in answers)]
+    return 0 if all(agreed) else 1
+
+
+def _verdict(agrees: bool) -> str:
+    return "ok" if agrees else "[bold red]differs[/bold red]"

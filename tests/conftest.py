@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sweep.runner import LOOPBACK_ONLY
+from sweep.environment import LOOPBACK_ONLY
 
 os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
 

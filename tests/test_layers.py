@@ -58,9 +58,27 @@ def test_what_an_exported_selector_needs_is_torch_alone() -> None:
         assert not strangers, f"{file.name}: {strangers}"
 
 
-def test_only_the_tune_package_imports_ray() -> None:
-    outside = [file for file in sources("sweep") if "tune" not in file.relative_to(ROOT / "sweep").parts]
+def test_only_tune_and_the_pool_import_ray() -> None:
+    outside = [
+        file for file in sources("sweep") if not {"tune", "pool"} & set(file.relative_to(ROOT / "sweep").parts)
+    ]
     assert not offenders(outside, {"ray"})
+
+
+def test_the_engine_knows_neither_ray_nor_runs() -> None:
+    forbidden = {"ray", "optuna", "sweep.tune", "sweep.pool", "sweep.study", "sweep.space", "sweep.runner"}
+    for package in ("vlm", "vqa", "items", "evaluation", "collect"):
+        assert not offenders(sources(f"sweep/{package}"), forbidden)
+
+
+def test_the_metric_needs_nothing_but_python() -> None:
+    allowed = set(sys.stdlib_module_names) | {"sweep"}
+    assert not [name for file in sources("sweep/vqa") for name in imports_of(file) if name.split(".")[0] not in allowed]
+
+
+def test_the_command_line_starts_without_transformers() -> None:
+    code = "import sys, sweep.cli; assert 'transformers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_only_study_and_space_import_optuna() -> None:
@@ -79,6 +97,8 @@ def test_space_and_study_do_not_know_who_uses_them() -> None:
         "sweep.trial",
         "sweep.ranking",
         "sweep.export",
+        "sweep.judging",
+        "sweep.collecting",
     }
     assert not offenders([*sources("sweep/space"), *sources("sweep/study")], users)
 

@@ -47,12 +47,23 @@ def consistent(space: SearchSpace) -> None:
         problems.append(
             Problem(("repeats",), "repeats already varies the seed, so `seed` cannot be a parameter; drop one of them")
         )
+    problems += _sections_problems(space)
     for index, point in enumerate(space.enqueue):
         problems += _point_problems(space, point, ("enqueue", index))
     problems += _grid_problems(space)
     problems += _pruner_problems(space)
     refuse(problems)
     refuse(_combination_problems(space))
+
+
+def _sections_problems(space: SearchSpace) -> Iterator[Problem]:
+    """Sections that mean nothing without others."""
+    for name, value in (("collect", space.collect), ("evaluation", space.evaluation)):
+        missing = [other for other in ("items", "vlm") if getattr(space, other) is None]
+        if value is not None and missing:
+            yield Problem((name,), f"needs {' and '.join(missing)}: questions with images, and the model that answers")
+    if space.collect is not None and space.data.path is not None:
+        yield Problem(("collect",), "makes the data that data.path names already; keep one of them")
 
 
 def _impossible_conditions(space: SearchSpace) -> Iterator[Problem]:

@@ -7,8 +7,22 @@ from typing import Any
 
 from sweep.space.space import SearchSpace
 
-MAY_CHANGE = ("budget", "concurrency", "data", "description", "keep_epochs", "max_retries", "resources", "storage")
-"""Sections that a resumed run may change: they alter how far and how fast it goes, not what a trial is.
+MAY_CHANGE = (
+    "budget",
+    "collect",
+    "concurrency",
+    "data",
+    "description",
+    "evaluation",
+    "items",
+    "keep_epochs",
+    "max_retries",
+    "resources",
+    "storage",
+    "vlm",
+)
+"""Sections that a resumed run may change: they alter how far and how fast it goes, or what is asked when its trials have
+ended, not what a trial is.
 
 Data may have moved; the runner compares its fingerprint, which says whether it is the same.
 """

@@ -20,12 +20,16 @@ from selector.settings import (
     TrialSettings,
     ValidationSettings,
 )
+from sweep.collect.settings import CollectSettings
 from sweep.errors import SpaceError
+from sweep.evaluation.settings import EvaluationSettings
+from sweep.items.settings import ItemsSettings
 from sweep.space import checks, fields
 from sweep.space.addresses import Scalar, addresses, flatten, with_values
 from sweep.space.algorithms import MedianSettings, PrunerSettings, PruningStarts, SamplerSettings, TpeSettings
 from sweep.space.conditions import decision_order, holds
 from sweep.space.parameters import FixedParameter, Parameter
+from sweep.vlm.settings import VlmSettings
 
 
 class Budget(Settings):
@@ -66,6 +70,11 @@ class SearchSpace(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Names the study and runs.")]
     description: str = ""
+    items: ItemsSettings | None = Field(default=None, description="Questions, answers and images.")
+    vlm: VlmSettings | None = Field(default=None, description="The model that answers, and how it is asked.")
+    collect: CollectSettings | None = Field(
+        default=None, description="Makes the run's data by asking the model; needs items and vlm."
+    )
     data: DataSettings = DataSettings()
     trial: TrialSettings = Field(default=TrialSettings(), description="Settings that all trials share.")
     parameters: dict[str, Parameter] = Field(default={}, description="What varies, by the setting's dotted path.")
@@ -81,6 +90,9 @@ class SearchSpace(Settings):
     max_retries: NonNegativeInt = Field(default=3, description="Deaths of a trial's worker before the trial fails.")
     keep_epochs: PositiveInt = Field(default=2, description="Best epochs stored per trial.")
     validation: ValidationSettings = ValidationSettings()
+    evaluation: EvaluationSettings | None = Field(
+        default=None, description="How the best trials answer held-out questions; needs items and vlm."
+    )
     health: HealthSettings = HealthSettings()
     storage: str | None = Field(default=None, description="Optuna storage URL; null: SQLite in the run folder.")
 

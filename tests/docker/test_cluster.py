@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.runner import LOOPBACK_ONLY
+from sweep.environment import LOOPBACK_ONLY
 from tests.docker.images import ENTRYPOINT
 
 pytestmark = pytest.mark.slow

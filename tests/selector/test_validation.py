@@ -109,7 +109,7 @@ SAMPLED: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("metric", ["listwise", "rce"])
+@pytest.mark.parametrize("metric", ["listwise", "listwise_calibrated", "rce"])
 def test_no_setting_of_a_trial_reaches_the_metric_of_a_frozen_model(metric: str) -> None:
     validation = ValidationSettings.model_validate({"metric": metric})
     seen = set()

@@ -16,12 +16,13 @@ from rich.console import Console
 
 from selector.data.native import write_native
 from selector.errors import UserError
+from sweep.creation import create_run
 from sweep.errors import RunError
-from sweep.export import verify
 from sweep.paths import RunPaths
 from sweep.plan import make_plan, plan_of_run
 from sweep.ranking import trial_table
-from sweep.runner import Outcome, create_run, execute
+from sweep.runner import Outcome, execute
+from sweep.verifying import verify
 from tests.sweep.spaces import SMALL, small_dataset
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from sweep import cli
+from sweep.creation import create_run
 from sweep.plan import make_plan
-from sweep.runner import create_run
 from sweep.study import AskedTrial, StudyOwner
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.broken.builders import (

@@ -1,0 +1,1 @@
+"""Answers of the vision-language model: kept for good, asked for once."""

@@ -1,0 +1,118 @@
+"""A new run's folder: claimed under a name that nobody has, with a record of what the run is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+
+from selector.errors import UserError
+from sweep.errors import ClusterError, RunError
+from sweep.paths import RunPaths, write_json
+from sweep.plan import Draft, Plan
+from sweep.records import RunRecord
+from sweep.space import canonical
+from sweep.study import has_study
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as a space's name: one folder, safe in URLs and metrics
+
+
+def create_run(plan: Plan | Draft, runs: Path, name: str | None) -> RunPaths:
+    """Make the run's folder and record what it is. The data of a draft has no fingerprint until it is collected.
+
+    Raises:
+        RunError: a run or a study of this name exists, or it cannot be a name.
+        StudyError: the space's storage cannot be used.
+    """
+    root = _claim_folder(runs, name, plan.space.name)
+    paths = RunPaths(root)
+    if plan.space.storage is not None:
+        _check_new_study(plan.space.storage, paths)
+    paths.space_file.write_text(plan.text, encoding="utf-8")
+    record = RunRecord(
+        space=canonical(plan.space),
+        data=plan.space.data.path and plan.space.data.path.absolute(),
+        embeddings=plan.space.data.embeddings and plan.space.data.embeddings.absolute(),
+        data_fingerprint=plan.summary.fingerprint if isinstance(plan, Plan) else None,
+        study=paths.name,
+        storage=plan.space.storage,
+        versions=versions(),
+    )
+    write_json(paths.run_file, record.model_dump(mode="json"))
+    return paths
+
+
+@contextmanager
+def discarded_if_unstarted(paths: RunPaths) -> Iterator[None]:
+    """Remove a new run's folder if it could not start any trial: there is nothing in it to resume."""
+    try:
+        yield
+    except ClusterError:
+        shutil.rmtree(paths.root, ignore_errors=True)
+        raise
+
+
+def _check_new_study(storage: str, paths: RunPaths) -> None:
+    """A database may serve many runs, and runs in different folders may have one name."""
+    try:
+        if has_study(storage, paths.name):
+            raise RunError(
+                f"the storage of the space has a study {paths.name!r} already: `sweep resume` continues that run; for "
+                "a new one take another --name"
+            )
+    except UserError:
+        paths.root.rmdir()
+        raise
+
+
+def _claim_folder(runs: Path, name: str | None, base: str) -> Path:
+    if name is not None and not NAME.fullmatch(name):
+        raise RunError(
+            f"--name {name!r} cannot be a run's name: use up to 64 letters, digits, dots, dashes and underscores, the "
+            "first a letter or digit; --runs says in which folder it stands"
+        )
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
+            with suppress(FileExistsError):
+                (runs / attempt).mkdir()
+                return runs / attempt
+    except OSError as error:
+        raise RunError(f"cannot make a run folder in {runs}: {error.strerror}") from error
+    raise RunError(
+        f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take another "
+        "--name"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a number may depend on, and the commit of this code where it is a git checkout."""
+    found = {
+        name: metadata.version(name)
+        for name in ("torch", "transformers", "ray", "optuna", "numpy", "pillow", "safetensors")
+    }
+    return {
+        "sweep": metadata.version("demonstration-sweep"),
+        "code": _commit(),
+        "python": platform.python_version(),
+        **found,
+    }
+
+
+def _commit() -> str:
+    here = Path(__file__).resolve()
+    git = ["git", "-C", os.fspath(here.parent)]
+    try:
+        # An environment inside of somebody else's checkout must not lend us its commit.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10)  # noqa: S603
+        described = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(described, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return "not a git checkout"

@@ -1,0 +1,143 @@
+"""The end of a run: its best selectors choose demonstrations, the model answers, the answers rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+
+from selector.data import Dataset
+from selector.errors import DataError
+from sweep.asking import Asker
+from sweep.contestants import Contestant, contestants
+from sweep.errors import SpaceError
+from sweep.evaluation.answers import write_answers
+from sweep.evaluation.evaluate import evaluate
+from sweep.evaluation.questions import choose_questions
+from sweep.evaluation.records import Evaluation
+from sweep.evaluation.rows import Panel, build_panel
+from sweep.evaluation.settings import EvaluationSettings, SplitName
+from sweep.items import ItemTable
+from sweep.paths import RunPaths, SharedPaths
+from sweep.plan import Plan
+from sweep.retraining import Retrained, finalists
+from sweep.sources import open_source
+from sweep.space import SearchSpace
+from sweep.study import TrialSummary
+from sweep.trial import TrialContext
+from sweep.vlm.keys import model_identity
+from sweep.vlm.work import Result, WorkItem
+from sweep.vqa.accuracy import Mode, accuracy
+
+
+def check_evaluation(space: SearchSpace, dataset: Dataset, shared: SharedPaths) -> None:
+    """What would otherwise come out when all trials have ended: items that do not fit the data, a missing model.
+
+    Raises:
+        SpaceError: a section is missing.
+        DataError: the items are not those of the data, or one that may be shown has no answer.
+        UserError: the model's files cannot be found.
+    """
+    if space.evaluation is None:
+        return
+    if space.vlm is None:
+        raise SpaceError(f"space {space.name!r} has no section vlm: the model that answers")
+    table = open_source(space, shared).table
+    if len(table) != len(dataset.embeddings):
+        raise DataError(
+            f"items: {len(table)} items, but the data's embeddings have {len(dataset.embeddings)} rows; both must be "
+            "the same items in the same order"
+        )
+    splits = [space.evaluation.split, *([SplitName.TRAIN] if space.evaluation.train_rows else [])]
+    for split in splits:
+        questions = choose_questions(dataset, split, None, space.evaluation.seed, _images(table))
+        for item in {*questions.items_Q.tolist(), *questions.pools_QK.reshape(-1).tolist()} - {-1}:
+            if not table.answers(item):
+                raise DataError(
+                    f"items: item {item} (question {table.question_id(item)}) has no answers, but the {split} split "
+                    "asks or shows it; give its annotations"
+                )
+    model_identity(space.vlm.model)
+
+
+def evaluate_run(
+    plan: Plan, paths: RunPaths, ranked: Sequence[TrialSummary], context: TrialContext, console: Console
+) -> Evaluation:
+    """Evaluate a run's best trials and store the answers and the table. Needs a connected Ray for what is new.
+
+    Raises:
+        RunError: too many questions have no answer, or the model or its workers cannot be had.
+    """
+    space, settings = plan.space, plan.space.evaluation
+    if settings is None or space.vlm is None:
+        raise SpaceError(f"space {space.name!r} has no sections evaluation and vlm: how answers are compared")
+    retrained = _retrain(plan, paths, ranked, settings, context, console)
+    found = contestants(paths, ranked, settings.top, settings.epochs_per_trial, retrained)
+    source = open_source(space, paths.shared)
+    with Asker(space.vlm, source.table, paths.shared, paths.name, console) as asker:
+        counts = _Counts()
+
+        def ask(items: Sequence[WorkItem]) -> Mapping[WorkItem, Result]:
+            answered = asker.ask(items, "answering", failure_limit=settings.failure_limit)
+            counts.add(answered.counts.answered, answered.counts.reused)
+            return answered.results
+
+        def score(item: int, text: str, mode: Mode) -> float:
+            return accuracy(text, source.table.answers(item), mode)
+
+        panel = panel_of(plan.dataset, source.table, settings.split, found, settings)
+        train = panel_of(plan.dataset, source.table, SplitName.TRAIN, found, settings) if settings.train_rows else None
+        evaluated = evaluate(panel, settings, ask, score, train)
+    console.print(
+        f"answered {counts.answered} prompts now, {counts.reused} were known before", highlight=False, soft_wrap=True
+    )
+    write_answers(paths.answers_file, evaluated.answers)
+    evaluated.evaluation.write(paths.evaluation_file)
+    return evaluated.evaluation
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self.answered = self.reused = 0
+
+    def add(self, answered: int, reused: int) -> None:
+        self.answered += answered
+        self.reused += reused
+
+
+def _images(table: ItemTable) -> list[int]:
+    return [table.image_id(item) for item in range(len(table))]
+
+
+def panel_of(
+    dataset: Dataset,
+    table: ItemTable,
+    split: SplitName,
+    found: Sequence[Contestant],
+    settings: EvaluationSettings,
+) -> Panel:
+    """The questions of a split and what every row shows before them."""
+    questions = choose_questions(dataset, split, settings.samples, settings.seed, _images(table))
+    return build_panel(dataset, questions, ((one.row, one.load()) for one in found), settings)
+
+
+def _retrain(
+    plan: Plan,
+    paths: RunPaths,
+    ranked: Sequence[TrialSummary],
+    settings: EvaluationSettings,
+    context: TrialContext,
+    console: Console,
+) -> list[Retrained]:
+    complete = [row for row in ranked if row.is_complete]
+    wanted = finalists(paths, complete, settings.finalists.count, settings.finalists.seeds)
+    if not wanted:
+        return []
+    from sweep.tune.retrain import retrain_all
+
+    results = []
+    for result in retrain_all(context, plan, wanted):
+        outcome = f"val_loss {result.val_loss:.4f}" if result.val_loss is not None else f"failed: {result.failure}"
+        console.print(f"finalist trial {result.trial}, seed {result.seed}: {outcome}", highlight=False, soft_wrap=True)
+        results.append(result)
+    return sorted(results, key=lambda result: (result.trial, result.seed))

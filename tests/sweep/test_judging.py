@@ -1,0 +1,203 @@
+"""The demo from collecting to the table by answers, as a person runs it: real processes, a real model, real kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from selector import PointerSelector
+from selector.data.native import read_native, read_notes
+from sweep.evaluation.records import Evaluation, read_evaluation
+from tests.sweep.test_cli import finish, start, wait_for
+
+pytestmark = pytest.mark.slow
+
+SPACE = """
+name: world
+items:
+  demo: {demonstrations: 200, train: 48, val: 24, test: 40, concepts: 16, smallest_pool: 16, largest_pool: 24}
+vlm:
+  model: {path: demo}
+  images: {min_pixels: 784, max_pixels: 12544}
+  decoding: {max_new_tokens: 8}
+  workers: {count: 2, batch: 16}
+collect:
+  beams: {similarity: 1, similarity_sampled: 5, random: 2}
+trial:
+  model: {hidden: 32, heads: 2}
+  rce: {epochs: 3, lr: 2e-3, reward: {mode: hard_plus_soft}}
+  grpo: {epochs: 3}
+parameters:
+  grpo.lr: {type: float, low: 1e-3, high: 4e-3, log: true}
+  reward.mode: {type: categorical, choices: [hard_plus_soft, soft_only]}
+sampler: {type: random}
+pruner: {type: none}
+budget: {trials: 4}
+evaluation: {shots: 4, samples: null, top: 2, epochs_per_trial: 2, resamples: 1000, finalists: {count: 1, seeds: 2}}
+"""
+
+
+def write(folder: Path, **changes: object) -> Path:
+    file = folder / "world.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(SPACE), **changes}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a finished run; its output is beside `runs`."""
+    folder = tmp_path_factory.mktemp("judged")
+    process = start(folder, "run", str(write(folder)), "--name", "mine")
+    output = finish(process, 240)
+    (folder / "output.txt").write_text(output)
+    assert process.returncode == 0, output
+    return folder / "runs" / "mine"
+
+
+def table_of(run: Path) -> Evaluation:
+    return read_evaluation(run / "evaluation" / "evaluation.json")
+
+
+def evaluate(run: Path) -> str:
+    process = start(run.parent.parent, "evaluate", run.name)
+    output = finish(process, 120)
+    assert process.returncode == 0, output
+    return output
+
+
+def copy_of(run: Path, folder: Path, *, answers: bool) -> Path:
+    """The whole folder of runs, with or without what the model has said."""
+    shutil.copytree(run.parent, folder / "runs", symlinks=True)
+    if not answers:
+        shutil.rmtree(folder / "runs" / "_shared" / "answers")
+        shutil.rmtree(folder / "runs" / run.name / "evaluation")
+    return folder / "runs" / run.name
+
+
+def stored_answers(run: Path) -> int:
+    parts = (run.parent / "_shared" / "answers").glob("part-*.parquet")
+    return sum(pq.read_metadata(part).num_rows for part in parts)
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Process ids of the pool's actors below a driver."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert process.pid
+    return [int(line.split()[0]) for line in listed if re.search(r"ray::VlmWorker", line)]
+
+
+def test_the_table_has_every_row_and_says_where_its_numbers_come_from(judged: Path) -> None:
+    output = (judged.parent.parent / "output.txt").read_text()
+    names = [row.name for row in table_of(judged).rows]
+    for expected in ("no demonstrations", "random", "similarity", "rce_only"):
+        assert expected in names and expected in output
+    assert sum(bool(re.fullmatch(r"trial \d+", name)) for name in names) == 2
+    assert sum("epoch" in name for name in names) == 2
+    assert sum("2 fresh seeds" in name for name in names) == 1
+    assert "collected" in output and "answered" in output and "Accuracy in %" in output
+    assert "Traceback" not in output and "Loading weights" not in output
+
+
+def test_rows_are_ordered_as_the_world_is_made(judged: Path) -> None:
+    found = table_of(judged)
+    means = {row.name: row.mean.value for row in found.rows if row.mean is not None}
+    assert means["no demonstrations"] <= means["random"] < means["similarity"]
+    assert found.failures == {} and found.questions == 40
+    assert found.correlation is not None
+
+
+def test_collected_data_holds_what_the_model_said(judged: Path) -> None:
+    (data,) = (judged.parent / "_shared" / "data").glob("*/")
+    dataset = read_native(data)
+    assert dataset.queries == 112 and len(dataset.beam_picks) == 112 * 8
+    assert {name.value for name in dataset.outcomes} == {
+        "vqa_correct", "vqa_acc_score", "vqa_gt_prob", "vqa_rel_score",
+    }  # fmt: skip
+    notes = read_notes(data)
+    assert len(set(notes["prediction"])) > 5
+    assert set(notes["proposer"]) == {"similarity", "similarity_sampled", "random"}
+
+
+def test_a_second_evaluation_asks_nothing_and_gives_the_same(judged: Path, tmp_path: Path) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    before = (run / "evaluation" / "evaluation.json").read_bytes()
+    assert "answered 0 prompts now" in evaluate(run)
+    assert (run / "evaluation" / "evaluation.json").read_bytes() == before
+    assert stored_answers(run) == stored_answers(judged)
+
+
+def test_deleting_a_trial_changes_no_other_row(judged: Path, tmp_path: Path) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    before = {row.name: row for row in table_of(run).rows}
+    gone = next(row.trial for row in before.values() if row.kind == "trial")
+    shutil.rmtree(run / "trials" / f"{gone:04d}")
+    shutil.rmtree(run / "finalists")
+    process = start(run.parent.parent, "evaluate", run.name)
+    finish(process)
+    after = {row.name: row for row in table_of(run).rows}
+    kept = [name for name in before if name in after and before[name].trial != gone]
+    assert {"random", "similarity", "rce_only"} <= set(kept)
+    for name in kept:
+        for field in ("shots", "mean", "asked", "checkpoint", "other_metrics"):
+            assert getattr(after[name], field) == getattr(before[name], field), (name, field)
+
+
+@pytest.mark.parametrize("victim", ["driver", "worker"])
+def test_a_kill_in_mid_evaluation_changes_nothing(judged: Path, tmp_path: Path, victim: str) -> None:
+    run = copy_of(judged, tmp_path, answers=False)
+    process = start(run.parent.parent, "evaluate", run.name)
+    wait_for(lambda: workers_of(process), 60)
+    if victim == "driver":
+        wait_for(lambda: stored_answers(run) or process.poll() is not None, 60)
+        process.kill()
+        finish(process)
+        evaluate(run)
+    else:
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        output = finish(process, 120)
+        assert process.returncode == 0, output
+    expected = json.loads((judged / "evaluation" / "evaluation.json").read_bytes())
+    assert json.loads((run / "evaluation" / "evaluation.json").read_bytes()) == expected
+
+
+def test_a_killed_collection_goes_on_with_resume(judged: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, "run", str(write(tmp_path)), "--name", "again")
+    run = tmp_path / "runs" / "again"
+    wait_for(lambda: stored_answers(run) or process.poll() is not None, 90)
+    process.kill()
+    finish(process)
+    resumed = start(tmp_path, "resume", "again")
+    output = finish(resumed, 240)
+    assert resumed.returncode == 0, output
+    first, second = ((path.parent / "_shared" / "data") for path in (judged, run))
+    (one,), (other,) = first.glob("*/"), second.glob("*/")
+    assert one.name == other.name
+    assert read_native(one).fingerprint() == read_native(other).fingerprint()
+
+
+def test_export_takes_the_winner_by_answers(judged: Path, tmp_path: Path) -> None:
+    out = tmp_path / "best"
+    output = finish(start(judged.parent.parent, "export", "mine", "--out", str(out)))
+    winner = table_of(judged).winner
+    assert "answers" in output and winner.row is not None
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["trial"] == winner.trial and winner.row in manifest["chosen"]
+    PointerSelector.from_pretrained(out)
+
+
+def test_the_exact_prompt_can_be_printed(judged: Path) -> None:
+    folder = judged.parent.parent
+    output = finish(start(folder, "show-prompt", "world.yaml", "--query", "3", "--demonstrations", "7,1"))
+    assert "You have seen 2 demonstrations." in output and output.count("<|image_pad|>") == 3
+    assert [int(item) for item in re.findall(r"^image \d: item (\d+)", output, re.MULTILINE)] == [7, 1, 3]
+    wrong = start(folder, "show-prompt", "world.yaml", "--query", "99999")
+    assert "item 99999 does not exist" in finish(wrong) and wrong.returncode == 2

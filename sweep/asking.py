@@ -58,6 +58,10 @@ class Asker:
         self._line: ProgressLine | None = None
         self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
         self.identity = model_identity(settings.model)
+        if "@" in self.identity and not self.identity.startswith("sha256:"):
+            # The commit that the keys stand for: a branch may move before a worker looks it up.
+            model = settings.model.model_copy(update={"revision": self.identity.rpartition("@")[2]})
+            self._settings = settings.model_copy(update={"model": model})
 
     def __enter__(self) -> Asker:
         return self
@@ -107,7 +111,7 @@ class Asker:
         try:
             key = answer_key(self.identity, self._settings, self._table, item, self._device)
         except ImageError as error:
-            return Failure(FailureKind.IMAGE, error.reason, error.label)
+            return Failure(FailureKind.MISSING, error.reason, error.label)
         return Wanted(key, score_key(self._table, item) if score else None)
 
     def _dispatch(

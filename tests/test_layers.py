@@ -59,9 +59,7 @@ def test_what_an_exported_selector_needs_is_torch_alone() -> None:
 
 
 def test_only_tune_and_the_pool_import_ray() -> None:
-    outside = [
-        file for file in sources("sweep") if not {"tune", "pool"} & set(file.relative_to(ROOT / "sweep").parts)
-    ]
+    outside = [file for file in sources("sweep") if not {"tune", "pool"} & set(file.relative_to(ROOT / "sweep").parts)]
     assert not offenders(outside, {"ray"})
 
 

@@ -123,10 +123,15 @@ def answered(
     for item, result in found.items():
         tally.add(groups[first[item]], result)
     missing = [item for item in first if item not in found]
+    if score:  # probabilities have the last bits of the list that they were asked in: a query is asked as a whole
+        queries = {item.query for item in missing}
+        missing = [item for item in first if item.query in queries]
     answers = 0
     if missing:
         with AnswerWriter(store, model) as writer, closing(ask(missing, score)) as results:
             for item, result in results:
+                if item in found:
+                    continue
                 writer.add(item, first[item], result)
                 answers += not isinstance(result, Failure)
                 tally.add(groups[first[item]], result)

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForCondit
 
 from sweep.demo.drawing import ByteArray
 from sweep.demo.tokenizer import MAX_LENGTH, build_tokenizer, write_tokenizer
+from sweep.vlm.loading import without_progress_bars
 
 # A Qwen2_5_VLForConditionalGeneration and its Qwen2_5_VLConfig: transformers types their parts too loosely for use.
 DemoModel = Any
@@ -153,7 +154,8 @@ def load_demo_model(folder: Path) -> DemoModel:
     Raises:
         OSError: no such checkpoint.
     """
-    model: DemoModel = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True
-    )
+    with without_progress_bars():
+        model: DemoModel = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True
+        )
     return model.eval()

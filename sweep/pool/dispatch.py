@@ -6,6 +6,9 @@ what lay behind it goes back unblamed. A suspect batch is tried again in smaller
 that its innocent items get their answers; an item that ends a worker alone, `retries` times after its first, is a
 `Failure` of kind CRASH.
 
+With scores a query's items stay together, in one call of their own to the model, if the iterable has them side by side:
+the last bits of a probability depend on what is computed beside it, and so do not depend on workers, kills and order.
+
 A mistake of the user's (a prompt that does not fit the model) is no item's fault and ends the run with its message.
 """
 
@@ -14,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import groupby, islice
 
 from sweep.errors import RunError
 from sweep.pool.crew import Batch, Crew, Ref, State, Worker
@@ -54,6 +57,7 @@ class Dispatch:
         self._settings = settings
         self._source = source
         self._exhausted = False
+        self._held: WorkItem | None = None  # read, but not yet to be given out
         self._score = score
         self._window = window(settings, crew.size)
         self._open = 0  # read, but without a result
@@ -76,11 +80,25 @@ class Dispatch:
     def _read(self) -> bool:
         """Fill the window. Returns whether anything is left to do."""
         if not self._exhausted:
-            ahead = list(islice(self._source, self._window - self._open))
-            self._exhausted = self._open + len(ahead) < self._window
+            ahead = self._ahead(max(0, self._window - self._open))
             self._open += len(ahead)
             self._shards.add(ahead)
         return self._open > 0
+
+    def _ahead(self, count: int) -> list[WorkItem]:
+        """The next `count` items; with scores also the rest of the last one's query, which is not divided."""
+        held = [self._held] if self._held is not None and count else []
+        ahead = [*held, *islice(self._source, count - len(held))]
+        self._exhausted = len(ahead) < count
+        if count:
+            self._held = None
+        if self._score and ahead:
+            for item in self._source:
+                if item.query != ahead[-1].query:
+                    self._held = item
+                    break
+                ahead.append(item)
+        return ahead
 
     def _dispatch(self) -> None:
         """Give out batches, the least busy worker first."""
@@ -99,7 +117,7 @@ class Dispatch:
         if self._exhausted and workers > 1:
             share = math.ceil(len(self._shards) / (workers * self._settings.in_flight))
             size = min(size, max(share, self._smallest))
-        return Batch(tuple(self._shards.take(worker.number, size)))
+        return Batch(tuple(self._shards.take(worker.number, size, whole=self._score)))
 
     def _advance(self, worker: Worker, ref: Ref) -> list[tuple[WorkItem, Result]]:
         """A call has ended: results, if it was a batch."""
@@ -153,8 +171,10 @@ class Dispatch:
             failure = Failure(FailureKind.CRASH, f"ended its worker {times}, the last time alone: {reason}")
             self._meter.count(1, 1, None)
             return [(batch.items[0], failure)]
-        size = 1 if tries >= self._settings.retries else math.isqrt(len(batch.items))
-        self._suspects += (
-            Batch(batch.items[begin : begin + size], tries) for begin in range(0, len(batch.items), size)
-        )
+        if self._score and tries < self._settings.retries:
+            parts = [tuple(group) for _, group in groupby(batch.items, key=lambda item: item.query)]
+        else:
+            size = 1 if tries >= self._settings.retries else math.isqrt(len(batch.items))
+            parts = [batch.items[begin : begin + size] for begin in range(0, len(batch.items), size)]
+        self._suspects += (Batch(part, tries) for part in parts)
         return []

@@ -28,6 +28,7 @@ class Shards:
         self._owned: dict[int, Queue] = {}
         self._waiting: dict[int, int] = {}
         self._total = 0
+        self._undivided = False
 
     def __len__(self) -> int:
         """Waiting items."""
@@ -56,11 +57,13 @@ class Shards:
             queue.setdefault(item.query, deque()).append(item)
             self._total += 1
 
-    def take(self, worker: int, size: int) -> list[WorkItem]:
+    def take(self, worker: int, size: int, *, whole: bool = False) -> list[WorkItem]:
         """Up to `size` items for this worker; none only if none are waiting.
 
-        Whole shards where they fit. What is left of a larger one comes first in the worker's next batch.
+        Whole shards where they fit. What is left of a larger one comes first in the worker's next batch; if `whole`, it
+        is given out undivided all the same.
         """
+        self._undivided = whole
         batch: list[WorkItem] = []
         for source in (worker, None):
             while len(batch) < size and self._take_shard(source, worker, size, batch, last=False):
@@ -82,7 +85,7 @@ class Shards:
         shard = queue[query]
         if batch and len(batch) + len(shard) > size:
             return False
-        taken = [shard.popleft() for _ in range(min(size, len(shard)))]
+        taken = [shard.popleft() for _ in range(len(shard) if self._undivided else min(size, len(shard)))]
         del queue[query]
         if source is not None:
             self._waiting[source] -= len(taken) + len(shard)

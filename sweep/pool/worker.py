@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 import ray
@@ -76,7 +77,8 @@ class VlmWorker:
         if self._answerer is None:
             raise RuntimeError("nothing was loaded")
         try:
-            results = self._answerer.answer(self._table, items, score)
+            groups = [list(group) for _, group in groupby(items, key=lambda item: item.query)] if score else [items]
+            results = [one for group in groups for one in self._answerer.answer(self._table, group, score)]
         except Exception as error:  # the driver finds out which item it was
             return _raised(error)
         if len(results) != len(items):

@@ -16,13 +16,14 @@ MAY_CHANGE = (
     "evaluation",
     "items",
     "keep_epochs",
+    "max_disk_gb",
     "max_retries",
     "resources",
     "storage",
     "vlm",
 )
-"""Sections that a resumed run may change: they alter how far and how fast it goes, or what is asked when its trials have
-ended, not what a trial is.
+"""Sections that a resumed run may change: they alter how far and how fast it goes, or what is asked when its trials
+have ended, not what a trial is.
 
 Data may have moved; the runner compares its fingerprint, which says whether it is the same.
 """

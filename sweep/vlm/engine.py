@@ -64,7 +64,8 @@ class Engine:
         Args:
             table: the items.
             items: any number, duplicates welcome; all at once is faster than in parts.
-            score: also measure `Answer.gt_prob`.
+            score: also measure `Answer.gt_prob`. Its last bits are those of this very list of items: what the engine
+                was asked before does not change them.
 
         Returns:
             One result per item, in their order.
@@ -73,6 +74,7 @@ class Engine:
             SpaceError: the prompt settings do not fit the checkpoint, or a free template fails.
         """
         results: dict[WorkItem, Result] = {}
+        self._vision.one_by_one = score
         parts = chunks(items)
         try:
             following = self._start(table, next(parts, None))

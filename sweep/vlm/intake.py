@@ -117,11 +117,11 @@ class Intake:
         for image in prompt.images:
             key = chunk.hashes[image]
             if isinstance(key, ImageError):
-                return Failure(FailureKind.IMAGE, key.reason, key.label)
+                return Failure(FailureKind.MISSING, key.reason, key.label)
             try:
                 self._vision.grid(key)
             except ImageError as error:
-                return Failure(FailureKind.IMAGE, error.reason, error.label)
+                return Failure(FailureKind.MISSING, error.reason, error.label)
             except UnfitImageError as error:
                 return Failure(FailureKind.IMAGE, str(error), table.image_label(image))
         return None

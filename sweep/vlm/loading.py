@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,25 +105,33 @@ def _check_config(folder: Path) -> None:
         raise ModelError(f"{folder}: holds no *.safetensors; other weight files are not read")
 
 
-def _model(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - see `Loaded`
-    kind: Any = Qwen2_5_VLForConditionalGeneration
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Transformers draws one on stderr for every checkpoint; the screen is ours."""
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model, report = kind.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # damaged headers, wrong sizes, bad settings: each has an exception of its own
-        raise ModelError(f"{folder}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from None
+        yield
     finally:
         if bars:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _model(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - see `Loaded`
+    kind: Any = Qwen2_5_VLForConditionalGeneration
+    try:
+        with without_progress_bars():
+            model, report = kind.from_pretrained(
+                folder,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # damaged headers, wrong sizes, bad settings: each has an exception of its own
+        raise ModelError(f"{folder}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from None
     if lost := sorted(report["missing_keys"]):
         raise ModelError(
             f"{folder}: {len(lost)} weights are missing, {lost[0]} the first; the checkpoint is incomplete"

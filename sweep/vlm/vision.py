@@ -131,6 +131,8 @@ class Vision:
 
     Attributes:
         patches: most patches of one forward pass of the vision tower; shrinks when memory runs out.
+        one_by_one: compute every image alone. The last bits of features depend on what is computed beside them, and
+            so on the order of work; alone they do not.
     """
 
     def __init__(
@@ -139,6 +141,11 @@ class Vision:
         self._loaded, self._store, self._cache, self._counters = loaded, store, cache, counters
         self.patches = Limit("vision patches", patches)
         self._grids: dict[str, Grid] = {}
+        self.one_by_one = False
+
+    def _slot(self, key: str) -> str:
+        """Where the cache has features that were computed in the way that is asked for now."""
+        return f"{key}/alone" if self.one_by_one else key
 
     def grid(self, key: str) -> Grid:
         """Rows and columns of tokens of an expected image. Raises as `PixelStore.get`."""
@@ -150,7 +157,7 @@ class Vision:
 
     def knows(self, key: str) -> bool:
         """Whether an image need not be decoded now."""
-        return key in self._cache and key in self._grids
+        return self._slot(key) in self._cache and key in self._grids
 
     def features(self, keys: Iterable[str]) -> Mapping[str, Tensor]:
         """Features [tokens, D] of images whose grids are known.
@@ -161,7 +168,7 @@ class Vision:
         found: dict[str, Tensor] = {}
         missing: list[str] = []
         for key in dict.fromkeys(keys):
-            features = self._cache.get(key)
+            features = self._cache.get(self._slot(key))
             if features is None:
                 missing.append(key)
             else:
@@ -183,7 +190,7 @@ class Vision:
             found.update(computed)
             self._store.drop(batch)
             for key, features in computed.items():
-                self._cache.put(key, features)
+                self._cache.put(self._slot(key), features)
         return found
 
     def release(self) -> bool:
@@ -197,6 +204,8 @@ class Vision:
         return rows * columns * self._loaded.patching.merge**2
 
     def _batch(self, keys: Sequence[str]) -> int:
+        if self.one_by_one:
+            return 1
         total = 0
         for number, key in enumerate(keys):
             total += self._patches_of(key)

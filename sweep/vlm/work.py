@@ -43,7 +43,8 @@ class Answer:
 class FailureKind(StrEnum):
     """Why a work item has no answer."""
 
-    IMAGE = "image"  # missing, not an image, truncated, too large to decode
+    IMAGE = "image"  # not an image, truncated, too large to decode
+    MISSING = "missing"  # no such image file where it was looked for, or not readable
     TOO_LONG = "too_long"  # more tokens than the model's context
     MEMORY = "memory"  # does not fit on the device even alone
     CRASH = "crash"  # took its worker down, or raised, more often than the retries allow

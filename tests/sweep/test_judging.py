@@ -103,7 +103,7 @@ def test_the_table_has_every_row_and_says_where_its_numbers_come_from(judged: Pa
     assert sum(bool(re.fullmatch(r"trial \d+", name)) for name in names) == 2
     assert sum("epoch" in name for name in names) == 2
     assert sum("2 fresh seeds" in name for name in names) == 1
-    assert "collected" in output and "answered" in output and "Accuracy in %" in output
+    assert "collected" in output and "answered" in output and "VQA accuracy in %" in output
     assert "Traceback" not in output and "Loading weights" not in output
 
 

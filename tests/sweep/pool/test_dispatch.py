@@ -156,6 +156,29 @@ def test_kills_from_outside_lose_nothing(items, pool, size, rng, deadly) -> None
     assert len(innocent) <= (pool.retries if deadly else 0)
 
 
+@settings(max_examples=300)
+@given(work, pools, st.integers(1, 4), randoms, st.integers(0, 3))
+def test_with_scores_queries_are_never_divided_while_nothing_is_poisoned(items, pool, size, rng, kills) -> None:
+    items = sorted(items)
+    whole = Counter(item.query for item in items)
+    patient = pool.model_copy(update={"retries": kills + 1})
+    crew = SimulatedCrew(size, rng, kills=kills)
+    batches: list[Batch] = []
+    send = crew.send
+
+    def recorded(worker: Worker, batch: Batch, score: bool) -> None:
+        batches.append(batch)
+        send(worker, batch, score)
+
+    crew.send = recorded
+    dispatch = Dispatch(crew, Shards(), patient, iter(items), True, Meter(None))
+    results = [pair for bundle in dispatch.bundles() for pair in bundle]
+    assert Counter(item for item, _ in results) == Counter(items)
+    for batch in batches:
+        for query, count in Counter(item.query for item in batch.items).items():
+            assert count == whole[query]
+
+
 @settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 2), st.integers(1, 3), randoms)
 def test_the_iterable_is_never_read_further_ahead_than_the_window(batch, in_flight, size, rng) -> None:

@@ -37,9 +37,15 @@ def loaded(factory) -> VlmWorker:
 
 def test_answers_are_handed_on() -> None:
     worker = loaded(Counting)
-    assert worker.answer([WorkItem(1), WorkItem(2)], True) == [Answer("table 0", 1.0, 1), Answer("table 1", 1.0, 1)]
+    assert worker.answer([WorkItem(1), WorkItem(2)], False) == [Answer("table 0", None, 1), Answer("table 1", None, 1)]
     assert repr(worker) == "VlmWorker[run] 1"
     assert worker.where().startswith("pid ")
+
+
+def test_with_scores_every_query_is_a_call_of_its_own() -> None:
+    items = [WorkItem(1), WorkItem(1, (7,)), WorkItem(2)]
+    found = loaded(Counting).answer(items, True)
+    assert found == [Answer("table 0", 1.0, 1), Answer("table 1", 1.0, 1), Answer("table 0", 1.0, 1)]
 
 
 def test_a_missing_result_is_a_failure_and_not_a_shift() -> None:

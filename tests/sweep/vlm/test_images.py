@@ -210,7 +210,7 @@ def test_only_items_with_the_bad_image_fail(engine: Engine) -> None:
     items = [WorkItem(0), WorkItem(0, (1,)), WorkItem(0, (3,)), WorkItem(4), WorkItem(1, (2, 5)), WorkItem(3, (4,))]
     found = engine.answer(table, items)
     assert found[:2] == expected
-    assert found[2] == Failure(FailureKind.IMAGE, "no such file", "images/3.png")
+    assert found[2] == Failure(FailureKind.MISSING, "no such file", "images/3.png")
     assert found[3] == Failure(FailureKind.IMAGE, "not an image that can be read (unknown format)", "images/4.png")
     assert found[4] == Failure(FailureKind.IMAGE, "the file is empty", "images/5.png")
     assert isinstance(found[5], Failure)
@@ -224,4 +224,4 @@ def test_an_image_that_vanishes_after_it_was_hashed(engine: Engine) -> None:
     table.images[1] = "no such file"
     good, bad = engine.answer(table, [WorkItem(0), WorkItem(0, (1,))])
     assert isinstance(good, Answer)
-    assert bad == Failure(FailureKind.IMAGE, "no such file", "images/1.png")
+    assert bad == Failure(FailureKind.MISSING, "no such file", "images/1.png")

@@ -16,7 +16,6 @@ from tests.sweep.vlm.conftest import Make
 from tests.sweep.vlm.models import MemoryTable
 from tests.sweep.vlm.test_engine import random_items
 
-
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 

@@ -62,13 +62,18 @@ class Draft:
 def make_request(argument: str, data: Path | None, embeddings: Path | None, shared: SharedPaths) -> Plan | Draft:
     """`make_plan`, or for a space whose data nobody has collected yet, everything that can be known before that."""
     from sweep.collecting import draft, is_collected
+    from sweep.judging import check_evaluation
 
     text, source = find_space(argument)
     space = with_data(parse_space(text, source), data, embeddings)
-    if space.collect is None or space.data.path is not None:
-        return plan_from_text(text, source, data, embeddings)
-    planned = draft(space, text, source, shared)
-    return plan_from_text(text, source, planned.folder) if is_collected(planned) else planned
+    if space.collect is not None and space.data.path is None:
+        planned = draft(space, text, source, shared)
+        if not is_collected(planned):
+            return planned
+        data = planned.folder
+    plan = plan_from_text(text, source, data, embeddings)
+    check_evaluation(plan.space, plan.dataset, shared)
+    return plan
 
 
 def make_draft(argument: str, shared: SharedPaths) -> Draft:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from selector.data import DataSummary, Split
-from sweep.evaluation.records import Evaluation
+from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.evaluation.table import render
 from sweep.paths import RunPaths
 from sweep.plan import Draft, Plan, describe_draft, describe_parameters, describe_plan
@@ -104,6 +104,8 @@ def status(console: Console, paths: RunPaths) -> None:
     ended = "finished" if paths.ranking_file.exists() else "not finished"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
     console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
+    if paths.evaluation_file.exists():
+        console.print("", read_evaluation(paths.evaluation_file).winner.sentence, highlight=False)
 
 
 def verification(console: Console, epochs: Sequence[Verified], answers: Sequence[VerifiedAnswers]) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from sweep.errors import SpaceError
 from sweep.space.addresses import Scalar, addresses, with_values
 from sweep.space.algorithms import GridSettings, HyperbandSettings, PatientSettings, SuccessiveHalvingSettings
 from sweep.space.conditions import (
@@ -23,6 +24,7 @@ from sweep.space.conditions import (
 from sweep.space.document import Path, Problem
 from sweep.space.fields import nearest, refuse, refuse_one
 from sweep.space.parameters import FixedParameter, Parameter
+from sweep.vlm.prompts import check_template
 
 if TYPE_CHECKING:
     from sweep.space.space import SearchSpace
@@ -62,6 +64,11 @@ def _sections_problems(space: SearchSpace) -> Iterator[Problem]:
         missing = [other for other in ("items", "vlm") if getattr(space, other) is None]
         if value is not None and missing:
             yield Problem((name,), f"needs {' and '.join(missing)}: questions with images, and the model that answers")
+    if space.vlm is not None and space.vlm.prompt.template is not None:
+        try:
+            check_template(space.vlm.prompt.template)
+        except SpaceError as error:
+            yield Problem(("vlm", "prompt", "template"), str(error).removeprefix("prompt.template: "))
     if space.collect is not None and space.data.path is not None:
         yield Problem(("collect",), "makes the data that data.path names already; keep one of them")
 

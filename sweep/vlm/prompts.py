@@ -73,7 +73,7 @@ class PromptRenderer:
         self._tokenizer = tokenizer
         specials = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
         self._special = re.compile("|".join(re.escape(token) for token in specials if token) or r"(?!)")
-        self._template = None if settings.template is None else compile_template(settings.template)
+        self._free = None if settings.template is None else FreeRenderer(settings.template)
 
     def render(self, item: WorkItem, table: Questions) -> Prompt:
         """The prompt of a work item.
@@ -86,8 +86,8 @@ class PromptRenderer:
         ]
         question = self._clean(table.question(item.query))
         images = (*item.demonstrations, item.query)
-        if self._template is not None:
-            return self._free(self._template, shots, question, images)
+        if self._free is not None:
+            return self._free.render(shots, question, images)
         messages = conversation(self._settings, shots, question)
         text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         if text.count(IMAGE_PAD) != len(images):
@@ -99,24 +99,6 @@ class PromptRenderer:
 
     def _clean(self, text: str) -> str:
         return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", _PRIVATE.sub("", text))
-
-    def _free(
-        self, template: jinja2.Template, shots: Sequence[tuple[str, str]], question: str, images: tuple[int, ...]
-    ) -> Prompt:
-        slots = [f"\ue000{place}\ue001" for place in range(len(images))]
-        demonstrations = [
-            {"image": slot, "question": asked, "answer": answer}
-            for slot, (asked, answer) in zip(slots, shots, strict=False)
-        ]
-        query = {"image": slots[-1], "question": question}
-        try:
-            text = template.render(demonstrations=demonstrations, query=query, count=len(shots))
-        except Exception as error:  # a template may fail in any way that its expressions can
-            raise SpaceError(f"prompt.template: {type(error).__name__}: {error}") from None
-        order = [int(place) for place in _SLOT.findall(text)]
-        if len(set(order)) != len(order) or len(images) - 1 not in order:
-            raise SpaceError("prompt.template: must hold {{ query.image }} once, and no image twice")
-        return Prompt(_SLOT.sub(IMAGE_MARK, text), tuple(images[place] for place in order))
 
 
 def compile_template(text: str) -> jinja2.Template:
@@ -130,6 +112,41 @@ def compile_template(text: str) -> jinja2.Template:
         return environment.from_string(text)
     except jinja2.TemplateError as error:
         raise SpaceError(f"prompt.template: not valid Jinja: {error}") from None
+
+
+def check_template(text: str) -> None:
+    """Render a free template for 0 to 2 demonstrations, so that its mistakes are told before anything is asked.
+
+    Raises:
+        SpaceError: says what is wrong with it.
+    """
+    renderer = FreeRenderer(text)
+    for count in range(3):
+        renderer.render([("question", "answer")] * count, "question", tuple(range(count + 1)))
+
+
+class FreeRenderer:
+    """Renders a free template."""
+
+    def __init__(self, text: str) -> None:
+        self._template = compile_template(text)
+
+    def render(self, shots: Sequence[tuple[str, str]], question: str, images: tuple[int, ...]) -> Prompt:
+        """The prompt; `images` are the items of the demonstrations, then of the query. Raises SpaceError."""
+        slots = [f"\ue000{place}\ue001" for place in range(len(images))]
+        demonstrations = [
+            {"image": slot, "question": asked, "answer": answer}
+            for slot, (asked, answer) in zip(slots, shots, strict=False)
+        ]
+        query = {"image": slots[-1], "question": question}
+        try:
+            text = self._template.render(demonstrations=demonstrations, query=query, count=len(shots))
+        except Exception as error:  # a template may fail in any way that its expressions can
+            raise SpaceError(f"prompt.template: {type(error).__name__}: {error}") from None
+        order = [int(place) for place in _SLOT.findall(text)]
+        if len(set(order)) != len(order) or len(images) - 1 not in order:
+            raise SpaceError("prompt.template: must hold {{ query.image }} once, and no image twice")
+        return Prompt(_SLOT.sub(IMAGE_MARK, text), tuple(images[place] for place in order))
 
 
 def conversation(settings: PromptSettings, shots: Sequence[tuple[str, str]], question: str) -> list[Message]:

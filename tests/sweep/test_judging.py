@@ -184,6 +184,31 @@ def test_a_killed_collection_goes_on_with_resume(judged: Path, tmp_path: Path) -
     assert read_native(one).fingerprint() == read_native(other).fingerprint()
 
 
+def test_collect_alone_gives_the_same_data_without_asking_again(judged: Path, tmp_path: Path) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    process = start(tmp_path, "collect", str(write(tmp_path)), "--out", "data")
+    output = finish(process)
+    assert process.returncode == 0 and "0 answered now, 896 known before" in output, output
+    (shared,) = (run.parent / "_shared" / "data").glob("*/")
+    assert read_native(tmp_path / "data").fingerprint() == read_native(shared).fingerprint()
+    again = start(tmp_path, "collect", str(tmp_path / "world.yaml"), "--out", "data")
+    assert "not empty" in finish(again) and again.returncode == 2
+
+
+def test_stored_answers_are_verified(judged: Path, tmp_path: Path) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    process = start(tmp_path, "verify", "mine")
+    output = finish(process)
+    assert process.returncode == 0 and "rce_only" in output and "differs" not in output, output
+    stored = run / "evaluation" / "evaluation.json"
+    values = json.loads(stored.read_text())
+    row = next(row for row in values["rows"] if row["name"] == "rce_only")
+    row["mean"]["value"] += 0.01
+    stored.write_text(json.dumps(values))
+    process = start(tmp_path, "verify", "mine")
+    assert "differs" in finish(process) and process.returncode == 1
+
+
 def test_export_takes_the_winner_by_answers(judged: Path, tmp_path: Path) -> None:
     out = tmp_path / "best"
     output = finish(start(judged.parent.parent, "export", "mine", "--out", str(out)))

@@ -6,11 +6,13 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help demo test test-fast check format bench clean
+.PHONY: help demo test test-fast chaos fuzz check format bench clean
 help:
 	@echo "demo       set up and run the demo sweep"
 	@echo "test       set up and run all tests"
 	@echo "test-fast  the same without the slow ones"
+	@echo "chaos      30 runs whose processes are killed at random (about an hour)"
+	@echo "fuzz       20,000 random inputs for every loader (hours)"
 	@echo "check      ruff, mypy --strict, layers"
 	@echo "bench      benchmarks, side by side"
 	@echo "format     let ruff lay out the code"
@@ -31,6 +33,12 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"
 
+fuzz: $(STAMP)
+	HYPOTHESIS_PROFILE=fuzz-long $(BIN)/python -m pytest tests/fuzz --timeout=0 $(FUZZ)
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,6 +52,8 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.encoding
 	$(BIN)/python -m benchmarks.sweep_overhead
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.pool_overhead
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache *.egg-info

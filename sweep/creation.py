@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import metadata
 from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
-from selector.errors import UserError
 from sweep.errors import ClusterError, RunError
 from sweep.paths import RunPaths, write_json
 from sweep.plan import Draft, Plan
@@ -31,11 +32,19 @@ def create_run(plan: Plan | Draft, runs: Path, name: str | None) -> RunPaths:
         RunError: a run or a study of this name exists, or it cannot be a name.
         StudyError: the space's storage cannot be used.
     """
-    root = _claim_folder(runs, name, plan.space.name)
-    paths = RunPaths(root)
-    if plan.space.storage is not None:
-        _check_new_study(plan.space.storage, paths)
-    paths.space_file.write_text(plan.text, encoding="utf-8")
+    for paths in _candidates(runs, name, plan.space.name):
+        if plan.space.storage is not None:
+            _check_new_study(plan.space.storage, paths)
+        if _made(paths, plan):
+            return paths
+    raise RunError(
+        f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take another "
+        "--name"
+    )
+
+
+def _made(paths: RunPaths, plan: Plan | Draft) -> bool:
+    """Make a run's folder, whole or not at all: a start that is killed must not take the name. False if it is taken."""
     record = RunRecord(
         space=canonical(plan.space),
         data=plan.space.data.path and plan.space.data.path.absolute(),
@@ -45,8 +54,28 @@ def create_run(plan: Plan | Draft, runs: Path, name: str | None) -> RunPaths:
         storage=plan.space.storage,
         versions=versions(),
     )
-    write_json(paths.run_file, record.model_dump(mode="json"))
-    return paths
+    unfinished = RunPaths(paths.root.with_name(f".{paths.name}.{uuid4().hex}"))
+    try:
+        unfinished.root.mkdir()
+    except OSError as error:
+        raise RunError(f"cannot make a run folder in {paths.root.parent}: {error.strerror}") from error
+    try:
+        _write_private(unfinished.space_file, plan.text)
+        write_json(unfinished.run_file, record.model_dump(mode="json"))
+        unfinished.root.rename(paths.root)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody else was faster
+            return False
+        raise
+    finally:
+        shutil.rmtree(unfinished.root, ignore_errors=True)
+    return True
+
+
+def _write_private(file: Path, text: str) -> None:
+    """For the owner's eyes, as `run.json` is: a space may name a database with its password."""
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write(text)
 
 
 @contextmanager
@@ -61,18 +90,15 @@ def discarded_if_unstarted(paths: RunPaths) -> Iterator[None]:
 
 def _check_new_study(storage: str, paths: RunPaths) -> None:
     """A database may serve many runs, and runs in different folders may have one name."""
-    try:
-        if has_study(storage, paths.name):
-            raise RunError(
-                f"the storage of the space has a study {paths.name!r} already: `sweep resume` continues that run; for "
-                "a new one take another --name"
-            )
-    except UserError:
-        paths.root.rmdir()
-        raise
+    if has_study(storage, paths.name):
+        raise RunError(
+            f"the storage of the space has a study {paths.name!r} already: `sweep resume` continues that run; for "
+            "a new one take another --name"
+        )
 
 
-def _claim_folder(runs: Path, name: str | None, base: str) -> Path:
+def _candidates(runs: Path, name: str | None, base: str) -> Iterator[RunPaths]:
+    """Folders that the run may get, none of which is there yet."""
     if name is not None and not NAME.fullmatch(name):
         raise RunError(
             f"--name {name!r} cannot be a run's name: use up to 64 letters, digits, dots, dashes and underscores, the "
@@ -80,16 +106,11 @@ def _claim_folder(runs: Path, name: str | None, base: str) -> Path:
         )
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
-            with suppress(FileExistsError):
-                (runs / attempt).mkdir()
-                return runs / attempt
     except OSError as error:
         raise RunError(f"cannot make a run folder in {runs}: {error.strerror}") from error
-    raise RunError(
-        f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take another "
-        "--name"
-    )
+    for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
+        if not (runs / attempt).exists():
+            yield RunPaths(runs / attempt)
 
 
 def versions() -> dict[str, str]:

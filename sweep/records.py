@@ -66,12 +66,12 @@ def find_run(argument: str | None, runs: Path) -> RunPaths:
         RunError: there is no such run.
     """
     if argument is None:
-        found = sorted(runs.glob("*/run.json"), key=lambda file: file.stat().st_mtime)
+        found = sorted(runs.glob("[!.]*/run.json"), key=lambda file: file.stat().st_mtime)
         if not found:
             raise RunError(f"no runs in {runs}: start one with `python -m sweep run spaces/grpo.yaml`")
         return RunPaths(found[-1].parent)
     for folder in (Path(argument), runs / argument):
         if (folder / "run.json").is_file():
             return RunPaths(folder if folder.name not in ("", "..") else folder.resolve())
-    names = ", ".join(sorted(file.parent.name for file in runs.glob("*/run.json"))) or "none"
+    names = ", ".join(sorted(file.parent.name for file in runs.glob("[!.]*/run.json"))) or "none"
     raise RunError(f"no run {argument!r}; runs in {runs}: {names}")

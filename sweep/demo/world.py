@@ -219,6 +219,6 @@ def _pool(settings: WorldSettings, relations: _Relations, rng: np.random.Generat
     take(relations.same_concept & ~relations.same_kind, 3, 6)
     take(relations.alike & relations.same_kind & ~tells, 3, 6)
     take(relations.alike & ~relations.same_kind, 2, 4)
-    filler = size - len(chosen)
+    filler = max(0, size - len(chosen))
     take(~tells, filler, filler)
-    return rng.permutation(np.array(chosen, dtype=np.int64))
+    return rng.permutation(np.array(chosen[:size], dtype=np.int64))  # a small pool does without look-alikes

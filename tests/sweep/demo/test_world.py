@@ -158,6 +158,12 @@ def test_few_candidates_help_and_most_queries_can_be_helped(world: World) -> Non
             assert same.sum() <= 2
 
 
+def test_small_pools_have_the_sizes_asked_for() -> None:
+    small = WorldSettings(demonstrations=200, train=20, val=5, test=5, concepts=8, smallest_pool=16, largest_pool=17)
+    assert {len(pool) for pool in make_world(small).pools} <= {16, 17}
+    assert all(len(set(pool.tolist())) == len(pool) for pool in make_world(small).pools)
+
+
 def test_words_of_a_lexicon_are_distinct(world: World) -> None:
     lexicon = world.lexicon
     assert len({*lexicon.names, *lexicon.makers}) == 2 * CONCEPTS

@@ -1,0 +1,105 @@
+"""A cluster of two raylets on this machine, each of which can be lost and started again."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+from tests.chaos.processes import Kind, end_all, processes_of
+
+# Addresses of this machine alone, which Ray, unlike 127.0.0.1, does not turn into the outer one.
+HEAD, SECOND = "127.0.0.2", "127.0.0.3"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HEAD, 0))
+        return int(probe.getsockname()[1])
+
+
+class TwoNodes:
+    """Head and second node, one core each, started by `ray start`. Use as a context manager."""
+
+    def __init__(self, log: Path, mark: dict[str, str], environment: dict[str, str]) -> None:
+        """`mark` is the one environment variable that tells these processes from others."""
+        self._folder = Path(tempfile.mkdtemp(prefix="swc-"))  # short: Ray makes sockets below it
+        (self._folder / "token").write_text(secrets.token_hex(32) + "\n")
+        self.environment = {
+            **environment,
+            "RAY_TMPDIR": str(self._folder),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self._folder / "token"),
+        }
+        (self._mark,) = mark.values()
+        self._own = {**self.environment, **mark}
+        self._log = log
+        self._output: IO[bytes] | None = None
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._port = 0
+        self.address = ""
+
+    def __enter__(self) -> TwoNodes:
+        self._output = self._log.open("ab")
+        self.heal()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
+        if self._output is not None:
+            self._output.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _stop(self) -> None:
+        end_all(self._mark)
+        for node in self._nodes:
+            node.wait(10)
+        self._nodes = []
+
+    def heal(self, seconds: float = 90) -> None:
+        """Wait for both nodes, started again where one is missing; without its head a cluster is made anew."""
+        deadline = time.monotonic() + seconds
+        while not self._whole():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the cluster does not start; see {self._log}")
+            time.sleep(0.2)
+
+    def _whole(self) -> bool:
+        """Whether both nodes are up; starts what is missing."""
+        if not self._nodes or self._nodes[0].poll() is not None:
+            self._stop()
+            self._port = free_port()
+            self.address = f"{HEAD}:{self._port}"
+            head = ["--head", f"--port={self._port}", "--include-dashboard=false", f"--node-ip-address={HEAD}"]
+            self._nodes = [self._start(*head, f"--ray-client-server-port={free_port()}")]
+        raylets = sum(process.kind is Kind.RAYLET for process in processes_of(self._mark))
+        if raylets == 0 or not self._answers():
+            return False
+        self.heal_second()
+        return raylets == 2 and len(self._nodes) == 2
+
+    def heal_second(self) -> None:
+        """Start the second node again if it is lost, and do not wait for it."""
+        if self._nodes[0].poll() is not None:
+            return
+        if len(self._nodes) < 2 or self._nodes[1].poll() is not None:
+            second = self._start(f"--address={self.address}", f"--node-ip-address={SECOND}")
+            self._nodes = [self._nodes[0], second]
+
+    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+        common = [
+            "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", "--block",
+            "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}",
+        ]  # fmt: skip
+        command = [str(Path(sys.executable).parent / "ray"), "start", *options, *common]
+        return subprocess.Popen(command, env=self._own, stdout=self._output, stderr=self._output)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((HEAD, self._port)) == 0

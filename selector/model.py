@@ -268,11 +268,14 @@ class PointerSelector(nn.Module):
         config_file = Path(folder) / CONFIG_FILE
         try:
             config = SelectorConfig(**json.loads(config_file.read_text(encoding="utf-8"))["selector"])
-            model = cls(config)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ZeroDivisionError, SettingsError) as error:
-            raise CheckpointError(f"{config_file}: no configuration of a selector ({first_line(error)})") from error
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SettingsError) as error:
+            reason = first_line(error)[:200]
+            raise CheckpointError(f"{config_file}: no configuration of a selector ({reason})") from error
         weights_file = Path(folder) / WEIGHTS_FILE
-        model.load_weights(read_tensors(weights_file), weights_file)
+        weights = read_tensors(weights_file)
+        _check_size(config, weights, weights_file)
+        model = cls(config)
+        model.load_weights(weights, weights_file)
         return model.eval()
 
     def load_weights(self, weights: dict[str, Tensor], source: Path) -> None:
@@ -280,12 +283,25 @@ class PointerSelector(nn.Module):
         try:
             self.load_state_dict(weights)
         except RuntimeError as error:
-            detail = " ".join(str(error).split())
+            detail = " ".join(str(error).split())[:500]
             raise CheckpointError(f"{source}: does not fit the selector's configuration ({detail})") from error
 
     def config_dict(self) -> dict[str, dict[str, object]]:
         """What `config.json` holds."""
         return {"selector": asdict(self.config)}
+
+
+def _check_size(config: SelectorConfig, weights: dict[str, Tensor], source: Path) -> None:
+    """Refuse, before anything is allocated, a configuration of more layers or larger matrices than the weights hold."""
+    H, names = config.hidden, {f"cross_attn_layers.{layer}.in_proj_weight" for layer in range(len(weights))}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    layers = [found[name] for name in names if name in found]
+    matrices = (found.get("input_proj.weight"), found.get("query_proj.weight"))
+    if matrices != ((H, config.width), (H, H)) or len(layers) != config.layers or {*layers} - {(3 * H, H)}:
+        raise CheckpointError(
+            f"{source}: does not fit the selector's configuration (width {config.width}, hidden {H}, "
+            f"{config.layers} layers)"
+        )
 
 
 def build_selector(config: SelectorConfig, seed: int) -> PointerSelector:

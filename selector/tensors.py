@@ -29,6 +29,7 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _LARGEST_HEADER = 100_000_000
+_MOST_DIMENSIONS = 16
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -49,9 +50,21 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         header = json.loads(raw[8 : 8 + size].decode("utf-8"))
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        return {name: _tensor(raw, 8 + size, entry) for name, entry in entries.items()}
+        return _tensors(raw, 8 + size, entries)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{file}: not a valid safetensors file ({first_line(error)})") from error
+
+
+def _tensors(raw: bytearray, base: int, entries: dict[str, dict[str, object]]) -> dict[str, Tensor]:
+    """Tensors do not overlap: a small file whose entries all name the same bytes would fill the memory."""
+    found: dict[str, Tensor] = {}
+    claimed = 0
+    for name, entry in entries.items():
+        found[name] = _tensor(raw, base, entry)
+        claimed += found[name].numel() * found[name].element_size()
+        if claimed > len(raw) - base:
+            raise ValueError(f"its tensors claim {claimed} bytes and more, more than the {len(raw) - base} it holds")
+    return found
 
 
 def _tensor(raw: bytearray, base: int, entry: dict[str, object]) -> Tensor:
@@ -63,6 +76,8 @@ def _tensor(raw: bytearray, base: int, entry: dict[str, object]) -> Tensor:
         raise ValueError("shape or data_offsets is not a list")
     if not all(type(number) is int and number >= 0 for number in [*shape, *offsets]):
         raise ValueError("shape or data_offsets holds something else than whole numbers")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise ValueError(f"a tensor of {len(shape)} dimensions")
     start, stop = offsets
     count = math.prod(shape)
     if stop - start != count * dtype.itemsize or base + stop > len(raw):

@@ -11,15 +11,33 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from selector.errors import CheckpointError
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
+from selector.reports import EpochReport
 from selector.tensors import read_tensors
 from sweep.paths import atomic_folder, write_json
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = "sweep-checkpoint/1"
+FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "epoch": {
+        "sha256": (str,),
+        "trial": (int,),
+        "step": (int,),
+        "seed": (int,),
+        "stage": (str,),
+        "metrics.val_loss": (float, int),
+        "metrics.val_reward": (float, int),
+        "rce.digest": (str,),
+    },
+    "rce": {"sha256": (str,), "seed": (int,), "reports": (list,), "key.settings.rce.keep": (str,)},
+    "resume": {"epoch": (int,), "numbers": (dict,), "history": (list,)},
+}
+"""What is read of a manifest of each kind, by dotted path."""
+_REPORTS = TypeAdapter(list[EpochReport])
 
 
 def file_hash(file: Path) -> str:
@@ -40,7 +58,8 @@ def write_checkpoint(
     with atomic_folder(folder) as temporary:
         weights = temporary / WEIGHTS_FILE
         # safetensors refuses tensors that share memory or are not contiguous.
-        safetensors.torch.save_file({name: value.contiguous() for name, value in tensors.items()}, weights)
+        content = safetensors.torch.save({name: value.contiguous() for name, value in tensors.items()})
+        weights.write_bytes(content)  # not save_file, which turns a full disk into an error of its own kind
         if config is not None:
             write_json(temporary / CONFIG_FILE, config)
         stored = {"format": FORMAT, "file": WEIGHTS_FILE, "sha256": file_hash(weights), **manifest}
@@ -52,10 +71,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     file = folder / MANIFEST_FILE
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not readable as a checkpoint's manifest ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CheckpointError(f"{file}: format is not {FORMAT!r}: written by another program or version")
+    for path, kinds in FIELDS.get(str(manifest.get("kind")), {}).items():
+        value: Any = manifest
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise CheckpointError(f"{file}: {path} is missing or of another type: altered or damaged")
     return manifest
 
 
@@ -68,3 +93,17 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if file_hash(weights) != manifest.get("sha256"):
         raise CheckpointError(f"{weights}: its SHA-256 is not the one in {MANIFEST_FILE}: altered or damaged")
     return read_tensors(weights), manifest
+
+
+def read_reports(values: list[Any], folder: Path) -> list[EpochReport]:
+    """Reports of the epochs from the first one on, out of a manifest. Raises CheckpointError if they are none."""
+    file = folder / MANIFEST_FILE
+    try:
+        reports = _REPORTS.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{file}: report {where}: {first['msg']}: altered or damaged") from error
+    if [report.step for report in reports] != list(range(1, len(reports) + 1)):
+        raise CheckpointError(f"{file}: its reports are not those of epochs 1 to {len(reports)}: altered or damaged")
+    return reports

@@ -15,6 +15,8 @@ from sweep import show
 from sweep.collect.collect import check_empty
 from sweep.console import quiet, screen
 from sweep.creation import create_run, discarded_if_unstarted
+from sweep.errors import RunError
+from sweep.outage import is_outage, told
 from sweep.paths import RunPaths, SharedPaths
 from sweep.plan import Draft, Plan, judged_by, make_draft, make_request, plan_of_run, request_of_run
 from sweep.records import find_run
@@ -80,6 +82,10 @@ def _drive(plan: Plan | Draft, paths: RunPaths, address: str | None, cpus: int |
         except KeyboardInterrupt:  # while Ray starts, or the second Ctrl-C
             show.interrupted(console, paths)
             raise typer.Exit(130) from None
+        except OSError as error:
+            if not is_outage(error):
+                raise
+            raise RunError(f"{told(error)}; once mended, `python -m sweep resume {paths.root}` goes on") from error
         show.outcome(console, outcome)
     raise typer.Exit(outcome.exit_code)
 
@@ -199,8 +205,7 @@ def main() -> None:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None
     except OSError as error:  # a full disk, a folder without permission: the system's answer is the message
-        where = f"{error.filename}: " if error.filename is not None else ""
-        sys.stderr.write(f"error: {where}{error.strerror or error}\n")
+        sys.stderr.write(f"error: {told(error)}\n")
         raise SystemExit(2) from None
 
 

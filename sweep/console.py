@@ -37,9 +37,20 @@ def quiet(log_file: Path) -> Iterator[Console]:
         with os.fdopen(os.dup(before[0]), "w", encoding="utf-8", buffering=1) as stream:
             yield screen(stream)
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        _drain()
         os.dup2(before[0], 1)
         os.dup2(before[1], 2)
         for descriptor in (*before, log):
             os.close(descriptor)
+
+
+def _drain() -> None:
+    """Write out what is buffered for the log; where the log's disk is full, drop it, or it would come on the screen."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+            stream.flush()

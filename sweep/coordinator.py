@@ -133,6 +133,11 @@ class Coordinator:
         if number in self._live and self.error is None:
             self._guarded(lambda: self._fail(number, reason), None)
 
+    def halt(self, error: OSError) -> None:
+        """Nothing can be stored any more. All trials are stopped and stay RUNNING: `sweep resume` goes on with them."""
+        logger.error("a worker cannot store its trial; stopping all trials: %s", error)
+        self.error = self.error or error
+
     def restarting(self, number: int, deaths: int) -> None:
         """A trial's worker died and the trial starts again elsewhere, from its last epoch."""
         logger.warning("trial %d: its worker died, starting it again (death %d)", number, deaths)

@@ -167,18 +167,27 @@ class TrialPaths:
 
 def write_json(file: Path, value: Any) -> None:  # noqa: ANN401 (any JSON value)
     """Write atomically: a reader sees the old file or the new one, never a part."""
+    with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=2)
+        stream.write("\n")
+
+
+@contextmanager
+def atomic_file(file: Path) -> Iterator[Path]:
+    """Yield a temporary file beside `file` that replaces it when the block ends without an error."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(value, stream, indent=2)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        yield temporary
+        os.fsync(descriptor)  # of the file, not of what wrote to it
+        temporary.replace(file)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        _name(error, name, file)
         raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -200,5 +209,24 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         except OSError:
             if not target.is_dir():
                 raise
+    except OSError as error:
+        _name(error, str(temporary), target)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that nobody ever sees a part of it under its name. One that is not there is no error."""
+    doomed = folder.parent / f".{folder.name}.{uuid4().hex}"
+    try:
+        folder.rename(doomed)
+    except OSError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _name(error: BaseException, temporary: str, file: Path) -> None:
+    """Have an error of the system name the file that was to be written, where it names none or a temporary one."""
+    if isinstance(error, OSError) and (error.filename is None or str(error.filename).startswith(temporary)):
+        error.filename, error.filename2 = str(file), None

@@ -19,7 +19,14 @@ from torch import Tensor
 from selector.reports import EpochReport
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import RceStage
-from sweep.checkpoints import MANIFEST_FILE, canonical_hash, read_checkpoint, read_manifest, write_checkpoint
+from sweep.checkpoints import (
+    MANIFEST_FILE,
+    canonical_hash,
+    read_checkpoint,
+    read_manifest,
+    read_reports,
+    write_checkpoint,
+)
 
 WAIT_SECONDS = 0.2
 
@@ -85,8 +92,8 @@ class RceStore:
                     return
             finally:
                 lock.release()
-        for values in read_manifest(folder)["reports"]:
-            yield EpochReport.from_dict(values), None
+        for report in read_reports(read_manifest(folder)["reports"], folder):
+            yield report, None
 
     def _train(
         self, key: RceKey, stage: RceStage, reports: list[EpochReport], origin: dict[str, Any]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,13 +19,15 @@ from rich.console import Console
 from sweep.collecting import collect_data, is_collected
 from sweep.coordinator import Coordinator
 from sweep.creation import versions
+from sweep.disk import DiskBound
 from sweep.environment import FAIL_SOON, LOOPBACK_ONLY
 from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation
-from sweep.events import Ended, Started
+from sweep.events import Ended, Observer, Started
 from sweep.heldout import HeldOutRow
 from sweep.judging import check_evaluation, evaluate_run
-from sweep.paths import RunPaths, SharedPaths, write_json
+from sweep.outage import told
+from sweep.paths import RunPaths, SharedPaths, remove_folder, write_json
 from sweep.plan import Draft, Plan, plan_from_text
 from sweep.progress import Progress
 from sweep.ranking import held_out_rows, rank, ranking_document
@@ -191,22 +193,37 @@ def _train(
 
     for row in owner.summaries():
         if row.state.is_finished():
-            shutil.rmtree(paths.trial(row.number).resume_folder, ignore_errors=True)
+            remove_folder(paths.trial(row.number).resume_folder)
     concurrency = fit.concurrency(plan.space, cluster)
     with Progress(console, paths.name, plan.space.budget.trials) as progress:
-        coordinator = Coordinator(owner, concurrency, [progress, fit.prometheus(paths.name), _StateRemover(paths)])
+        bound = DiskBound(paths, plan.space, context.data_fingerprint, owner.summaries, partial(_say, console))
+        observers: list[Observer] = [progress, fit.prometheus(paths.name), _StateRemover(paths), bound]
+        coordinator = Coordinator(owner, concurrency, observers)
+        bound.enforce()
         with _interruptible(coordinator, console):
             fit.run_trials(coordinator, plan, context)
     if coordinator.error is not None:
-        first: BaseException = coordinator.error
-        while first.__cause__ is not None:  # SQLite's "disk is full" stands behind what Optuna makes of it
-            first = first.__cause__
-        lines = [line.strip() for line in str(first).splitlines() if line.strip()] or ["no message"]
         raise RunError(
-            f"run {paths.name} stopped: {type(first).__name__}: {lines[-1]} (more in {paths.log_file}); "
+            f"run {paths.name} stopped: {_reason(coordinator.error)} (more in {paths.log_file}); "
             f"once mended, `python -m sweep resume {paths.root}` goes on"
         ) from coordinator.error
     return coordinator
+
+
+def _reason(error: Exception) -> str:
+    """What stands behind an error, on one line."""
+    first: BaseException = error
+    while first.__cause__ is not None:  # SQLite's "disk is full" stands behind what Optuna makes of it
+        first = first.__cause__
+    if isinstance(first, OSError):
+        return told(first)
+    lines = [line.strip() for line in str(first).splitlines() if line.strip()] or ["no message"]
+    # Ray puts whole tracebacks into messages; others say in the first line what happened, and then what it may mean.
+    return f"{type(first).__name__}: {lines[-1] if 'Traceback' in str(first) else lines[0]}"
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class _StateRemover:
@@ -223,7 +240,7 @@ class _StateRemover:
 
     def ended(self, event: Ended) -> None:
         """The trial will not be continued."""
-        shutil.rmtree(self._paths.trial(event.number).resume_folder, ignore_errors=True)
+        remove_folder(self._paths.trial(event.number).resume_folder)
 
 
 @contextmanager

@@ -10,27 +10,27 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from selector.batches import TensorData
 from selector.data import Dataset
+from selector.errors import CheckpointError, first_line
 from selector.health import Verdict, assess, divergence, reason_to_prune
 from selector.reports import EpochReport, Stage
 from selector.settings import HealthSettings, Keep, TrialSettings, ValidationSettings
 from selector.training import GrpoStage, RceStage, StageState
 from selector.training.stage import TrainingStage, copy_weights, new_selector
 from selector.validation import Evaluator
-from sweep.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, write_checkpoint
-from sweep.paths import RunPaths, TrialPaths, write_json
+from sweep.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
+from sweep.paths import RunPaths, TrialPaths, remove_folder, write_json
 from sweep.rce_store import RceKey, RceStore
+from sweep.tensorboard import EventFile
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ class Trial:
         self._paths.root.mkdir(parents=True, exist_ok=True)
         write_json(self._paths.root / "settings.json", self._settings.model_dump(mode="json"))
         first = len(self._history) + 1
-        # The suffix keeps a quick restart from writing over its own file: names have the time in whole seconds.
-        with SummaryWriter(str(self._paths.events_folder), purge_step=first, filename_suffix=f".{first}") as events:
+        with EventFile(self._paths.events_folder, first) as events:
             if resumed:
+                _write_history(self._paths.history_file, self._history)
                 result = self._result()
                 yield result
                 if result.done or result.stop:
@@ -147,7 +147,7 @@ class Trial:
             def make_stage() -> tuple[RceStage, list[EpochReport]]:
                 stage = RceStage(self._settings, self._data, self._evaluate)
                 if resumed and resumed.state:
-                    stage.load_state(resumed.state)
+                    self._restore(stage, resumed.state)
                     return stage, list(self._history)
                 return stage, []
 
@@ -157,11 +157,22 @@ class Trial:
         if self._settings.grpo.epochs:
             grpo = GrpoStage(self._settings, self._data, self._evaluate, self._store.weights(self._key))
             if resumed and resumed.state and done > self._settings.rce.epochs:
-                grpo.load_state(resumed.state)
+                self._restore(grpo, resumed.state)
             for report in grpo:
                 yield report, grpo
 
-    def _finish_epoch(self, report: EpochReport, stage: TrainingStage | None, events: SummaryWriter) -> EpochResult:
+    def _restore(self, stage: TrainingStage, state: StageState) -> None:
+        try:
+            stage.load_state(state)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = first_line(error)[:200]
+            raise CheckpointError(
+                f"{self._paths.resume_folder}: holds no state of trial {self._number} ({reason}): altered or damaged"
+            ) from error
+
+    def _finish_epoch(self, report: EpochReport, stage: TrainingStage | None, events: EventFile) -> EpochResult:
         self._history.append(report)
         self._verdicts.append(assess(report, self._context.health))
         self._keep_best(report, stage)
@@ -216,7 +227,7 @@ class Trial:
         steps = [entry.step for entry in best]
         for folder in self._paths.best_folder.glob("step-*"):
             if step_of(folder) not in steps:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder)
 
     def _write_epoch(self, report: EpochReport, weights: dict[str, Tensor]) -> None:
         model = new_selector(self._settings, self._data.dataset.width, weights)
@@ -258,7 +269,7 @@ class Trial:
         write_checkpoint(self._paths.resume_folder / f"step-{step:04d}", state.tensors, manifest)
         for folder in self._paths.resume_folder.glob("step-*"):
             if step_of(folder) < step:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder)
 
 
 @dataclass(frozen=True)
@@ -277,15 +288,19 @@ def _latest_state(folder: Path) -> _Resumed | None:
     if not complete:
         return None
     tensors, manifest = read_checkpoint(complete[-1])
-    history = [EpochReport.from_dict(values) for values in manifest["history"]]
+    history = read_reports(manifest["history"], complete[-1])
+    if not history:
+        raise CheckpointError(f"{complete[-1]}: a state before the first epoch: altered or damaged")
     state = StageState(manifest["epoch"], tensors, manifest["numbers"]) if manifest["epoch"] else None
     return _Resumed(history, state)
 
 
 def _write_history(file: Path, history: list[EpochReport]) -> None:
     """Append the last epoch; rewrite the file where it does not hold exactly the epochs before it."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     new = [json.dumps(report.to_dict()) for report in history]
+    if lines == new:
+        return
     if lines == new[:-1]:
         with file.open("a", encoding="utf-8") as stream:
             stream.write(new[-1] + "\n")
@@ -293,13 +308,13 @@ def _write_history(file: Path, history: list[EpochReport]) -> None:
         file.write_text("\n".join(new) + "\n", encoding="utf-8")
 
 
-def _write_events(events: SummaryWriter, report: EpochReport) -> None:
+def _write_events(events: EventFile, report: EpochReport) -> None:
     values = report.to_dict()
     for group, change in values.pop("parameter_change").items():
-        events.add_scalar(f"parameter_change/{group}", change, report.step)
+        events.scalar(f"parameter_change/{group}", change, report.step)
     for name, value in values.items():
         if isinstance(value, int | float) and name not in ("step", "epoch"):
-            events.add_scalar(f"{report.stage}/{name}" if name != "val_loss" else "val_loss", value, report.step)
+            events.scalar(f"{report.stage}/{name}" if name != "val_loss" else "val_loss", value, report.step)
     events.flush()
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from sweep.errors import RunError
 from sweep.evaluation.bootstrap import FloatArray, IntArray
 from sweep.evaluation.rows import Panel
+from sweep.paths import atomic_file
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 from sweep.vqa.accuracy import Mode
 
@@ -199,9 +200,7 @@ SCHEMA = pa.schema(
 
 
 def write_answers(file: Path, records: Sequence[AnswerRecord]) -> None:
-    """Write the table of answers as Parquet, atomically."""
+    """Write the table of answers as Parquet, atomically. Raises OSError, which names the file."""
     columns = {name: [getattr(record, name) for record in records] for name in SCHEMA.names}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.part")
-    pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
-    temporary.replace(file)
+    with atomic_file(file) as temporary:
+        pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")

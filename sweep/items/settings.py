@@ -24,11 +24,14 @@ class AnswerForm(StrEnum):
         return "raw_answer" if self is AnswerForm.RAW else "answer"
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str | Path) else value
+def _as_tuple(value: object) -> object:
+    """One path, or a list: behind this function strict validation takes a tuple only, whatever the file held."""
+    if isinstance(value, str | Path):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list, json_schema_input_type=Path | list[Path])]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple, json_schema_input_type=Path | list[Path])]
 
 
 class ItemsSettings(Settings):

@@ -89,6 +89,9 @@ class SearchSpace(Settings):
     repeats: PositiveInt = Field(default=1, description="Train each configuration under so many successive seeds.")
     max_retries: NonNegativeInt = Field(default=3, description="Deaths of a trial's worker before the trial fails.")
     keep_epochs: PositiveInt = Field(default=2, description="Best epochs stored per trial.")
+    max_disk_gb: PositiveFloat | None = Field(
+        default=None, description="Bound on the run folder, in 10^9 bytes; null: none."
+    )
     validation: ValidationSettings = ValidationSettings()
     evaluation: EvaluationSettings | None = Field(
         default=None, description="How the best trials answer held-out questions; needs items and vlm."

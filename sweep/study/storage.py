@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from sweep.errors import StudyError
 from sweep.space.compare import differences, identity
 from sweep.space.space import SearchSpace
 
 BUSY_SECONDS = 30.0
+PAUSES = (0.1, 0.3, 0.9)
 SPACE = "sweep:space"
 STARTED = "sweep:started"
 
@@ -45,20 +48,27 @@ def open_storage(url: str) -> RDBStorage:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise StudyError(f"storage {url!r} is not a URL; use one such as sqlite:///folder/study.db") from None
-    options: dict[str, Any] = {}
+        raise StudyError(f"storage {_masked(url)!r} is not a URL; use one such as sqlite:///folder/study.db") from None
+    options: dict[str, Any] = {"pool_pre_ping": True}  # a server that was restarted between two questions is no error
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(parsed)
         options = {"connect_args": {"timeout": BUSY_SECONDS}}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        return _with_tables(url, options)
     except ImportError:
-        driver = parsed.drivername
-        raise StudyError(
-            f"storage {shown(url)}: no driver for {driver!r} is installed; install it, or use sqlite:///"
-        ) from None
+        raise StudyError(f"storage {shown(url)}: {_no_driver(parsed)}") from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
         raise StudyError(f"storage {shown(url)} cannot be used: {_first_line(error, parsed)}") from None
+
+
+def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    """Of runs that begin at the same moment in an empty database, each tries to make the tables, and one succeeds."""
+    for pause in PAUSES:
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except (IntegrityError, ProgrammingError):
+            time.sleep(pause)
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def _prepare_sqlite(url: URL) -> None:
@@ -77,9 +87,23 @@ def _prepare_sqlite(url: URL) -> None:
         ) from None
 
 
+def _no_driver(url: URL) -> str:
+    if url.get_backend_name() == "postgresql":
+        extra = "`pip install 'demonstration-sweep[postgres]'`"
+        if url.drivername == "postgresql+psycopg":
+            return f"the driver psycopg is not installed; {extra} brings it"
+        return f"no driver for {url.drivername!r} is installed; write postgresql+psycopg://, which {extra} brings"
+    return f"no driver for {url.drivername!r} is installed; install it, or use sqlite:///"
+
+
 def _first_line(error: Exception, url: URL) -> str:
-    text = str(error.__cause__ or error).strip().splitlines()[0] if str(error) else type(error).__name__
-    return text.replace(str(url.password), "***") if url.password else text
+    lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+    return lines[0].replace(str(url.password), "***") if url.password else lines[0]
+
+
+def _masked(text: str) -> str:
+    """What was meant as a URL, without what may be its password."""
+    return re.sub(r":[^:/]*@|(?<=://):?[^@]*@", ":***@", text) if "@" in text else text
 
 
 def open_study(url: str, name: str, space: SearchSpace, now: float) -> tuple[optuna.Study, float]:

@@ -8,6 +8,7 @@ restored from a snapshot, the study is the only truth.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ray.tune.experiment import Trial as TuneTrial
@@ -16,7 +17,7 @@ from ray.tune.search import Searcher
 
 from sweep.coordinator import Coordinator, Next
 from sweep.trial import EpochResult
-from sweep.tune.trainable import FAILURE, NUMBER, RESULT, SETTINGS, WORKER
+from sweep.tune.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -84,6 +85,9 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
 def deliver(coordinator: Coordinator, result: dict[str, Any]) -> bool:
     """Translate a trainable's result. False if the trial has to stop."""
     number = int(result[NUMBER])
+    if OUTAGE in result:
+        coordinator.halt(OSError(*json.loads(result[OUTAGE])))
+        return False
     coordinator.worker(number, str(result[WORKER]))
     if FAILURE in result:
         coordinator.failed(number, str(result[FAILURE]))

@@ -12,13 +12,18 @@ from ray.exceptions import RayError
 
 from selector.data import Dataset
 from selector.errors import UserError
+from sweep.outage import is_outage
 from sweep.plan import Plan
 from sweep.retraining import Finalist, Retrained, retrain
 from sweep.trial import TrialContext, load_shared
 
 
 def retrain_all(context: TrialContext, plan: Plan, finalists: Sequence[Finalist]) -> Iterator[Retrained]:
-    """Results as they come. A finalist that fails, or whose worker dies too often, has a result with its `failure`."""
+    """Results as they come. A finalist that fails, or whose worker dies too often, has a result with its `failure`.
+
+    Raises:
+        OSError: nothing can be stored any more; what is stored can be continued.
+    """
     resources = plan.space.resources
     task = ray.remote(_task).options(
         num_cpus=resources.cpus,
@@ -33,10 +38,13 @@ def retrain_all(context: TrialContext, plan: Plan, finalists: Sequence[Finalist]
             finished, _ = ray.wait(list(running), num_returns=1)
             one = running.pop(finished[0])
             try:
-                yield ray.get(finished[0])
+                result = ray.get(finished[0])
             except RayError as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                yield Retrained(one.trial, one.seed, None, None, reason)
+                result = Retrained(one.trial, one.seed, None, None, reason)
+            if isinstance(result, OSError):
+                raise result
+            yield result
     finally:
         for left in running:  # the driver was interrupted: what is stored can be continued
             ray.cancel(left, force=True)
@@ -50,5 +58,7 @@ def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: flo
         reason = str(error)
     except Exception as error:  # any failure of one configuration ends that finalist alone, with its reason
         traceback.print_exc()
+        if is_outage(error):
+            return error  # handed over, not raised: Ray would wrap it
         reason = f"{type(error).__name__}: {error}"
     return Retrained(finalist.trial, finalist.seed, None, None, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from collections.abc import Iterator
@@ -14,18 +15,20 @@ from ray import tune
 from selector.data import Dataset
 from selector.errors import UserError
 from selector.settings import TrialSettings
+from sweep.outage import is_outage
 from sweep.trial import EpochResult, Trial, TrialContext, load_shared
 
 # Settings and results travel as text: Tune flattens, merges and copies dicts.
 NUMBER, SETTINGS = "number", "settings"
-RESULT, FAILURE, WORKER = "result", "failure", "worker"
+RESULT, FAILURE, OUTAGE, WORKER = "result", "failure", "outage", "worker"
 
 
 class SweepTrial(tune.Trainable):  # type: ignore[misc]
     """Steps through a `Trial`.
 
     Every exception of a configuration (impossible settings, GPU out of memory, a bug) becomes a result with `failure`:
-    running it again elsewhere would end the same way. Only a dying worker is left for Tune to retry.
+    running it again elsewhere would end the same way. Only a dying worker is left for Tune to retry. A full disk and
+    the like are no failure of the trial but an `outage` of the run.
     """
 
     def setup(self, config: dict[str, Any], context: TrialContext, dataset: Dataset, cpus: float, gpus: float) -> None:
@@ -64,6 +67,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
             return {**where, FAILURE: str(error), "done": True}
         except Exception as error:  # any failure of one configuration ends that trial alone, with its reason
             traceback.print_exc()
+            if isinstance(error, OSError) and is_outage(error):
+                return {**where, OUTAGE: json.dumps([error.errno, error.strerror, error.filename]), "done": True}
             return {**where, FAILURE: f"{type(error).__name__}: {error}", "done": True}
         return {**where, RESULT: result.to_json(), "done": result.done or result.stop is not None}
 

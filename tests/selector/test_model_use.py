@@ -123,8 +123,7 @@ class TestFromPretrained:
                 for change in (
                     {"decoder": "gru"}, {"heads": 5}, {"heads": 0}, {"hidden": -12}, {"width": "10"}, {"width": 0},
                     {"layers": -1}, {"layers": 1.0}, {"temperature": 0}, {"temperature": float("nan")},
-                    {"temperature": "0.1"}, {"dropout": 1}, {"dropout": None}, {"extra": 1}, {"width": 10**15},
-                    {"width": 10**30},
+                    {"temperature": "0.1"}, {"dropout": 1}, {"dropout": None}, {"extra": 1},
                 )
             ),
         ],
@@ -143,7 +142,10 @@ class TestFromPretrained:
         with pytest.raises(CheckpointError, match=missing):
             PointerSelector.from_pretrained(tmp_path)
 
-    @pytest.mark.parametrize("change", [{"hidden": 24}, {"layers": 2}, {"layers": 0}, {"decoder": "static"}])
+    @pytest.mark.parametrize(
+        "change",
+        [{"hidden": 24}, {"layers": 2}, {"layers": 0}, {"decoder": "static"}, {"width": 10**15}, {"width": 10**30}],
+    )
     def test_weights_of_another_architecture(self, tmp_path: Path, change: dict[str, object]) -> None:
         export(tmp_path, shaken(CONFIG, torch.float32))
         (tmp_path / "config.json").write_text(json.dumps({"selector": asdict(CONFIG) | change}))

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from sweep.errors import SpaceError
 from sweep.items import AnswerForm, ItemsSettings
+from sweep.space import parse_space
 
 OFFICIAL = {"questions": "q.json", "annotations": "a.json", "images": "pictures"}
 
@@ -23,6 +25,20 @@ def test_travels_as_json():
     for settings in (ItemsSettings.model_validate(OFFICIAL), ItemsSettings(path=Path("x"))):
         assert ItemsSettings.model_validate_json(settings.model_dump_json()) == settings
     assert ItemsSettings.model_json_schema()["properties"]["questions"]["anyOf"]
+
+
+def test_official_files_stand_in_a_space_file():
+    text = (
+        "items: {questions: q.json, annotations: [b.json, a.json], images: [one, two]}\n"
+        "name: mine\nvlm: {model: {path: demo}}\nevaluation: {shots: 2}\n"
+    )
+    items = parse_space(text, "mine.yaml").items
+    assert items is not None
+    assert items.questions == (Path("q.json"),)
+    assert items.annotations == (Path("b.json"), Path("a.json"))
+    assert items.images == (Path("one"), Path("two"))
+    with pytest.raises(SpaceError, match=r"mine.yaml:1: items.questions\[0\]"):
+        parse_space(text.replace("q.json", "[5]"), "mine.yaml")
 
 
 @pytest.mark.parametrize(

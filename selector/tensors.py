@@ -52,7 +52,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         return _tensors(raw, 8 + size, entries)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise CheckpointError(f"{file}: not a valid safetensors file ({first_line(error)})") from error
+        raise CheckpointError(f"{file}: not a valid safetensors file ({first_line(error)[:200]})") from error
 
 
 def _tensors(raw: bytearray, base: int, entries: dict[str, dict[str, object]]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -93,7 +94,8 @@ def _drive(plan: Plan | Draft, paths: RunPaths, address: str | None, cpus: int |
 @app.command()
 def validate(space: Space, data: Data = None, embeddings: Embeddings = None, runs: Runs = RUNS) -> None:
     """Check a space and its data, and print what would run. Starts nothing."""
-    plan = make_request(space, data, embeddings, SharedPaths.beside(runs))
+    with TemporaryDirectory() as scratch:
+        plan = make_request(space, data, embeddings, SharedPaths.beside(runs, Path(scratch)))
     screen().print(show.plan_table(plan), show.parameter_table(plan), "valid")
 
 
@@ -157,7 +159,9 @@ def show_prompt(
     runs: Runs = RUNS,
 ) -> None:
     """Print exactly what the model reads for one question, and which images."""
-    sys.stdout.write(rendered_prompt(space, query, demonstrations, SharedPaths.beside(runs)) + "\n")
+    with TemporaryDirectory() as scratch:
+        shared = SharedPaths.beside(runs, Path(scratch))
+        sys.stdout.write(rendered_prompt(space, query, demonstrations, shared) + "\n")
 
 
 @app.command()

@@ -9,16 +9,21 @@ from pathlib import Path
 from rich.console import Console
 
 from selector.data.native import is_native
+from selector.errors import DataError
 from sweep.asking import Asker
 from sweep.collect.collect import collect_digest, embeddings_hash, store_collected
 from sweep.collect.measure import CollectProgress, Measurement
+from sweep.collect.plan import CollectPlan
 from sweep.collect.plan import make_plan as propose_beams
 from sweep.errors import SpaceError
+from sweep.judging import asked_splits
 from sweep.paths import SharedPaths
 from sweep.plan import Draft
 from sweep.sources import open_source
 from sweep.space import SearchSpace
+from sweep.vlm.checkpoint import check_checkpoint
 from sweep.vlm.keys import model_identity
+from sweep.vlm.locating import resolve_folder
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import accuracy
 
@@ -38,9 +43,20 @@ def draft(space: SearchSpace, text: str, source: str, shared: SharedPaths) -> Dr
     settings = items.collect_settings(space.collect)
     embeddings = items.embeddings(settings)
     beams = propose_beams(settings, items.table, embeddings)
+    _check_splits(space, beams)
+    check_checkpoint(resolve_folder(space.vlm.model))
     identity = model_identity(space.vlm.model)
     digest = collect_digest(settings, items.table.fingerprint(), embeddings_hash(embeddings), space.vlm, identity)
     return Draft(space, text, source, items, beams, shared.data_folder(digest))
+
+
+def _check_splits(space: SearchSpace, beams: CollectPlan) -> None:
+    for split in [] if space.evaluation is None else asked_splits(space.evaluation):
+        if not (beams.queries.split == int(split.in_data)).any():
+            raise DataError(
+                f"the {split} split would have no query to evaluate on: give it a share in collect.build.split, or "
+                "name another one in evaluation.split"
+            )
 
 
 def is_collected(planned: Draft) -> bool:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from selector.data import Dataset
 from selector.errors import DataError
+from sweep.answers.service import CHECKED_FROM
 from sweep.asking import Asker
 from sweep.contestants import Contestant, contestants
 from sweep.errors import SpaceError
@@ -17,7 +18,7 @@ from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import Panel, build_panel
 from sweep.evaluation.settings import EvaluationSettings, SplitName
-from sweep.items import ItemTable
+from sweep.items import ImageError, ItemTable
 from sweep.paths import RunPaths, SharedPaths
 from sweep.plan import Plan
 from sweep.retraining import Retrained, finalists
@@ -25,7 +26,8 @@ from sweep.sources import open_source
 from sweep.space import SearchSpace
 from sweep.study import TrialSummary
 from sweep.trial import TrialContext
-from sweep.vlm.keys import model_identity
+from sweep.vlm.checkpoint import check_checkpoint
+from sweep.vlm.locating import resolve_folder
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import Mode, accuracy
 
@@ -35,8 +37,9 @@ def check_evaluation(space: SearchSpace, dataset: Dataset, shared: SharedPaths) 
 
     Raises:
         SpaceError: a section is missing.
-        DataError: the items are not those of the data, or one that may be shown has no answer.
-        UserError: the model's files cannot be found.
+        DataError: the items are not those of the data, one that may be shown has no answer, or too many questions
+            lack their image.
+        UserError: the model's files cannot be found, or are no Qwen2.5-VL.
     """
     if space.evaluation is None:
         return
@@ -48,16 +51,38 @@ def check_evaluation(space: SearchSpace, dataset: Dataset, shared: SharedPaths) 
             f"items: {len(table)} items, but the data's embeddings have {len(dataset.embeddings)} rows; both must be "
             "the same items in the same order"
         )
-    splits = [space.evaluation.split, *([SplitName.TRAIN] if space.evaluation.train_rows else [])]
-    for split in splits:
+    for split in asked_splits(space.evaluation):
         questions = choose_questions(dataset, split, None, space.evaluation.seed, _images(table))
+        _check_images(table, questions.items_Q[: space.evaluation.samples].tolist(), space.evaluation.failure_limit)
         for item in {*questions.items_Q.tolist(), *questions.pools_QK.reshape(-1).tolist()} - {-1}:
             if not table.answers(item):
                 raise DataError(
                     f"items: item {item} (question {table.question_id(item)}) has no answers, but the {split} split "
                     "asks or shows it; give its annotations"
                 )
-    model_identity(space.vlm.model)
+    check_checkpoint(resolve_folder(space.vlm.model))
+
+
+def asked_splits(settings: EvaluationSettings) -> list[SplitName]:
+    """The splits whose questions an evaluation asks."""
+    return [settings.split, *([SplitName.TRAIN] if settings.train_rows else [])]
+
+
+def _check_images(table: ItemTable, questions: Sequence[int], limit: float) -> None:
+    """Refuse questions of which so many lack their image that the evaluation would stop over them."""
+    if len(questions) < CHECKED_FROM or not table.images_missing():
+        return
+    failures = []
+    for item in questions:
+        try:
+            table.image_hash(item)
+        except ImageError as error:
+            failures.append(error)
+    if len(failures) > limit * len(questions):
+        raise DataError(
+            f"items: {len(failures)} of {len(questions)} questions to be asked lack their image, which is more than "
+            f"evaluation.failure_limit {limit:g} allows; the first: {failures[0]}"
+        )
 
 
 def evaluate_run(

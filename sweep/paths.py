@@ -106,14 +106,21 @@ class RunPaths:
 
 @dataclass(frozen=True)
 class SharedPaths:
-    """What the runs of one folder share, by content, so that nothing is made twice."""
+    """What the runs of one folder share, by content, so that nothing is made twice.
+
+    Attributes:
+        root: of what is shared.
+        scratch: where demo items are made if the runs have none yet; None: among what is shared. For commands that
+            only look.
+    """
 
     root: Path
+    scratch: Path | None = None
 
     @classmethod
-    def beside(cls, runs: Path) -> SharedPaths:
+    def beside(cls, runs: Path, scratch: Path | None = None) -> SharedPaths:
         """Of the runs in this folder. No run can have this name: it begins with an underscore."""
-        return cls(runs / "_shared")
+        return cls(runs / "_shared", scratch)
 
     @property
     def answers_folder(self) -> Path:
@@ -122,7 +129,8 @@ class SharedPaths:
 
     def items_folder(self, digest: str) -> Path:
         """Demo items, by what they are made from."""
-        return self.root / "items" / digest[:16]
+        shared = self.root / "items" / digest[:16]
+        return shared if self.scratch is None or shared.exists() else self.scratch / digest[:16]
 
     def data_folder(self, digest: str) -> Path:
         """Collected data, by everything that it depends on."""

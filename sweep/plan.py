@@ -70,10 +70,25 @@ def make_request(argument: str, data: Path | None, embeddings: Path | None, shar
         planned = draft(space, text, source, shared)
         if not is_collected(planned):
             return planned
-        data = planned.folder
-    plan = plan_from_text(text, source, data, embeddings)
+        plan = plan_of_collected(planned)
+    else:
+        plan = plan_from_text(text, source, data, embeddings)
     check_evaluation(plan.space, plan.dataset, shared)
     return plan
+
+
+def plan_of_collected(draft: Draft) -> Plan:
+    """The plan over data that has been collected.
+
+    Raises:
+        DataError: the folder was damaged since; says how to mend it.
+    """
+    try:
+        return plan_from_text(draft.text, draft.source, data=draft.folder)
+    except DataError as error:
+        raise DataError(
+            f"{error} (collected data; if {draft.folder} is damaged, delete it: it is made again from stored answers)"
+        ) from None
 
 
 def make_draft(argument: str, shared: SharedPaths) -> Draft:

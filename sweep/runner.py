@@ -28,7 +28,7 @@ from sweep.heldout import HeldOutRow
 from sweep.judging import check_evaluation, evaluate_run
 from sweep.outage import told
 from sweep.paths import RunPaths, SharedPaths, remove_folder, write_json
-from sweep.plan import Draft, Plan, plan_from_text
+from sweep.plan import Draft, Plan, plan_of_collected
 from sweep.progress import Progress
 from sweep.ranking import held_out_rows, rank, ranking_document
 from sweep.records import RunRecord, read_record
@@ -86,6 +86,10 @@ def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str 
         cluster = stack.enter_context(on_ray(paths, size, address, cpus))
         if not collecting:
             _announce(cluster, paths, console)
+        if plan.space.evaluation is not None and plan.space.vlm is not None:
+            from sweep.pool.pool import room_for
+
+            room_for(plan.space.vlm.workers)  # better told now than when all trials have ended
         coordinator = _train(plan, paths, owner, _context(plan, paths, record), console, cluster)
         ranked = rank(owner.summaries())
         judged = None
@@ -136,7 +140,7 @@ def _collected(draft: Draft, paths: RunPaths, record: RunRecord, console: Consol
     if not is_collected(draft):
         with _terminable():
             collect_data(draft, draft.folder, paths.shared, paths.name, console)
-    plan = plan_from_text(draft.text, draft.source, data=draft.folder)
+    plan = plan_of_collected(draft)
     if record.data_fingerprint is None:
         known = {"data": draft.folder.absolute(), "data_fingerprint": plan.summary.fingerprint}
         record = record.model_copy(update=known)

@@ -289,8 +289,9 @@ def _latest_state(folder: Path) -> _Resumed | None:
         return None
     tensors, manifest = read_checkpoint(complete[-1])
     history = read_reports(manifest["history"], complete[-1])
-    if not history:
-        raise CheckpointError(f"{complete[-1]}: a state before the first epoch: altered or damaged")
+    plain = all(type(number) in (int, float) for number in manifest["numbers"].values())
+    if not history or not plain or not 0 <= manifest["epoch"] <= len(history):
+        raise CheckpointError(f"{complete[-1]}: no state after an epoch: altered or damaged")
     state = StageState(manifest["epoch"], tensors, manifest["numbers"]) if manifest["epoch"] else None
     return _Resumed(history, state)
 

@@ -184,8 +184,12 @@ class _Tally:
         labels = sorted({one.label for one in self.failures if one.label})
         more = f" and {len(labels) - NAMED_LABELS} more" if len(labels) > NAMED_LABELS else ""
         where = f" ({', '.join(labels[:NAMED_LABELS])}{more})" if labels else ""
+        count = f"{len(self.failures)} of {self.distinct} distinct work items have no answer"
+        if len(self.failures) < self.distinct:
+            so_far = " so far" if self.settled < self.distinct else ""
+            count += (
+                f"{so_far}, which is more than the failure limit of {self.limit:g} (evaluation.failure_limit) allows"
+            )
         return EvaluationError(
-            f"{len(self.failures)} of {self.distinct} distinct work items have no answer, which is more than the "
-            f"failure limit of {self.limit:g} allows: {often}{where}; what was answered is stored, so mend these and "
-            "evaluate again"
+            f"{count}: {often}{where}; what was answered is stored, so mend these and give the same command again"
         )

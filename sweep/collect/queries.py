@@ -59,8 +59,10 @@ def build_queries(
         seed: of the choice of queries and pools; the split has its own.
 
     Raises:
-        DataError: fewer items than queries, or too few images for the splits.
+        DataError: no item has answers, fewer items than queries, or too few images for the splits.
     """
+    if not answered_M.any():
+        raise DataError("collect.build: no item has answers, so none can be scored or shown; give items.annotations")
     items = choose_queries(np.flatnonzero(answered_M), settings.count, seed)
     query_images, image_of = np.unique(images[items], return_inverse=True)
     wanted = 2 + (settings.split.test > 0)

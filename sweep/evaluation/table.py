@@ -83,15 +83,17 @@ def shot_table(evaluation: Evaluation, width: int) -> RenderableType:
 
 def train_table(evaluation: Evaluation) -> RenderableType:
     """Accuracy on the train split beside the held-out one."""
-    title = "Train split beside the held-out one: accuracy in % [95 %] and gap in points"
+    settings = evaluation.settings
+    title = f"Train split beside the held-out one: {settings.measure} in % [95 %] and gap in points"
     table = _table()
     table.add_column("row", overflow="fold", min_width=LEAST_NAME, max_width=NAME_WIDTH)
-    for header in ("mean, train", f"mean, {evaluation.settings.split}", "train minus held-out"):
+    for header in ("train", settings.split.value, "train minus held-out"):
         table.add_column(header, justify="right", no_wrap=True)
     for row in evaluation.rows:
         if row.train is not None:
             gap = _interval(row.train.gap) if row.train.gap is not None else ""
-            table.add_row(escape(row.name), _estimate(row.train.mean, True), _estimate(row.mean, True), gap)
+            train = (*row.train.shots, row.train.mean)[settings.rank_column]
+            table.add_row(escape(row.name), _estimate(train, True), _estimate(row.ranked_by, True), gap)
     return _titled(title, table)
 
 

@@ -97,7 +97,10 @@ def _sentences(
     if seeds is not None:
         spread, count = seeds
         known = f"a standard deviation of {points(spread)}" if spread is not None else "an unknown spread"
-        sentences.append(f"Between its {count} fresh seed{'s' if count != 1 else ''} there is {known}.")
+        if count == 1:
+            sentences.append("It was trained again under one fresh seed, so the spread between seeds is unknown.")
+        else:
+            sentences.append(f"Between its {count} fresh seeds there is {known}.")
     return sentences
 
 

@@ -132,11 +132,15 @@ class Pool(Generic[Table]):
                 self._shards.join(worker.number)
 
     def _hire(self) -> Crew:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        size = worker_count(self._settings, nodes)
+        size = room_for(self._settings)
         table, factory, cpus = ray.put(self._table), self._factory, self._settings.cpus
 
         def load(actor: Any) -> Ref:  # noqa: ANN401 (Ray is untyped)
             return actor.load.remote(factory, table, cpus)
 
         return Crew(load, self._settings, self._name, size, self._patience)
+
+
+def room_for(settings: WorkerSettings) -> int:
+    """Workers that the connected cluster takes. Raises ClusterError if not even one fits."""
+    return worker_count(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])

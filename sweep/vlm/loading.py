@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ from transformers.utils import logging as transformers_logging
 
 from selector.errors import first_line
 from sweep.vlm.attention import FLASH_WINDOWS, PREFIX_TREE
+from sweep.vlm.checkpoint import CONFIG, check_checkpoint, read_json
 from sweep.vlm.images import Patching
 from sweep.vlm.locating import ModelError, resolve_folder, resolve_precision
 from sweep.vlm.norms import fuse_norms
 from sweep.vlm.prompts import IMAGE_PAD
 from sweep.vlm.settings import ModelSettings, Precision
 
-MODEL_TYPE = "qwen2_5_vl"
-CONFIG, PREPROCESSOR, GENERATION = "config.json", "preprocessor_config.json", "generation_config.json"
+PREPROCESSOR, GENERATION = "preprocessor_config.json", "generation_config.json"
 _DTYPES = {
     Precision.FLOAT32: torch.float32,
     Precision.BFLOAT16: torch.bfloat16,
@@ -72,7 +71,7 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
         ModelError: says what is missing, wrong or damaged, and where.
     """
     folder, place = resolve_folder(settings), resolve_device(device)
-    _check_config(folder)
+    check_checkpoint(folder)
     model = _model(folder, _DTYPES[resolve_precision(settings.precision, place.type)]).to(place)
     text = model.config.text_config
     if any(kind != "full_attention" for kind in text.layer_types):
@@ -93,16 +92,6 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
         end_ids=_end_ids(folder, text, tokenizer),
         context=int(text.max_position_embeddings),
     )
-
-
-def _check_config(folder: Path) -> None:
-    file = folder / CONFIG
-    config = _json(file, needed=True)
-    kind = config.get("model_type")
-    if kind != MODEL_TYPE:
-        raise ModelError(f"{file}: model_type is {kind!r}; only Qwen2.5-VL ({MODEL_TYPE!r}) can answer")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder}: holds no *.safetensors; other weight files are not read")
 
 
 @contextmanager
@@ -158,7 +147,7 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' tokenizers 
 
 def _patching(folder: Path, vision: Any) -> Patching:  # noqa: ANN401 - transformers' configs
     file = folder / PREPROCESSOR
-    _json(file, needed=True)
+    read_json(file, needed=True)
     try:
         # A size of its own: else a checkpoint's min_pixels would become the default of every later processor.
         size = {"shortest_edge": 56 * 56, "longest_edge": 1280 * 28 * 28}
@@ -173,22 +162,8 @@ def _patching(folder: Path, vision: Any) -> Patching:  # noqa: ANN401 - transfor
 
 
 def _end_ids(folder: Path, text: Any, tokenizer: Any) -> tuple[int, ...]:  # noqa: ANN401 - as above
-    stored = _json(folder / GENERATION, needed=False).get("eos_token_id")
+    stored = read_json(folder / GENERATION, needed=False).get("eos_token_id")
     for found in (stored, text.eos_token_id, tokenizer.eos_token_id):
         if found is not None:
             return tuple(found) if isinstance(found, list | tuple) else (int(found),)
     raise ModelError(f"{folder}: no end token; name eos_token_id in {GENERATION}")
-
-
-def _json(file: Path, needed: bool) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if needed:
-            raise ModelError(f"{file}: no such file; expected a folder with a Qwen2.5-VL checkpoint") from None
-        return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: not readable JSON ({first_line(error)})") from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{file}: expected a JSON object")
-    return content

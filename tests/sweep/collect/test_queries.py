@@ -49,6 +49,11 @@ def test_no_image_is_shared_where_it_must_not_be(items, images, by, seed, unansw
     assert set(queries.split.tolist()) == {0, 1, 2}
 
 
+def test_items_without_any_answers():
+    with pytest.raises(DataError, match="no item has answers, so none can be scored or shown"):
+        build(table(12, unanswered=frozenset(range(12))))
+
+
 def test_pools_are_as_large_as_there_are_candidates():
     world = table(10)
     queries = build(world, pool={"size": 64}, split={"val": 0.2, "test": 0.2})

@@ -88,6 +88,23 @@ def test_nothing_that_was_left_out_is_hidden() -> None:
     assert full().winner.sentence.split(":")[0] in text
 
 
+@pytest.mark.parametrize("rank_by", [2, "mean"])
+def test_the_train_tables_gap_is_that_of_its_columns(rank_by: int | str) -> None:
+    questions = choose_questions(dataset(), SplitName.TEST, 20, 0)
+    train = choose_questions(dataset(), SplitName.TRAIN, 15, 0)
+    settings = EvaluationSettings(shots=2, resamples=1000, rank_by=rank_by)
+    panels = [build_panel(dataset(), asked, [(trial(11), selector(11))], settings) for asked in (questions, train)]
+    text = text_of(evaluate(panels[0], settings, World().ask, score, panels[1]).evaluation, 160)
+    block = next(part for part in text.split("\n\n") if part.startswith("Train split"))
+    assert f"{settings.measure} in %" in block
+    lines = [re.findall(r"[-+]?\d+\.\d(?= \[)", line) for line in block.splitlines()]
+    values = [[float(number) for number in line] for line in lines if len(line) == 3]
+    assert len(values) == 4
+    assert any(there != here for there, here, _ in values)
+    for there, here, gap in values:
+        assert gap == pytest.approx(there - here, abs=0.11)  # all three are rounded to 0.1
+
+
 def test_signs_per_shot_say_what_is_sure() -> None:
     rates = {"similarity": 0.7, "trial 1": 0.95, "trial 2": 0.1, "trial 3": 0.7}
     settings = EvaluationSettings(

@@ -166,4 +166,4 @@ def test_a_lead_within_the_spread_between_seeds_is_none() -> None:
 def test_one_fresh_seed_leaves_the_spread_unknown() -> None:
     winner = decide(finalists_of([0.63], [0.60]))
     assert not winner.alone and not winner.over_baseline
-    assert "an unknown spread" in winner.sentence
+    assert "trained again under one fresh seed, so the spread between seeds is unknown" in winner.sentence

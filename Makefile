@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help demo test test-fast chaos fuzz check format bench clean
+.PHONY: help demo test test-fast test-long chaos fuzz check format bench clean
 help:
 	@echo "demo       set up and run the demo sweep"
 	@echo "test       set up and run all tests"
+	@echo "test-long  the slow ones, and those that only run when asked for"
 	@echo "test-fast  the same without the slow ones"
 	@echo "chaos      30 runs whose processes are killed at random (about an hour)"
 	@echo "fuzz       20,000 random inputs for every loader (hours)"
@@ -38,6 +39,9 @@ fuzz: $(STAMP)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+test-long: $(STAMP)
+	SWEEP_LONG=1 $(BIN)/python -m pytest -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .

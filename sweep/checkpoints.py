@@ -19,6 +19,7 @@ from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from selector.reports import EpochReport
 from selector.tensors import read_tensors
 from sweep.paths import atomic_folder, write_json
+from sweep.remote import mirror
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = "sweep-checkpoint/1"
@@ -68,7 +69,7 @@ def write_checkpoint(
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a checkpoint folder. Raises CheckpointError if it is missing or not ours."""
-    file = folder / MANIFEST_FILE
+    file = mirror.fetch(folder) / MANIFEST_FILE
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

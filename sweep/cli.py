@@ -21,6 +21,8 @@ from sweep.outage import is_outage, told
 from sweep.paths import RunPaths, SharedPaths
 from sweep.plan import Draft, Plan, judged_by, make_draft, make_request, plan_of_run, request_of_run
 from sweep.records import find_run
+from sweep.remote.location import local_folder
+from sweep.remote.mirror import folder_of
 from sweep.runner import collect_only, execute, reevaluate
 from sweep.show_prompt import rendered_prompt
 from sweep.space import json_schema
@@ -33,7 +35,12 @@ app.add_typer(data_app, name="data")
 
 Space = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as spaces/grpo.yaml.")]
 RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder or name; default: the newest.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Runs = Annotated[
+    Path,
+    typer.Option(
+        "--runs", metavar="FOLDER", parser=folder_of, help="Folder that holds the runs, or its URI: s3://bucket/runs."
+    ),
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Data folder or RL-data JSON, instead of the space's.")]
 Moved = Annotated[Path | None, typer.Option("--data", help="Where the run's data is now, if it was moved.")]
 Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding file, if not beside the data.")]
@@ -86,7 +93,7 @@ def _drive(plan: Plan | Draft, paths: RunPaths, address: str | None, cpus: int |
         except OSError as error:
             if not is_outage(error):
                 raise
-            raise RunError(f"{told(error)}; once mended, `python -m sweep resume {paths.root}` goes on") from error
+            raise RunError(f"{told(error)}; once mended, `python -m sweep resume {paths.shown}` goes on") from error
         show.outcome(console, outcome)
     raise typer.Exit(outcome.exit_code)
 
@@ -125,7 +132,7 @@ def evaluate(
         try:
             found = reevaluate(plan, paths, console, address, cpus)
         except KeyboardInterrupt:
-            console.print(f"interrupted; continue with: python -m sweep evaluate {paths.root}", soft_wrap=True)
+            console.print(f"interrupted; continue with: python -m sweep evaluate {paths.shown}", soft_wrap=True)
             raise typer.Exit(130) from None
         show.evaluation(console, found)
 
@@ -133,7 +140,10 @@ def evaluate(
 @app.command()
 def collect(
     space: Space,
-    out: Annotated[Path, typer.Option("--out", help="A new folder for the data, in native form.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder for the data, in native form."),
+    ],
     runs: Runs = RUNS,
     address: Address = None,
     cpus: Cpus = None,
@@ -167,7 +177,9 @@ def show_prompt(
 @app.command()
 def export(
     run: RunName = None,
-    out: Annotated[Path, typer.Option("--out", help="A new folder.")] = Path("selector-export"),
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder.")] = Path(
+        "selector-export"
+    ),
     trial: Annotated[str, typer.Option("--trial", help="`best` or a trial's number.")] = "best",
     runs: Runs = RUNS,
 ) -> None:
@@ -193,7 +205,7 @@ def schema() -> None:
 @data_app.command("import")
 def import_data(
     data: Annotated[Path, typer.Argument(help="RL-data JSON, or a folder with it.")],
-    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder.")],
     embeddings: Embeddings = None,
     keep_fallback: Annotated[bool, typer.Option(help="Keep beams measured by the fallback evaluation.")] = False,
 ) -> None:

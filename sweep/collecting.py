@@ -19,6 +19,7 @@ from sweep.errors import SpaceError
 from sweep.judging import asked_splits
 from sweep.paths import SharedPaths
 from sweep.plan import Draft
+from sweep.remote import mirror
 from sweep.sources import open_source
 from sweep.space import SearchSpace
 from sweep.vlm.checkpoint import check_checkpoint
@@ -61,7 +62,7 @@ def _check_splits(space: SearchSpace, beams: CollectPlan) -> None:
 
 def is_collected(planned: Draft) -> bool:
     """Whether somebody has measured exactly this already."""
-    return is_native(planned.folder)
+    return is_native(mirror.fetch(planned.folder))
 
 
 def collect_data(planned: Draft, folder: Path, shared: SharedPaths, run: str, console: Console) -> None:
@@ -96,7 +97,7 @@ def collect_data(planned: Draft, folder: Path, shared: SharedPaths, run: str, co
     counts = found.counts
     console.print(
         f"collected {counts.distinct} beams: {counts.answered} answered now, {counts.reused} known before, "
-        f"{sum(failed.count for failed in counts.failed.values())} without an answer  -> {folder}",
+        f"{sum(failed.count for failed in counts.failed.values())} without an answer  -> {mirror.shown(folder)}",
         highlight=False,
         soft_wrap=True,
     )

@@ -11,6 +11,8 @@ from typing import TextIO
 
 from rich.console import Console
 
+from sweep.remote import mirror
+
 WIDTH_OF_A_FILE = 160
 
 
@@ -34,7 +36,7 @@ def quiet(log_file: Path) -> Iterator[Console]:
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        with os.fdopen(os.dup(before[0]), "w", encoding="utf-8", buffering=1) as stream:
+        with mirror.uploading(log_file), os.fdopen(os.dup(before[0]), "w", encoding="utf-8", buffering=1) as stream:
             yield screen(stream)
     finally:
         _drain()

@@ -17,6 +17,7 @@ from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import Row, RowKind
 from sweep.paths import RunPaths
 from sweep.rce_store import RceStore
+from sweep.remote import mirror
 from sweep.retraining import Retrained
 from sweep.study import TrialSummary
 from sweep.trial import step_of
@@ -38,10 +39,10 @@ def best_epochs(paths: RunPaths, number: int) -> list[Path]:
     Raises:
         RunError: the trial has none (pruned before its first epoch, failed, or removed by hand).
     """
-    folders = [path for path in paths.trial(number).best_folder.glob("step-*") if (path / MANIFEST_FILE).exists()]
+    folders = [file.parent for file in mirror.listing(paths.trial(number).best_folder, f"step-*/{MANIFEST_FILE}")]
     if not folders:
         raise RunError(
-            f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.root}` lists trials"
+            f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.shown}` lists trials"
         )
     return sorted(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
 
@@ -56,11 +57,15 @@ def winner_checkpoint(paths: RunPaths, evaluation: Evaluation) -> Path | None:
     row = evaluation.row(evaluation.winner.row)
     seeds = [seed for one in evaluation.finalists if one.row == row.name for seed in one.seeds]
     best = min(seeds, key=lambda seed: math.inf if seed.val_loss is None else seed.val_loss, default=row)
-    folders = [*paths.trials_folder.glob("*/best/step-*"), *paths.finalists_folder.glob("*/best/step-*")]
-    for folder in sorted(folders):
-        if (folder / MANIFEST_FILE).exists() and read_manifest(folder)["sha256"] == best.checkpoint:
+    for folder in stored_epochs(paths.finalists_folder if seeds else paths.trials_folder):
+        if read_manifest(folder)["sha256"] == best.checkpoint:
             return folder
     return None
+
+
+def stored_epochs(trials: Path) -> list[Path]:
+    """Folders of all stored epochs of all trials, or of all finalists, by name."""
+    return [file.parent for file in mirror.listing(trials, f"*/best/step-*/{MANIFEST_FILE}")]
 
 
 def contestants(
@@ -88,7 +93,7 @@ def contestants(
         except (RunError, CheckpointError) as error:
             logger.warning("trial %s is left out of the comparison: %s", row.number, error)
     warm_ups = list(_warm_ups(paths, shown or complete[:1]))
-    return [*warm_ups, *trials, *(_finalist(result) for result in retrained if result.checkpoint is not None)]
+    return [*warm_ups, *trials, *(_finalist(paths, result) for result in retrained if result.step is not None)]
 
 
 def _epochs(paths: RunPaths, row: TrialSummary, count: int) -> Iterator[Contestant]:
@@ -98,10 +103,11 @@ def _epochs(paths: RunPaths, row: TrialSummary, count: int) -> Iterator[Contesta
         yield _contestant(name, RowKind.TRIAL if place == 0 else RowKind.EPOCH, folder)
 
 
-def _finalist(result: Retrained) -> Contestant:
-    if result.checkpoint is None:
+def _finalist(paths: RunPaths, result: Retrained) -> Contestant:
+    if result.step is None:
         raise ValueError(f"finalist {result.trial} under seed {result.seed} has no checkpoint")
-    return _contestant(f"trial {result.trial}, seed {result.seed}", RowKind.FINALIST_SEED, result.checkpoint)
+    folder = paths.finalist(result.trial, result.seed).epoch(result.step)
+    return _contestant(f"trial {result.trial}, seed {result.seed}", RowKind.FINALIST_SEED, folder)
 
 
 def _contestant(name: str, kind: RowKind, folder: Path) -> Contestant:

@@ -39,12 +39,21 @@ class Coordinator:
         owner: of the study.
         concurrency: trials at a time.
         observers: told of everything, in order.
+        keep: has what the study says now kept for good, where its database is not (`sweep.remote`). Called before
+            anybody acts on a change.
     """
 
-    def __init__(self, owner: StudyOwner, concurrency: int, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        owner: StudyOwner,
+        concurrency: int,
+        observers: Sequence[Observer],
+        keep: Callable[[], None] = lambda: None,
+    ) -> None:
         self._owner = owner
         self._concurrency = concurrency
         self._observers = observers
+        self._keep = keep
         self._adopted: list[AskedTrial] = owner.adopt()
         self._live: set[int] = set()
         self._steps: dict[int, int] = {}
@@ -161,6 +170,7 @@ class Coordinator:
         self._live.discard(number)
 
     def _close(self, number: int) -> None:
+        self._keep()
         self._live.remove(number)
         ended = self._owner.summaries()[number]
         best = self._owner.best()
@@ -175,7 +185,9 @@ class Coordinator:
 
     def _guarded(self, action: Callable[[], T], otherwise: S) -> T | S:
         try:
-            return action()
+            result = action()
+            self._keep()
+            return result
         except Exception as error:  # kept, told by the driver; see the invariants
             logger.exception("the study or an observer failed; stopping all trials")
             self.error = self.error or error

@@ -15,10 +15,13 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
+from filelock import Timeout
+
 from sweep.errors import ClusterError, RunError
-from sweep.paths import RunPaths, write_json
-from sweep.plan import Draft, Plan
+from sweep.paths import RunPaths, remove_folder, write_json
+from sweep.plan import Draft, Plan, place_of_data
 from sweep.records import RunRecord
+from sweep.remote import mirror
 from sweep.space import canonical
 from sweep.study import has_study
 
@@ -38,8 +41,8 @@ def create_run(plan: Plan | Draft, runs: Path, name: str | None) -> RunPaths:
         if _made(paths, plan):
             return paths
     raise RunError(
-        f"run {name!r} exists in {runs}: continue it with `python -m sweep resume {runs / str(name)}`, or take another "
-        "--name"
+        f"run {name!r} exists in {mirror.shown(runs)}: continue it with `python -m sweep resume "
+        f"{mirror.shown(runs / str(name))}`, or take another --name"
     )
 
 
@@ -47,13 +50,15 @@ def _made(paths: RunPaths, plan: Plan | Draft) -> bool:
     """Make a run's folder, whole or not at all: a start that is killed must not take the name. False if it is taken."""
     record = RunRecord(
         space=canonical(plan.space),
-        data=plan.space.data.path and plan.space.data.path.absolute(),
+        data=plan.space.data.path and place_of_data(paths, plan.space.data.path),
         embeddings=plan.space.data.embeddings and plan.space.data.embeddings.absolute(),
         data_fingerprint=plan.summary.fingerprint if isinstance(plan, Plan) else None,
         study=paths.name,
         storage=plan.space.storage,
         versions=versions(),
     )
+    if mirror.is_mirrored(paths.root):
+        return _made_elsewhere(paths, plan.text, record)
     unfinished = RunPaths(paths.root.with_name(f".{paths.name}.{uuid4().hex}"))
     try:
         unfinished.root.mkdir()
@@ -61,7 +66,7 @@ def _made(paths: RunPaths, plan: Plan | Draft) -> bool:
         raise RunError(f"cannot make a run folder in {paths.root.parent}: {error.strerror}") from error
     try:
         _write_private(unfinished.space_file, plan.text)
-        write_json(unfinished.run_file, record.model_dump(mode="json"))
+        write_json(unfinished.run_file, record.model_dump(mode="json"), private=True)
         unfinished.root.rename(paths.root)
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody else was faster
@@ -69,6 +74,22 @@ def _made(paths: RunPaths, plan: Plan | Draft) -> bool:
         raise
     finally:
         shutil.rmtree(unfinished.root, ignore_errors=True)
+    return True
+
+
+def _made_elsewhere(paths: RunPaths, text: str, record: RunRecord) -> bool:
+    """The same where folders cannot be renamed: `run.json`, written last, makes the folder a run's."""
+    try:
+        with mirror.lock(paths.lock_file):
+            if mirror.exists(paths.run_file):
+                return False
+            paths.root.mkdir(parents=True, exist_ok=True)
+            paths.space_file.unlink(missing_ok=True)
+            _write_private(paths.space_file, text)
+            mirror.push(paths.space_file)
+            write_json(paths.run_file, record.model_dump(mode="json"), private=True)
+    except Timeout:
+        return False
     return True
 
 
@@ -84,7 +105,7 @@ def discarded_if_unstarted(paths: RunPaths) -> Iterator[None]:
     try:
         yield
     except ClusterError:
-        shutil.rmtree(paths.root, ignore_errors=True)
+        remove_folder(paths.root)
         raise
 
 
@@ -107,9 +128,9 @@ def _candidates(runs: Path, name: str | None, base: str) -> Iterator[RunPaths]:
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"cannot make a run folder in {runs}: {error.strerror}") from error
+        raise RunError(f"cannot make a run folder in {mirror.shown(runs)}: {error.strerror}") from error
     for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
-        if not (runs / attempt).exists():
+        if not mirror.exists(RunPaths(runs / attempt).run_file if mirror.is_mirrored(runs) else runs / attempt):
             yield RunPaths(runs / attempt)
 
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selector.errors import UserError
-from sweep.checkpoints import read_manifest
-from sweep.contestants import best_epochs
+from sweep.checkpoints import MANIFEST_FILE, read_manifest
+from sweep.contestants import best_epochs, stored_epochs
 from sweep.events import Ended, Started
 from sweep.paths import RunPaths, remove_folder
 from sweep.ranking import TOP, rank
 from sweep.rce_store import RceKey
+from sweep.remote import mirror
 from sweep.space import SearchSpace
 from sweep.study import TrialSummary
 from sweep.trial import EpochResult
@@ -134,7 +135,7 @@ class DiskBound:
         yield "unused warm-ups", self._unused_warm_ups(rows)
         yield "second-best epochs", (step for row in below for step in self._second_best(row.number))
         events = (self._paths.trial(row.number).events_folder for row in [*incomplete, *reversed(complete)])
-        yield "TensorBoard events", (folder for folder in events if folder.is_dir())
+        yield "TensorBoard events", (folder for folder in events if mirror.exists(folder))
         yield "epochs of trials far down the ranking", (step for row in below for step in self._steps(row.number))
         yield "their warm-ups", self._unused_warm_ups(rows)
 
@@ -150,7 +151,7 @@ class DiskBound:
         return [path for folder in (trial.best_folder, trial.resume_folder) for path in sorted(folder.glob(".step-*"))]
 
     def _steps(self, number: int) -> list[Path]:
-        return sorted(self._paths.trial(number).best_folder.glob("step-*"))
+        return mirror.listing(self._paths.trial(number).best_folder, "step-*")
 
     def _second_best(self, number: int) -> list[Path]:
         try:
@@ -165,14 +166,14 @@ class DiskBound:
                 settings = self._space.resolve(row.params, row.repeat)
                 wanted.add(RceKey.of(settings, self._space.validation, self._fingerprint).digest)
         stored = (self._paths.trials_folder, self._paths.finalists_folder)
-        for folder in (step for trials in stored for step in trials.glob("*/best/step-*")):
+        for folder in (step for trials in stored for step in stored_epochs(trials)):
             try:
                 wanted.add(read_manifest(folder)["rce"]["digest"])
             except (UserError, KeyError, TypeError):  # damaged: it refers to nothing that could be loaded
                 continue
-        for folder in sorted(self._paths.rce_folder.glob("*/")):
-            if not folder.name.startswith(".") and folder.name not in wanted:
-                yield folder
+        for file in mirror.listing(self._paths.rce_folder, f"[!.]*/{MANIFEST_FILE}"):
+            if file.parent.name not in wanted:
+                yield file.parent
 
     def _tell(self, removed: list[Removed], used: float, limit: float) -> None:
         if removed:
@@ -191,7 +192,13 @@ class DiskBound:
 
 
 def disk_use(path: Path) -> int:
-    """Bytes that a file or folder occupies, links not followed. What vanishes meanwhile counts nothing."""
+    """Bytes that a file or folder occupies, links not followed. What vanishes meanwhile counts nothing.
+
+    Of a run kept elsewhere: bytes stored there, without what the storage itself keeps besides.
+    """
+    stored = mirror.size(path)
+    if stored is not None:
+        return stored
     total, folders = 0, [path]
     while folders:
         try:

@@ -79,7 +79,7 @@ def _choose(paths: RunPaths, trial: str) -> tuple[int, Path, str]:
             if source is None:
                 raise RunError(
                     f"run {paths.name}: the checkpoint of the winner, {winner.row}, is gone; `python -m sweep evaluate "
-                    f"{paths.root}` compares what is left"
+                    f"{paths.shown}` compares what is left"
                 )
             return winner.trial, source, f"best by the answers to held-out questions: {winner.row}"
     ranked = rank(read_summaries(record.storage_url(paths), record.study))

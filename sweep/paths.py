@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +12,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from sweep.remote import mirror
+
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Names all files of one run. `root` is the run folder; its name is the run's name."""
+    """Names all files of one run. `root` is the run folder; its name is the run's name.
+
+    Where the run is kept elsewhere, `root` is a scratch folder that stands for it (`sweep.remote.mirror`).
+    """
 
     root: Path
 
@@ -24,6 +28,11 @@ class RunPaths:
     def name(self) -> str:
         """The run's name."""
         return self.root.name
+
+    @property
+    def shown(self) -> str:
+        """The run folder as people call it: a path or a URI."""
+        return mirror.shown(self.root)
 
     @property
     def run_file(self) -> Path:
@@ -128,8 +137,9 @@ class SharedPaths:
         return self.root / "answers"
 
     def items_folder(self, digest: str) -> Path:
-        """Demo items, by what they are made from."""
-        shared = self.root / "items" / digest[:16]
+        """Demo items, by what they are made from. They can be made anywhere, so no storage elsewhere keeps them."""
+        root = mirror.cache_folder() if mirror.is_mirrored(self.root) else self.root
+        shared = root / "items" / digest[:16]
         return shared if self.scratch is None or shared.exists() else self.scratch / digest[:16]
 
     def data_folder(self, digest: str) -> Path:
@@ -173,29 +183,31 @@ class TrialPaths:
         return self.best_folder / f"step-{step:04d}"
 
 
-def write_json(file: Path, value: Any) -> None:  # noqa: ANN401 (any JSON value)
-    """Write atomically: a reader sees the old file or the new one, never a part."""
-    with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+def write_json(file: Path, value: Any, *, private: bool = False) -> None:  # noqa: ANN401 (any JSON value)
+    """Write atomically: a reader sees the old file or the new one, never a part. `private`: for the owner alone."""
+    with atomic_file(file, private=private) as temporary, temporary.open("w", encoding="utf-8") as stream:
         json.dump(value, stream, indent=2)
         stream.write("\n")
 
 
 @contextmanager
-def atomic_file(file: Path) -> Iterator[Path]:
+def atomic_file(file: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary file beside `file` that replaces it when the block ends without an error."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    temporary = Path(name)
+    temporary = file.with_name(f".{file.name}.{uuid4().hex}")
+    # Not mkstemp, whose files are their owner's alone: what is exported is for everybody whom umask lets in.
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
         yield temporary
         os.fsync(descriptor)  # of the file, not of what wrote to it
         temporary.replace(file)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        _name(error, name, file)
+        _name(error, str(temporary), file)
         raise
     finally:
         os.close(descriptor)
+    mirror.push(file)
 
 
 @contextmanager
@@ -222,10 +234,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    mirror.push_folder(target)
 
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder so that nobody ever sees a part of it under its name. One that is not there is no error."""
+    mirror.delete(folder)
     doomed = folder.parent / f".{folder.name}.{uuid4().hex}"
     try:
         folder.rename(doomed)

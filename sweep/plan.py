@@ -20,6 +20,7 @@ from sweep.collect.plan import CollectPlan
 from sweep.errors import RunError, SpaceError
 from sweep.paths import RunPaths, SharedPaths
 from sweep.records import read_record
+from sweep.remote import mirror
 from sweep.sources import Source
 from sweep.space import SearchSpace, find_space, parse_space, reachable_rewards
 
@@ -89,6 +90,11 @@ def plan_of_collected(draft: Draft) -> Plan:
         raise DataError(
             f"{error} (collected data; if {draft.folder} is damaged, delete it: it is made again from stored answers)"
         ) from None
+
+
+def place_of_data(paths: RunPaths, folder: Path) -> Path:
+    """How a run remembers where its data is: absolute, or relative to the folder of runs where that is elsewhere."""
+    return folder.relative_to(paths.root.parent) if mirror.is_mirrored(folder) else folder.absolute()
 
 
 def make_draft(argument: str, shared: SharedPaths) -> Draft:
@@ -162,8 +168,10 @@ def plan_of_run(paths: RunPaths, data: Path | None = None, embeddings: Path | No
     record = read_record(paths)
     text = _space_text(paths)
     if data is None:
-        data, embeddings = record.data, embeddings or record.embeddings
-    return plan_from_text(text, str(paths.space_file), data, embeddings)
+        # Only a run that is kept elsewhere remembers a relative path (`place_of_data`).
+        data = record.data and mirror.fetch(paths.root.parent / record.data)
+        embeddings = embeddings or record.embeddings
+    return plan_from_text(text, mirror.shown(paths.space_file), data, embeddings)
 
 
 def _space_text(paths: RunPaths) -> str:
@@ -182,7 +190,7 @@ def request_of_run(paths: RunPaths, data: Path | None = None, embeddings: Path |
     from sweep.collecting import draft
 
     text = _space_text(paths)
-    return draft(parse_space(text, str(paths.space_file)), text, str(paths.space_file), paths.shared)
+    return draft(parse_space(text, mirror.shown(paths.space_file)), text, mirror.shown(paths.space_file), paths.shared)
 
 
 def with_data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> SearchSpace:
@@ -203,10 +211,12 @@ def describe_draft(draft: Draft) -> list[tuple[str, str]]:
     kinds = Counter(proposer.value for proposer in beams.proposers)
     splits = ", ".join(f"{int((beams.queries.split == int(split)).sum())} {split.name.lower()}" for split in Split)
     rce, grpo = space.epochs()
+    missing = draft.items.table.images_missing()
+    images = f"; {missing} without {'its image' if missing == 1 else 'their images'}" if missing else ""
     return [
         ("space", f"{space.name} ({draft.source})"),
-        ("data", f"to be collected -> {draft.folder}"),
-        ("items", f"{len(draft.items.table)}, embeddings of width {beams.embeddings.shape[1]}"),
+        ("data", f"to be collected -> {mirror.shown(draft.folder)}"),
+        ("items", f"{len(draft.items.table)}, embeddings of width {beams.embeddings.shape[1]}{images}"),
         ("queries", splits),
         (
             "beams to measure",
@@ -230,6 +240,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     ]
     if budget.trials and space.repeats > 1:
         limits[0] += f" = {-(-budget.trials // space.repeats)} configurations x {space.repeats} seeds"
+    data = mirror.shown(space.data.path) if space.data.path else "demo data"
     rce, grpo = space.epochs()
     counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
     pools, groups = summary.pool_sizes, summary.group_sizes
@@ -237,7 +248,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     constant = ", ".join(f"{summary.zero_variance_share[split]:.1%} {split.name.lower()}" for split in Split)
     return [
         ("space", f"{space.name} ({plan.source})"),
-        ("data", f"{space.data.path or 'demo data'}  fingerprint {summary.fingerprint[:16]}"),
+        ("data", f"{data}  fingerprint {summary.fingerprint[:16]}"),
         ("queries", splits),
         ("items", f"{summary.items} of width {summary.width}"),
         ("candidates per query", f"{pools.minimum} to {pools.maximum}, median {pools.median:g}"),

@@ -3,7 +3,9 @@ data and validation are equal.
 
 Several trials may want the same artifact at the same moment, in several processes. A file lock picks one to train it;
 the others wait and replay its reports. The lock belongs to the process, so that a killed trainer frees it at once.
-The run folder must therefore be on a file system that all workers share and that supports `flock`.
+A run folder of this machine must therefore be on a file system that all workers share and that supports `flock`. For
+one kept elsewhere the lock is a lease, which two processes can in rare cases hold at once; then the artifact that is
+stored first counts, for both.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor
 
 from selector.reports import EpochReport
@@ -27,6 +29,7 @@ from sweep.checkpoints import (
     read_reports,
     write_checkpoint,
 )
+from sweep.remote import mirror
 
 WAIT_SECONDS = 0.2
 
@@ -53,7 +56,8 @@ class RceKey:
 class RceStore:
     """RCE artifacts of one run.
 
-    Invariant: for every digest at most one process trains at any time, and a complete artifact is never replaced.
+    Invariant: for every digest at most one process trains at any time (see above), and a complete artifact is never
+    replaced.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,14 +84,14 @@ class RceStore:
         """
         folder = self.folder(key)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_suffix(".lock"))
-        while not (folder / MANIFEST_FILE).exists():
+        lock = mirror.lock(folder.with_suffix(".lock"))
+        while not mirror.exists(folder / MANIFEST_FILE):
             try:
                 lock.acquire(timeout=WAIT_SECONDS)
             except Timeout:
                 continue
             try:
-                if not (folder / MANIFEST_FILE).exists():
+                if not mirror.exists(folder / MANIFEST_FILE):
                     yield from self._train(key, *make_stage(), origin)
                     return
             finally:

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from selector.settings import Settings
 from sweep.errors import RunError
 from sweep.paths import RunPaths
+from sweep.remote import mirror
+from sweep.remote.location import is_uri
 from sweep.study import sqlite_url
 
 
@@ -17,7 +19,8 @@ class RunRecord(Settings):
     """The resolved space, where its data is and its fingerprint, the study's address and the versions of a run.
 
     Attributes:
-        data: the data's absolute path, so that a run can be continued from any folder; None for the demo data.
+        data: the data's absolute path, so that a run can be continued from any folder; None for the demo data. Of a run
+            that is kept elsewhere and collected its data: relative to the folder of runs.
         embeddings: likewise, where they were named.
         data_fingerprint: None while the run's own data is still being collected.
         study: the study's name: the run's when it was started, whatever its folder is called today.
@@ -50,28 +53,43 @@ def read_record(paths: RunPaths) -> RunRecord:
     try:
         return RunRecord.model_validate_json(paths.run_file.read_bytes())
     except OSError:
-        raise RunError(f"{paths.root}: not a run folder ({paths.run_file.name} is missing)") from None
+        raise RunError(f"{paths.shown}: not a run folder ({paths.run_file.name} is missing)") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(
-            f"{paths.run_file}: damaged, or of another version: {f'{where}: ' if where else ''}{first['msg']}"
+            f"{mirror.shown(paths.run_file)}: damaged, or of another version: "
+            f"{f'{where}: ' if where else ''}{first['msg']}"
         ) from None
 
 
 def find_run(argument: str | None, runs: Path) -> RunPaths:
-    """A run by folder, by name below `runs`, or the newest one.
+    """A run by folder or URI, by name below `runs`, or the newest one; with its current record, study and tables.
 
     Raises:
         RunError: there is no such run.
     """
+    paths = RunPaths(_run_folder(argument, runs))
+    changing = (paths.run_file, paths.space_file, paths.study_file, paths.ranking_file, paths.evaluation_folder)
+    for file in changing:
+        mirror.refresh(file)
+    return paths
+
+
+def _run_folder(argument: str | None, runs: Path) -> Path:
     if argument is None:
-        found = sorted(runs.glob("[!.]*/run.json"), key=lambda file: file.stat().st_mtime)
+        found = _run_files(runs)
         if not found:
-            raise RunError(f"no runs in {runs}: start one with `python -m sweep run spaces/grpo.yaml`")
-        return RunPaths(found[-1].parent)
-    for folder in (Path(argument), runs / argument):
-        if (folder / "run.json").is_file():
-            return RunPaths(folder if folder.name not in ("", "..") else folder.resolve())
-    names = ", ".join(sorted(file.parent.name for file in runs.glob("[!.]*/run.json"))) or "none"
-    raise RunError(f"no run {argument!r}; runs in {runs}: {names}")
+            raise RunError(f"no runs in {mirror.shown(runs)}: start one with `python -m sweep run spaces/grpo.yaml`")
+        return mirror.newest(found).parent
+    for folder in (mirror.run_folder_of(argument), *([] if is_uri(argument) else [runs / argument])):
+        if mirror.exists(folder / "run.json"):
+            return folder if folder.name not in ("", "..") else folder.resolve()
+    if is_uri(argument):
+        raise RunError(f"{mirror.shown(mirror.run_folder_of(argument))}: no run there")
+    names = ", ".join(sorted(file.parent.name for file in _run_files(runs))) or "none"
+    raise RunError(f"no run {argument!r}; runs in {mirror.shown(runs)}: {names}")
+
+
+def _run_files(runs: Path) -> list[Path]:
+    return mirror.listing(runs, "[!.]*/run.json")

@@ -8,16 +8,15 @@ under seeds that no trial has seen, and the spread between those seeds stands in
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from selector.batches import TensorData
 from selector.settings import TrialSettings
 from selector.validation import Evaluator
 from sweep.errors import RunError
-from sweep.paths import RunPaths, write_json
+from sweep.paths import RunPaths, remove_folder, write_json
+from sweep.remote import mirror
 from sweep.study import TrialSummary
 from sweep.trial import Trial, TrialContext
 
@@ -39,11 +38,11 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Retrained:
-    """How a finalist ended. `checkpoint` is its best epoch by val_loss; None where training failed."""
+    """How a finalist ended. `step` is its best epoch by val_loss, over both stages; None where training failed."""
 
     trial: int
     seed: int
-    checkpoint: Path | None
+    step: int | None
     val_loss: float | None
     failure: str | None
 
@@ -65,7 +64,7 @@ def finalists(paths: RunPaths, ranked: Sequence[TrialSummary], count: int, seeds
         best.setdefault(row.key, row)
     found = []
     for row in list(best.values())[:count]:
-        file = paths.trial(row.number).root / "settings.json"
+        file = mirror.fetch(paths.trial(row.number).root / "settings.json")
         try:
             settings = TrialSettings.model_validate_json(file.read_bytes())
         except (OSError, ValueError) as error:
@@ -81,12 +80,11 @@ def ended(paths: RunPaths, finalist: Finalist) -> Retrained | None:
     """The result of a finalist whose training has ended; None otherwise."""
     own = paths.finalist(finalist.trial, finalist.seed)
     try:
-        values = json.loads(own.result_file.read_bytes())
+        values = json.loads(mirror.fetch(own.result_file).read_bytes())
         step, loss, failure = values["best_step"], values["val_loss"], values["failure"]
     except (OSError, ValueError, KeyError):
         return None
-    checkpoint = None if step is None else own.epoch(step)
-    return Retrained(finalist.trial, finalist.seed, checkpoint, loss, failure)
+    return Retrained(finalist.trial, finalist.seed, step, loss, failure)
 
 
 def retrain(context: TrialContext, finalist: Finalist, data: TensorData, evaluate: Evaluator) -> Retrained:
@@ -108,5 +106,5 @@ def retrain(context: TrialContext, finalist: Finalist, data: TensorData, evaluat
         "failure": failure,
     }
     write_json(own.result_file, values)
-    shutil.rmtree(own.resume_folder, ignore_errors=True)
-    return Retrained(finalist.trial, finalist.seed, own.epoch(best.step) if best else None, loss, failure)
+    remove_folder(own.resume_folder)
+    return Retrained(finalist.trial, finalist.seed, best.step if best else None, loss, failure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,10 +28,13 @@ from sweep.heldout import HeldOutRow
 from sweep.judging import check_evaluation, evaluate_run
 from sweep.outage import told
 from sweep.paths import RunPaths, SharedPaths, remove_folder, write_json
-from sweep.plan import Draft, Plan, plan_of_collected
+from sweep.plan import Draft, Plan, place_of_data, plan_of_collected
 from sweep.progress import Progress
 from sweep.ranking import held_out_rows, rank, ranking_document
 from sweep.records import RunRecord, read_record
+from sweep.remote import mirror
+from sweep.remote.lease import Lease
+from sweep.remote.snapshots import StudySnapshots
 from sweep.study import StudyOwner, TrialSummary, read_summaries
 from sweep.trial import EpochResult, TrialContext
 
@@ -73,7 +76,8 @@ def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str 
     """
     record = read_record(paths)
     collecting = False
-    with _sole_driver(paths), ExitStack() as stack:
+    with ExitStack() as stack:
+        lock = stack.enter_context(_sole_driver(paths))
         if isinstance(plan, Draft):
             _announce(stack.enter_context(on_ray(paths, plan.bytes, address, cpus)), paths, console)
             collecting = True
@@ -90,7 +94,8 @@ def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str 
             from sweep.pool.pool import room_for
 
             room_for(plan.space.vlm.workers)  # better told now than when all trials have ended
-        coordinator = _train(plan, paths, owner, _context(plan, paths, record), console, cluster)
+        keep = stack.enter_context(_kept(paths, record, lock))
+        coordinator = _train(plan, paths, owner, _context(plan, paths, record), console, cluster, keep)
         ranked = rank(owner.summaries())
         judged = None
         if plan.space.evaluation and not coordinator.interrupted and any(row.is_complete for row in ranked):
@@ -142,9 +147,9 @@ def _collected(draft: Draft, paths: RunPaths, record: RunRecord, console: Consol
             collect_data(draft, draft.folder, paths.shared, paths.name, console)
     plan = plan_of_collected(draft)
     if record.data_fingerprint is None:
-        known = {"data": draft.folder.absolute(), "data_fingerprint": plan.summary.fingerprint}
+        known = {"data": place_of_data(paths, draft.folder), "data_fingerprint": plan.summary.fingerprint}
         record = record.model_copy(update=known)
-        write_json(paths.run_file, record.model_dump(mode="json"))
+        write_json(paths.run_file, record.model_dump(mode="json"), private=True)
     return plan, record
 
 
@@ -155,13 +160,15 @@ def _check_unchanged(plan: Plan, paths: RunPaths, record: RunRecord) -> None:
             f"run {paths.name} was started on data {fingerprint[:16]}, this data is "
             f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
         )
-    if record.storage is None and not paths.study_file.exists() and paths.trials_folder.exists():
-        raise RunError(f"{paths.study_file} is missing, though trials have run: restore it, or start a new run")
+    if record.storage is None and not paths.study_file.exists() and mirror.exists(paths.trials_folder):
+        raise RunError(
+            f"{mirror.shown(paths.study_file)} is missing, though trials have run: restore it, or start a new run"
+        )
 
 
 def _context(plan: Plan, paths: RunPaths, record: RunRecord) -> TrialContext:
     return TrialContext(
-        run_folder=paths.root.resolve(),
+        run_folder=mirror.place_of(paths.root),
         validation=plan.space.validation,
         health=plan.space.health,
         keep_epochs=plan.space.keep_epochs,
@@ -187,11 +194,17 @@ def _announce(cluster: Cluster, paths: RunPaths, console: Console) -> None:
     hint = f"  ({HOW_TO_SIGN_IN})" if cluster.token else ""
     console.print(f"dashboard  {cluster.dashboard or 'none'}{hint}", highlight=False)
     console.print(f"metrics    {cluster.metrics or 'none'}", highlight=False)
-    console.print(f"log        {paths.log_file}", highlight=False, soft_wrap=True)
+    console.print(f"log        {mirror.shown(paths.log_file)}", highlight=False, soft_wrap=True)
 
 
 def _train(
-    plan: Plan, paths: RunPaths, owner: StudyOwner, context: TrialContext, console: Console, cluster: Cluster
+    plan: Plan,
+    paths: RunPaths,
+    owner: StudyOwner,
+    context: TrialContext,
+    console: Console,
+    cluster: Cluster,
+    keep: Callable[[], None],
 ) -> Coordinator:
     from sweep.tune import fit
 
@@ -202,14 +215,14 @@ def _train(
     with Progress(console, paths.name, plan.space.budget.trials) as progress:
         bound = DiskBound(paths, plan.space, context.data_fingerprint, owner.summaries, partial(_say, console))
         observers: list[Observer] = [progress, fit.prometheus(paths.name), _StateRemover(paths), bound]
-        coordinator = Coordinator(owner, concurrency, observers)
+        coordinator = Coordinator(owner, concurrency, observers, keep)
         bound.enforce()
         with _interruptible(coordinator, console):
             fit.run_trials(coordinator, plan, context)
     if coordinator.error is not None:
         raise RunError(
-            f"run {paths.name} stopped: {_reason(coordinator.error)} (more in {paths.log_file}); "
-            f"once mended, `python -m sweep resume {paths.root}` goes on"
+            f"run {paths.name} stopped: {_reason(coordinator.error)} (more in {mirror.shown(paths.log_file)}); "
+            f"once mended, `python -m sweep resume {paths.shown}` goes on"
         ) from coordinator.error
     return coordinator
 
@@ -248,18 +261,31 @@ class _StateRemover:
 
 
 @contextmanager
-def _sole_driver(paths: RunPaths) -> Iterator[None]:
-    lock = FileLock(paths.lock_file)
+def _sole_driver(paths: RunPaths) -> Iterator[FileLock | Lease]:
+    lock = mirror.lock(paths.lock_file)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise RunError(
-            f"run {paths.name} is being driven by another process; `sweep status {paths.root}` shows it"
+            f"run {paths.name} is being driven by another process; `sweep status {paths.shown}` shows it"
         ) from None
     try:
-        yield
+        yield lock
     finally:
         lock.release()
+
+
+@contextmanager
+def _kept(paths: RunPaths, record: RunRecord, lock: FileLock | Lease) -> Iterator[Callable[[], None]]:
+    """What to call after each change of the study: where the run is kept elsewhere, its database goes there too."""
+    if isinstance(lock, FileLock) or record.storage is not None:
+        yield lambda: None
+        return
+    snapshots = StudySnapshots(paths.study_file, lock)
+    try:
+        yield snapshots
+    finally:
+        snapshots.close()
 
 
 @contextmanager

@@ -82,8 +82,8 @@ def outcome(console: Console, ended: Outcome) -> None:
         winner = ended.evaluation.winner.row if ended.evaluation is not None else None
         best = f"{winner} by answers" if winner else f"trial {ended.ranked[0].number} by val_loss"
         console.print(f"best: {best}; take it home with", soft_wrap=True, highlight=False)
-        console.print(f"  python -m sweep export {ended.paths.root} --out DIR", soft_wrap=True, highlight=False)
-    console.print(f"run folder: {ended.paths.root}", soft_wrap=True, highlight=False)
+        console.print(f"  python -m sweep export {ended.paths.shown} --out DIR", soft_wrap=True, highlight=False)
+    console.print(f"run folder: {ended.paths.shown}", soft_wrap=True, highlight=False)
 
 
 def evaluation(console: Console, found: Evaluation) -> None:
@@ -93,7 +93,7 @@ def evaluation(console: Console, found: Evaluation) -> None:
 
 def interrupted(console: Console, paths: RunPaths) -> None:
     """How to go on."""
-    console.print(f"interrupted; continue with: python -m sweep resume {paths.root}", soft_wrap=True, highlight=False)
+    console.print(f"interrupted; continue with: python -m sweep resume {paths.shown}", soft_wrap=True, highlight=False)
 
 
 def status(console: Console, paths: RunPaths) -> None:

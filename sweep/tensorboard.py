@@ -15,6 +15,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from sweep.remote import mirror
+
 
 class EventFile:
     """One new event file. Use as a context manager.
@@ -30,6 +32,7 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         # The suffix keeps a quick restart from writing over its own file: names have the time in whole seconds.
         self._writer = EventsWriter(str(folder / "events"), f".{first_step}")
+        self._file = Path(self._writer._file_name)  # no public accessor
         self._add(Event(step=first_step, file_version="brain.Event:2"))
         self._add(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
 
@@ -51,8 +54,9 @@ class EventFile:
         self._add(Event(step=step, summary=scalar(name, value)))
 
     def flush(self) -> None:
-        """Make what was added visible to readers."""
+        """Make what was added visible to readers, wherever the run is kept."""
         self._writer.flush()
+        mirror.push(self._file)
 
     def _add(self, event: Event) -> None:
         event.wall_time = time.time()

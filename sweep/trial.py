@@ -30,14 +30,15 @@ from selector.validation import Evaluator
 from sweep.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
 from sweep.paths import RunPaths, TrialPaths, remove_folder, write_json
 from sweep.rce_store import RceKey, RceStore
+from sweep.remote import mirror
 from sweep.tensorboard import EventFile
 
 
 @dataclass(frozen=True)
 class TrialContext:
-    """What all trials of a run share; sent to every worker once."""
+    """What all trials of a run share; sent to every worker once. `run_folder` is a path, or a URI of elsewhere."""
 
-    run_folder: Path
+    run_folder: Path | str
     validation: ValidationSettings
     health: HealthSettings
     keep_epochs: int
@@ -47,7 +48,7 @@ class TrialContext:
     @property
     def paths(self) -> RunPaths:
         """Files of the run."""
-        return RunPaths(self.run_folder)
+        return RunPaths(mirror.run_folder_of(self.run_folder))
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,12 @@ class Trial:
         self._verdicts: list[tuple[Verdict, ...]] = []
 
     def __iter__(self) -> Iterator[EpochResult]:
+        try:
+            yield from self._all_epochs()
+        finally:
+            mirror.forget(self._paths.root)
+
+    def _all_epochs(self) -> Iterator[EpochResult]:
         resumed = _latest_state(self._paths.resume_folder)
         self._history = resumed.history if resumed else []
         self._verdicts = [assess(report, self._context.health) for report in self._history]
@@ -225,7 +232,7 @@ class Trial:
         elif stage is not None and report in best:
             self._write_epoch(report, copy_weights(stage.model))
         steps = [entry.step for entry in best]
-        for folder in self._paths.best_folder.glob("step-*"):
+        for folder in mirror.listing(self._paths.best_folder, "step-*"):
             if step_of(folder) not in steps:
                 remove_folder(folder)
 
@@ -267,7 +274,7 @@ class Trial:
             "history": [report.to_dict() for report in self._history],
         }
         write_checkpoint(self._paths.resume_folder / f"step-{step:04d}", state.tensors, manifest)
-        for folder in self._paths.resume_folder.glob("step-*"):
+        for folder in mirror.listing(self._paths.resume_folder, "step-*"):
             if step_of(folder) < step:
                 remove_folder(folder)
 
@@ -284,14 +291,15 @@ def step_of(folder: Path) -> int:
 
 
 def _latest_state(folder: Path) -> _Resumed | None:
-    complete = sorted((path for path in folder.glob("step-*") if (path / MANIFEST_FILE).exists()), key=step_of)
+    complete = sorted(mirror.listing(folder, f"step-*/{MANIFEST_FILE}"), key=lambda file: step_of(file.parent))
     if not complete:
         return None
-    tensors, manifest = read_checkpoint(complete[-1])
-    history = read_reports(manifest["history"], complete[-1])
+    newest = complete[-1].parent
+    tensors, manifest = read_checkpoint(newest)
+    history = read_reports(manifest["history"], newest)
     plain = all(type(number) in (int, float) for number in manifest["numbers"].values())
     if not history or not plain or not 0 <= manifest["epoch"] <= len(history):
-        raise CheckpointError(f"{complete[-1]}: no state after an epoch: altered or damaged")
+        raise CheckpointError(f"{newest}: no state after an epoch: altered or damaged")
     state = StageState(manifest["epoch"], tensors, manifest["numbers"]) if manifest["epoch"] else None
     return _Resumed(history, state)
 
@@ -307,6 +315,7 @@ def _write_history(file: Path, history: list[EpochReport]) -> None:
             stream.write(new[-1] + "\n")
     else:
         file.write_text("\n".join(new) + "\n", encoding="utf-8")
+    mirror.push(file)
 
 
 def _write_events(events: EventFile, report: EpochReport) -> None:

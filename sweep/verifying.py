@@ -15,7 +15,7 @@ from selector.batches import TensorData
 from selector.model import PointerSelector
 from selector.validation import Evaluator
 from sweep.checkpoints import read_checkpoint
-from sweep.contestants import contestants
+from sweep.contestants import contestants, stored_epochs
 from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.evaluation.rows import Panel
@@ -25,6 +25,7 @@ from sweep.paths import RunPaths
 from sweep.plan import Plan
 from sweep.ranking import rank
 from sweep.records import read_record
+from sweep.remote import mirror
 from sweep.retraining import ended, finalists
 from sweep.sources import open_source
 from sweep.study import read_summaries
@@ -65,7 +66,7 @@ def verify(paths: RunPaths, plan: Plan) -> list[Verified]:
         )
     evaluate = Evaluator(TensorData(plan.dataset, torch.device("cpu")), plan.space.validation)
     found = []
-    for folder in sorted(paths.trials_folder.glob("*/best/step-*")):
+    for folder in stored_epochs(paths.trials_folder):
         _, manifest = read_checkpoint(folder)
         result = evaluate(PointerSelector.from_pretrained(folder))
         found.append(Verified(manifest["trial"], manifest["step"], manifest["metrics"]["val_loss"], result.loss))
@@ -109,7 +110,7 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
         return []
     evaluation = read_evaluation(paths.evaluation_file)
     try:
-        answers = pq.read_table(paths.answers_file)
+        answers = pq.read_table(mirror.fetch(paths.answers_file))
     except (OSError, pa.ArrowException) as error:
         raise RunError(
             f"{paths.answers_file}: cannot be read ({type(error).__name__}); evaluate the run again"

@@ -69,6 +69,11 @@ def test_the_engine_knows_neither_ray_nor_runs() -> None:
         assert not offenders(sources(f"sweep/{package}"), forbidden)
 
 
+def test_remote_folders_know_no_runs() -> None:
+    ours = {name for file in sources("sweep/remote") for name in imports_of(file) if name.split(".")[0] == "sweep"}
+    assert not [name for name in ours if not name.startswith("sweep.remote") and name != "sweep.errors"]
+
+
 def test_the_metric_needs_nothing_but_python() -> None:
     allowed = set(sys.stdlib_module_names) | {"sweep"}
     assert not [name for file in sources("sweep/vqa") for name in imports_of(file) if name.split(".")[0] not in allowed]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from sweep.answers.rows import (
     ROWS_PER_GROUP,
@@ -34,6 +34,7 @@ from sweep.answers.rows import (
     row_groups,
     rows_with_keys,
 )
+from sweep.remote import mirror
 from sweep.vlm.work import Answer, Result, WorkItem
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class AnswerStore:
             for part in fresh:
                 scanned.add(part)
                 try:
-                    yield from rows_with_keys(part, values)
+                    yield from rows_with_keys(mirror.fetch(part), values)
                 except FileNotFoundError:
                     continue
                 except UNREADABLE as error:
@@ -95,7 +96,7 @@ class AnswerStore:
 
     def parts(self) -> list[Path]:
         """All parts, the oldest first."""
-        return sorted(self.folder.glob(f"{PREFIX}*{SUFFIX}"))
+        return mirror.listing(self.folder, f"{PREFIX}*{SUFFIX}")
 
     def compact(self, many: int = MANY_PARTS) -> bool:
         """Merge the small parts into one if there are more than `many`. Returns whether that was done.
@@ -106,7 +107,7 @@ class AnswerStore:
         if len(self.parts()) <= many:
             return False
         try:
-            with FileLock(self.folder / ".compaction.lock", blocking=False):
+            with mirror.lock(self.folder / ".compaction.lock").acquire(timeout=0):
                 self._remove_abandoned()
                 small = self._small_parts()
                 if len(small) <= many:
@@ -122,7 +123,7 @@ class AnswerStore:
     def _small_parts(self) -> list[Path]:
         """The oldest ones that make up about one large part, or a few."""
         small, size = [], 0
-        for part in self.parts():
+        for part in map(mirror.fetch, self.parts()):
             if part not in self.skipped and part.stat().st_size < SMALL_BYTES and size < 4 * SMALL_BYTES:
                 small.append(part)
                 size += part.stat().st_size
@@ -146,6 +147,7 @@ class AnswerStore:
                     merged.append(part)
             writer.write_table(pa.concat_tables([*waiting, SCHEMA.empty_table()]), ROWS_PER_GROUP)
         for part in merged:
+            mirror.delete(part)
             part.unlink(missing_ok=True)
 
     @contextmanager
@@ -156,8 +158,10 @@ class AnswerStore:
         try:
             yield temporary
             _sync(temporary)
-            temporary.rename(self.folder / f"{PREFIX}{name}{SUFFIX}")
+            part = self.folder / f"{PREFIX}{name}{SUFFIX}"
+            temporary.rename(part)
             _sync(self.folder)
+            mirror.push(part)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -18,6 +18,7 @@ from sweep.collect.outcomes import ScoreText
 from sweep.collect.plan import Items, make_plan
 from sweep.collect.settings import CollectSettings
 from sweep.paths import atomic_folder
+from sweep.remote import mirror
 from sweep.vlm.settings import VlmSettings
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.cleanup import CLEANUP_VERSION
@@ -82,7 +83,7 @@ def store_collected(collected: Collected, folder: Path, source: str) -> Manifest
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise Place(file_label(folder)).error(f"cannot be written ({reason})") from None
-    return read_manifest(folder)
+    return read_manifest(mirror.fetch(folder))
 
 
 def check_empty(folder: Path) -> None:

@@ -14,7 +14,7 @@ from selector.data import Dataset
 from selector.validation import Evaluator
 from sweep.checkpoints import read_manifest
 from sweep.errors import RunError
-from sweep.retraining import FIRST_FRESH_SEED, Finalist, ended, finalists, retrain
+from sweep.retraining import FIRST_FRESH_SEED, Finalist, Retrained, ended, finalists, retrain
 from sweep.study import TrialSummary
 from sweep.trial import Trial, TrialContext
 from tests.sweep.spaces import SETTINGS, context, small_dataset, trial
@@ -57,11 +57,15 @@ def test_a_trial_without_settings_is_named(trained: TrialContext) -> None:
         finalists(trained.paths, [summary(5, 0.1, "a")], count=1, seeds=1)
 
 
+def checkpoint(of: TrialContext, result: Retrained) -> Path:
+    assert result.step is not None
+    return of.paths.finalist(result.trial, result.seed).epoch(result.step)
+
+
 def test_a_fresh_seed_gives_another_selector_with_its_lineage(trained: TrialContext, dataset: Dataset) -> None:
     one, other = finalists(trained.paths, [summary(2, 0.1, "a")], count=1, seeds=2)
     first, second = (retrain(trained, finalist, *parts(trained, dataset)) for finalist in (one, other))
-    assert first.checkpoint is not None and second.checkpoint is not None
-    manifests = [read_manifest(result.checkpoint) for result in (first, second) if result.checkpoint]
+    manifests = [read_manifest(checkpoint(trained, result)) for result in (first, second)]
     assert manifests[0]["sha256"] != manifests[1]["sha256"]
     assert [manifest["seed"] for manifest in manifests] == [one.seed, other.seed]
     assert [manifest["trial"] for manifest in manifests] == [2, 2]
@@ -80,8 +84,8 @@ def test_a_killed_finalist_continues_and_an_ended_one_is_not_trained_again(
     list(itertools.islice(Trial(killed, finalist.trial, finalist.settings, data, evaluate, own), 5))
     assert ended(killed.paths, finalist) is None
     result = retrain(killed, finalist, data, evaluate)
-    assert result.val_loss == whole.val_loss and result.checkpoint is not None and whole.checkpoint is not None
-    assert read_manifest(result.checkpoint)["sha256"] == read_manifest(whole.checkpoint)["sha256"]
+    manifests = [read_manifest(checkpoint(trained, whole)), read_manifest(checkpoint(killed, result))]
+    assert manifests[0]["sha256"] == manifests[1]["sha256"] and result == whole
     assert ended(killed.paths, finalist) == result
     (own.root / "epochs.jsonl").unlink()
     assert retrain(killed, finalist, data, evaluate) == result

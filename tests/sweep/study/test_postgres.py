@@ -57,6 +57,7 @@ def test_a_study_is_kept_and_found_again(postgres: Server, tmp_path: Path) -> No
     assert has_study(url, "one") and not has_study(url, "two")
 
 
+@pytest.mark.filterwarnings("ignore")  # of Optuna's, which its owner silences for the process, not for its thread
 def test_runs_that_begin_at_the_same_moment_in_an_empty_database(postgres: Server, tmp_path: Path) -> None:
     space = make_plan(str(write_space(tmp_path))).space
     for attempt in range(3):

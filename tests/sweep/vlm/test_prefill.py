@@ -18,7 +18,11 @@ from tests.sweep.vlm.models import MemoryTable
 from tests.sweep.vlm.plain import Plain
 from tests.sweep.vlm.test_engine import PROMPTS, random_items
 
-CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+TOLERANCE = 5e-5  # of the largest logit: float32 sums in another order, differently on every kind of CPU
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=TOLERANCE * float(expected.abs().max()), rtol=0.0)
 
 
 def jobs_of(engine: Engine, table: MemoryTable, items: Sequence[WorkItem]) -> list[Job]:
@@ -46,7 +50,7 @@ def test_prompts_in_a_tree_or_alone_give_plain_logits(make: Make, table: MemoryT
         plain.model.model.rope_deltas = None
         alone = read(engine, [job])
         for found in (together, alone):
-            torch.testing.assert_close(engine.loaded.model.lm_head(found[job.row.key].last_D), expected, **CLOSE)
+            assert_close(engine.loaded.model.lm_head(found[job.row.key].last_D), expected)
 
 
 @torch.inference_mode()
@@ -67,11 +71,11 @@ def test_branches_after_prompts_of_different_lengths(engine: Engine, plain: Plai
     for row, item in enumerate(items):
         for branch in (0, 1):
             expected = continued(plain, table, item, [int(tokens_BQ[row, branch])])
-            torch.testing.assert_close(first[row, branch], expected, **CLOSE)
+            assert_close(first[row, branch], expected)
     for at, row in enumerate(kept.tolist()):
         for branch in (0, 1):
             path = [int(tokens_BQ[row, 1 - branch]), int(more_BQ[at, branch])]
-            torch.testing.assert_close(second[at, branch], continued(plain, table, items[row], path), **CLOSE)
+            assert_close(second[at, branch], continued(plain, table, items[row], path))
 
 
 def continued(plain: Plain, table: MemoryTable, item: WorkItem, tokens: list[int]) -> Tensor:

@@ -41,7 +41,7 @@ chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
 test-long: $(STAMP)
-	SWEEP_LONG=1 $(BIN)/python -m pytest -m slow
+	SWEEP_LONG=1 $(BIN)/python -m pytest -m "slow or long"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -13,6 +13,14 @@ from sweep.environment import LOOPBACK_ONLY
 os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What another test shows in short waits until it is asked for."""
+    if "SWEEP_LONG" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="make test-long"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Goldens and bit-for-bit comparisons need a fixed number of threads."""

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -34,9 +35,13 @@ def call(command: list[str], folder: Path, environment: dict[str, str]) -> str:
     return result.stdout
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """A virtual environment made as the builder stage makes it; its variables."""
+@pytest.fixture(scope="module", params=["ours", pytest.param("fresh", marks=pytest.mark.long)])
+def environment(tmp_path_factory, request):
+    """A virtual environment made as the builder stage makes it; its variables.
+
+    In short, the packages that the project needs are those of this environment (itself made from the constraints), and
+    pip installs the project alone.
+    """
     folder = tmp_path_factory.mktemp("image")
     context = folder / "build"
     for sources, target in copies(CPU):
@@ -49,9 +54,18 @@ def environment(tmp_path_factory):
     leave_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_CONSTRAINT")
     variables = {name: value for name, value in os.environ.items() if name not in leave_out}
     variables |= {"PATH": f"{venv / 'bin'}:/usr/bin:/bin", "TORCH_INDEX_URL": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    call(["sh", "-c", pip_command(CPU)], context, variables)
+    command = pip_command(CPU)
+    if request.param == "ours":
+        call(["sh", "-c", f"{command} --no-deps"], context, variables)
+        (Path(_packages(variables, folder)) / "ours.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    else:
+        call(["sh", "-c", command], context, variables)
     yield {"PATH": variables["PATH"], "HOME": str(folder), "RAY_AUTH_MODE": "token"}
     shutil.rmtree(folder)
+
+
+def _packages(variables: dict[str, str], folder: Path) -> str:
+    return call(["python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], folder, variables).strip()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -69,6 +83,7 @@ def test_project_is_installed_not_linked(environment, tmp_path):
     assert Path(where.strip()).is_relative_to(Path(environment["HOME"]) / "venv")
 
 
+@pytest.mark.parametrize("environment", [pytest.param("fresh", marks=pytest.mark.long)], indirect=True)
 def test_every_package_is_the_pinned_one(environment, tmp_path):
     installed = json.loads(call(["python", "-c", LIST], tmp_path, environment))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

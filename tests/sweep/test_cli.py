@@ -215,6 +215,7 @@ def test_verify_notices_a_wrong_number(
     assert code == 1 and out.count("differs") == 1
 
 
+@pytest.mark.long
 def test_a_killed_driver_resumes_to_the_undisturbed_run(tmp_path: Path) -> None:
     folders = []
     for name in ("whole", "killed"):
@@ -236,6 +237,7 @@ def test_a_killed_driver_resumes_to_the_undisturbed_run(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path) -> None:
     space = write_space(tmp_path, concurrency=1, budget={"trials": 2}, trial={
         **yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 60}

@@ -151,7 +151,7 @@ def test_deleting_a_trial_changes_no_other_row(judged: Path, tmp_path: Path) -> 
             assert getattr(after[name], field) == getattr(before[name], field), (name, field)
 
 
-@pytest.mark.parametrize("victim", ["driver", "worker"])
+@pytest.mark.parametrize("victim", ["driver", pytest.param("worker", marks=pytest.mark.long)])
 def test_a_kill_in_mid_evaluation_changes_nothing(judged: Path, tmp_path: Path, victim: str) -> None:
     run = copy_of(judged, tmp_path, answers=False)
     process = start(run.parent.parent, "evaluate", run.name)

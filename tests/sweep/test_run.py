@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -117,20 +118,26 @@ def test_one_trial_at_a_time_is_the_same_twice(tmp_path: Path) -> None:
     assert curves(other.study) != curves(runs[0].study)
 
 
+PRUNERS: list[dict[str, Any]] = [
+    {"type": "median", "n_startup_trials": 1},
+    {"type": "percentile", "percentile": 50.0, "n_startup_trials": 1},
+    {"type": "successive_halving"},
+    {"type": "hyperband"},
+    {"type": "patient", "patience": 1, "wrapped": {"type": "median", "n_startup_trials": 1}},
+    {"type": "threshold", "upper": 3.0},
+    {"type": "wilcoxon"},
+    {"type": "none"},
+]
+IN_SHORT = ("median", "hyperband")  # each by itself is tested with the study (tests/sweep/study), without Ray
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "pruner",
     [
-        {"type": "median", "n_startup_trials": 1},
-        {"type": "percentile", "percentile": 50.0, "n_startup_trials": 1},
-        {"type": "successive_halving"},
-        {"type": "hyperband"},
-        {"type": "patient", "patience": 1, "wrapped": {"type": "median", "n_startup_trials": 1}},
-        {"type": "threshold", "upper": 3.0},
-        {"type": "wilcoxon"},
-        {"type": "none"},
+        pytest.param(pruner, id=pruner["type"], marks=[] if pruner["type"] in IN_SHORT else pytest.mark.long)
+        for pruner in PRUNERS
     ],
-    ids=lambda pruner: pruner["type"],
 )
 def test_every_pruner_runs_a_sweep(tmp_path: Path, pruner: dict[str, object]) -> None:
     study = sweep(tmp_path, pruner=pruner, budget={"trials": 6}).study
@@ -140,7 +147,10 @@ def test_every_pruner_runs_a_sweep(tmp_path: Path, pruner: dict[str, object]) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "qmc", "random", "grid"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["tpe", "grid", *(pytest.param(name, marks=pytest.mark.long) for name in ("gp", "cmaes", "qmc", "random"))],
+)
 def test_every_sampler_runs_a_sweep(tmp_path: Path, sampler: str) -> None:
     parameters: dict[str, object] = {
         "grpo.kl_beta": {"type": "float", "low": 0.1, "high": 0.5, "step": 0.2},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import stat
 import sys
@@ -119,8 +118,7 @@ def test_the_password_is_for_the_owner_of_the_run_alone(postgres: Server, tmp_pa
     assert "s3cret" not in shown(url)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif("SWEEP_LONG" not in os.environ, reason="takes two minutes: make test-long")
+@pytest.mark.long
 def test_a_sweep_killed_and_a_server_lost_end_as_an_undisturbed_one(postgres: Server, tmp_path: Path) -> None:
     """Two runs in one database; one of them is killed, then loses its server, and is resumed after both."""
     url = postgres.create("sweeps")

@@ -52,7 +52,10 @@ class Batch:
 
 @dataclass
 class Worker:
-    """An actor as the driver sees it. `number` is used once; `calls` are in flight, the oldest first."""
+    """An actor as the driver sees it. `number` is used once; `calls` are in flight, the oldest first.
+
+    `since`: when it was asked for; `busy_since`: when it began what it is at now. Both by the monotonic clock.
+    """
 
     number: int
     place: int
@@ -62,6 +65,7 @@ class Worker:
     since: float
     state: State = State.PLACING
     calls: deque[tuple[Ref, Batch]] = field(default_factory=deque)
+    busy_since: float = 0.0
 
 
 @dataclass
@@ -140,6 +144,8 @@ class Crew:
 
     def send(self, worker: Worker, batch: Batch, score: bool) -> None:
         """Give a ready worker a batch, behind those that it has."""
+        if not worker.calls:
+            worker.busy_since = time.monotonic()
         worker.calls.append((worker.actor.answer.remote(list(batch.items), score), batch))
 
     def outcome(self, ref: Ref, timeout: float | None = None) -> list[Result] | Ended:
@@ -171,10 +177,21 @@ class Crew:
         elif worker.state is State.PLACING:
             logger.info("%s: %s", worker.name, outcome)
             worker.state, worker.ref = State.LOADING, self._load(worker.actor)
+            worker.busy_since = time.monotonic()
         else:
             worker.state = State.READY
             self._places[worker.place].failed_starts = 0
         return worker.state is State.READY
+
+    def hung(self) -> list[tuple[Worker, str]]:
+        """Workers that have taken too long for a batch, and why that counts as lost. One still loading is given up."""
+        limit, now = self._settings.batch_seconds, time.monotonic()
+        late = [worker for worker in self.workers() if now - worker.busy_since > limit]
+        for worker in late:
+            if worker.state is State.LOADING:
+                self._failed_start(worker, Ended(f"its model was not loaded within {limit:g} s"))
+        reason = f"it gave nothing for {limit:g} s (vlm.workers.batch_seconds)"
+        return [(worker, reason) for worker in late if worker.state is State.READY and worker.calls]
 
     def _failed_start(self, worker: Worker, outcome: Ended) -> None:
         place = self._places[worker.place]
@@ -200,7 +217,8 @@ class Crew:
             )
 
     def proven(self, worker: Worker) -> None:
-        """A worker has given results."""
+        """A worker has given results; what it was sent after that is what it is at now."""
+        worker.busy_since = time.monotonic()
         self._deaths = self._places[worker.place].deaths = 0
 
     def _remove(self, worker: Worker, failures: int) -> None:

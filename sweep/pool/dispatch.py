@@ -1,10 +1,10 @@
 """Which batch goes where, and what becomes of it.
 
-A worker that dies, or raises, is replaced by a fresh process: after a device error nothing that the old one says can be
-trusted. Calls run in the order in which they were sent, so the oldest one without results is the suspect, and only it;
-what lay behind it goes back unblamed. A suspect batch is tried again in smaller batches and finally item by item, so
-that its innocent items get their answers; an item that ends a worker alone, `retries` times after its first, is a
-`Failure` of kind CRASH.
+A worker that dies, raises or hangs is replaced by a fresh process: after a device error nothing that the old one says
+can be trusted. Calls run in the order in which they were sent, so the oldest one without results is the suspect, and
+only it; what lay behind it goes back unblamed. A suspect batch is tried again in smaller batches and finally item by
+item, so that its innocent items get their answers; an item that ends a worker alone, `retries` times after its first,
+is a `Failure` of kind CRASH.
 
 With scores a query's items stay together, in one call of their own to the model, if the iterable has them side by side:
 the last bits of a probability depend on what is computed beside it, and so do not depend on workers, kills and order.
@@ -70,6 +70,10 @@ class Dispatch:
             self._dispatch()
             for worker, ref in self._crew.wait():
                 results = self._advance(worker, ref)
+                self._open -= len(results)
+                yield results
+            for worker, reason in self._crew.hung():
+                results = self._lost(worker, reason)
                 self._open -= len(results)
                 yield results
 

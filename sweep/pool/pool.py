@@ -3,8 +3,8 @@
 Every work item that is taken from the iterable yields exactly one result: an `Answer` or a `Failure`. None is lost and
 none comes twice, whichever workers or nodes die on the way, unless the run as a whole ends with an error.
 
-A worker that dies, or raises, is replaced by a fresh process and its items are tried again; `sweep.pool.dispatch` tells
-how the one that is to blame is found.
+A worker that dies, raises or hangs is replaced by a fresh process and its items are tried again;
+`sweep.pool.dispatch` tells how the one that is to blame is found.
 """
 
 from __future__ import annotations

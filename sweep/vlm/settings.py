@@ -172,6 +172,8 @@ class WorkerSettings(Settings):
         in_flight: batches given to a worker before its first one is back.
         batch: work items of one batch.
         retries: tries of an item after the first, if it takes its worker down.
+        batch_seconds: a worker that takes longer for one batch, or for loading its model, is taken for hung and
+            replaced; what it had is tried again in smaller batches.
     """
 
     count: PositiveInt | None = None
@@ -180,6 +182,7 @@ class WorkerSettings(Settings):
     in_flight: PositiveInt = 2
     batch: PositiveInt = 64
     retries: Annotated[int, Field(ge=0, le=10)] = 2
+    batch_seconds: PositiveFloat = 3600.0
 
 
 class VlmSettings(Settings):

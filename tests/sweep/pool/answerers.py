@@ -28,7 +28,7 @@ class Noting:
 
     Attributes:
         notes: one line `pid query-demonstration-...` per item at the beginning of a call, `pid loaded` when built.
-        deadly, raising: queries that end the process, or raise, every time.
+        deadly, raising, hanging: queries that end the process, raise, or never end, every time.
         length: of the answers' text, at least.
         gather: workers that must have been built before any of them answers.
     """
@@ -37,6 +37,7 @@ class Noting:
     seconds: float = 0.0
     deadly: frozenset[int] = frozenset()
     raising: frozenset[int] = frozenset()
+    hanging: frozenset[int] = frozenset()
     length: int = 0
     gather: int = 0
     pid: int = field(default_factory=os.getpid)
@@ -59,6 +60,8 @@ class Noting:
                 os._exit(1)
             if item.query in self.raising:
                 raise ValueError(f"query {item.query} is poisoned\nwith a second line")
+            while item.query in self.hanging:
+                time.sleep(60)
             results.append(Answer(f"{table.name} {name(item)}".ljust(self.length), 0.5 if score else None, 1))
         return results
 
@@ -75,11 +78,12 @@ class Factory:
     seconds: float = 0.0
     deadly: frozenset[int] = frozenset()
     raising: frozenset[int] = frozenset()
+    hanging: frozenset[int] = frozenset()
     length: int = 0
     gather: int = 0
 
     def __call__(self) -> Noting:
-        return Noting(self.notes, self.seconds, self.deadly, self.raising, self.length, self.gather)
+        return Noting(self.notes, self.seconds, self.deadly, self.raising, self.hanging, self.length, self.gather)
 
 
 @dataclass

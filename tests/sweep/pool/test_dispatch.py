@@ -26,7 +26,7 @@ class SimulatedCrew:
 
     Attributes:
         kills: how many times a worker is killed from outside, at any time.
-        deadly, raising: queries that end their worker's process, or raise and leave the process as it is.
+        deadly, raising, hanging: queries that end their worker's process, raise and leave it as it is, or never end.
     """
 
     size: int
@@ -34,6 +34,7 @@ class SimulatedCrew:
     kills: int = 0
     deadly: frozenset[int] = frozenset()
     raising: frozenset[int] = frozenset()
+    hanging: frozenset[int] = frozenset()
     crew: list[Worker] = field(default_factory=list)
     outcomes: dict[int, list[Result] | Ended] = field(default_factory=dict)
     queued: dict[int, deque[tuple[int, Batch]]] = field(default_factory=dict)
@@ -89,9 +90,18 @@ class SimulatedCrew:
             self._die(worker)
         elif queries & self.raising:
             self.outcomes[ref] = Ended("ValueError")
+        elif queries & self.hanging:
+            self.queued[worker.number].appendleft((ref, batch))
         else:
             self.answered.update(batch.items)
             self.outcomes[ref] = [answer(item) for item in batch.items]
+
+    def hung(self) -> list[tuple[Worker, str]]:
+        at_front = ((worker, self.queued[worker.number]) for worker in self.crew)
+        hanging = [
+            worker for worker, queue in at_front if queue and {item.query for item in queue[0][1].items} & self.hanging
+        ]
+        return [(worker, "it gave nothing") for worker in hanging if self.random.random() < 0.5]
 
     def _die(self, worker: Worker) -> None:
         for ref, _ in self.queued[worker.number]:
@@ -129,18 +139,18 @@ poisons = st.frozensets(st.integers(0, 9), max_size=3)
 
 
 @settings(max_examples=300)
-@given(work, pools, st.integers(1, 4), randoms, poisons, poisons)
-def test_only_the_poisoned_fail_and_nobody_is_answered_twice(items, pool, size, rng, deadly, raising) -> None:
-    crew = SimulatedCrew(size, rng, deadly=deadly, raising=raising)
+@given(work, pools, st.integers(1, 4), randoms, poisons, poisons, poisons)
+def test_only_the_poisoned_fail_and_nobody_is_answered_twice(items, pool, size, rng, deadly, raising, hanging) -> None:
+    crew = SimulatedCrew(size, rng, deadly=deadly, raising=raising, hanging=hanging)
     results = run(crew, pool, items)
     assert Counter(item for item, _ in results) == Counter(items)
     for item, result in results:
-        if item.query in deadly | raising:
+        if item.query in deadly | raising | hanging:
             assert isinstance(result, Failure)
             assert result.kind is FailureKind.CRASH
         else:
             assert result == answer(item)
-    innocent = Counter(item for item in items if item.query not in deadly | raising)
+    innocent = Counter(item for item in items if item.query not in deadly | raising | hanging)
     if not raising:  # a process that has raised may answer its next batch before it is replaced
         assert crew.answered == innocent
 

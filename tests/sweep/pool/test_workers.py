@@ -133,6 +133,20 @@ def test_a_poisoned_item_fails_alone(notes, how, retries, pool) -> None:
     assert tried == max(2, retries + 1)  # the last time alone
 
 
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced(notes) -> None:
+    items = [WorkItem(query) for query in range(6)]
+    impatient = ONE.model_copy(update={"batch": 1, "retries": 0, "batch_seconds": 10.0})
+    with Pool(Factory(notes, hanging=frozenset({2})), Table(), impatient, "run") as pool:
+        results = dict(pool.run(items))
+    failure = results.pop(WorkItem(2))
+    assert results == {item: right(item) for item in items if item.query != 2}
+    assert isinstance(failure, Failure) and failure.kind is FailureKind.CRASH
+    assert "gave nothing for 10 s (vlm.workers.batch_seconds)" in failure.reason
+    (first, second) = calls(notes, "loaded")
+    assert not alive(first) and first != second
+
+
 def test_a_worker_that_always_dies_ends_the_run(notes, monkeypatch) -> None:
     monkeypatch.setattr("sweep.pool.crew.HOPELESS", 3)
     everything = frozenset(range(1000))

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+from pyarrow import fs
+
 from sweep.paths import RunPaths
 from tests.chaos.cluster import TwoNodes
 from tests.chaos.processes import MARK, Kind, Process, end_all, kill, processes_of
 from tests.chaos.spaces import NAME
+from tests.s3 import S3Server
 
 POLL = 0.05
 PATIENCE = 180.0  # seconds for one attempt
@@ -77,8 +80,8 @@ class Run:
     """A run below a folder of its own, with a space file beside it."""
 
     def __init__(
-        self, folder: Path, kills: list[Kill], *, cluster: bool = False, environment: dict[str, str] | None = None,
-        seed: str = "",
+        self, folder: Path, kills: list[Kill], *, cluster: bool = False, s3: bool = False,
+        environment: dict[str, str] | None = None, seed: str = "",
     ) -> None:  # fmt: skip
         self._folder = folder
         self._pending = kills
@@ -86,6 +89,8 @@ class Run:
         self._cluster_mark = uuid4().hex
         self._cluster = cluster
         self._nodes: TwoNodes | None = None
+        self._s3 = s3
+        self._runs = ""  # URI of the folder of runs, where that is elsewhere
         self._environment = {
             **os.environ, "HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0", **(environment or {}),
         }  # fmt: skip
@@ -103,10 +108,14 @@ class Run:
                 log = self._folder / "cluster.log"
                 self._nodes = TwoNodes(log, {MARK: self._cluster_mark}, self._environment)
                 stack.enter_context(self._nodes)
+            if self._s3:
+                self._runs = stack.enter_context(S3Server(self._folder / "moto.log")).address("runs")
             while not self.course.finished and self.course.attempts < ATTEMPTS:
                 self.course.attempts += 1
                 self._attempt()
             self._check_gone()
+            if self._runs and self.course.finished:
+                fs.copy_files(self._runs, str(self.paths.root.parent))
         self.course.missed = [pending.kind for pending in self._pending]
         self.course.seconds = time.monotonic() - began
         return self.course
@@ -115,14 +124,12 @@ class Run:
         if self._nodes is not None:
             self._nodes.heal()
             self._heal_at = float("inf")
-        begun = self.paths.run_file.exists()
-        command = [
-            sys.executable,
-            "-m",
-            "sweep",
-            *(["resume", NAME] if begun else ["run", "space.yaml", "--name", NAME]),
-        ]
+        command = [sys.executable, "-m", "sweep"]
+        command += ["resume", NAME] if self._begun() else ["run", "space.yaml", "--name", NAME]
         environment = {**self._environment, MARK: self._mark}
+        if self._runs:
+            command += ["--runs", self._runs]
+            environment["SWEEP_CACHE"] = str(self._folder / f"cache-{self.course.attempts}")
         if self._nodes is not None:
             command += ["--address", self._nodes.address]
             environment = {**self._nodes.environment, MARK: self._mark}
@@ -139,6 +146,12 @@ class Run:
         if code and not lethal and not by_hook:
             lines = log.read_text(errors="replace").splitlines()[-8:]
             self.course.failures.append(f"attempt {self.course.attempts} ended with {code}: " + " | ".join(lines))
+
+    def _begun(self) -> bool:
+        if not self._runs:
+            return self.paths.run_file.exists()
+        filesystem, root = fs.FileSystem.from_uri(self._runs)
+        return bool(filesystem.get_file_info(f"{root}/{NAME}/run.json").is_file)
 
     def _watch(self, driver: subprocess.Popen[bytes]) -> None:
         begin = last = time.monotonic()

@@ -60,7 +60,8 @@ class Harness:
     def course(self, folder: str, mode: Mode, kills: list[Kill]) -> Course:
         """A run with these kills."""
         write_space(self._folder / folder, space(mode, quick=self._quick))
-        run = Run(self._folder / folder, kills, cluster=mode is Mode.CLUSTER, seed=f"{self._seed}:{folder}")
+        where = {"cluster": mode is Mode.CLUSTER, "s3": mode is Mode.S3}
+        run = Run(self._folder / folder, kills, seed=f"{self._seed}:{folder}", **where)
         return run.drive()
 
     def judged(self, name: str, mode: Mode, course: Course) -> Result:

@@ -60,16 +60,18 @@ class Mode(StrEnum):
     ONE: one trial at a time, so that even sampler and pruner, which learn from what came before, must give the same.
     TWO: two at a time; what a trial draws then depends on its number alone (random sampler, no pruner).
     CLUSTER: the space of TWO on a cluster of two local raylets, which outlives the driver.
+    S3: the space of ONE, kept on an S3 server; every start has an empty cache, as another machine would.
     """
 
     ONE = "one"
     TWO = "two"
     CLUSTER = "cluster"
+    S3 = "s3"
 
     @property
     def reference(self) -> Mode:
         """The mode whose undisturbed run has the same space."""
-        return Mode.TWO if self is Mode.CLUSTER else self
+        return {Mode.CLUSTER: Mode.TWO, Mode.S3: Mode.ONE}.get(self, self)
 
 
 def space(mode: Mode, *, quick: bool = False, tiny: bool = False) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def space(mode: Mode, *, quick: bool = False, tiny: bool = False) -> dict[str, A
         tiny: the fewest epochs and trials that still write everything there is to write.
     """
     found = copy.deepcopy(BASE)
-    if mode is Mode.ONE:
+    if mode.reference is Mode.ONE:
         found |= {
             "concurrency": 1,
             "sampler": {"type": "tpe", "n_startup_trials": 3},

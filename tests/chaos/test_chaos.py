@@ -27,9 +27,13 @@ KILLS = [Kill(Kind.POOL, 0.5), Kill(Kind.TRIAL, 0.0, epochs=15), Kill(Kind.DRIVE
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reference, Result]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    return Harness(tmp_path_factory.mktemp("chaos"), seed=0, quick=True)
+
+
+@pytest.fixture(scope="module")
+def both(harness: Harness) -> tuple[Reference, Result]:
     """An undisturbed run and a disturbed one, side by side."""
-    harness = Harness(tmp_path_factory.mktemp("chaos"), seed=0, quick=True)
     with ThreadPoolExecutor(1) as threads:
         reference = threads.submit(harness.reference, Mode.ONE)
         course = harness.course("killed", Mode.ONE, KILLS)
@@ -41,6 +45,15 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(both: tuple[Reference,
     told = "\n".join(result.lines())
     assert [one.kind for one in result.course.killed] == [Kind.POOL, Kind.TRIAL, Kind.DRIVER], told
     assert result.sound and len(result.recoveries) == 1, told
+
+
+def test_killed_and_resumed_on_s3_is_as_the_same_run_here(harness: Harness) -> None:
+    """The run's folder on an S3 server; whoever resumes has nothing but its address."""
+    kills = [Kill(Kind.POOL, 0.5), Kill(Kind.TRIAL, 2.0), Kill(Kind.DRIVER, 25.0)]
+    result = harness.judged("on S3", Mode.S3, harness.course("s3", Mode.S3, kills))
+    told = "\n".join(result.lines())
+    assert {one.kind for one in result.course.killed} == {Kind.POOL, Kind.TRIAL, Kind.DRIVER}, told
+    assert result.sound, told
 
 
 def repeat_an_epoch(run: Path) -> None:

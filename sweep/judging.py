@@ -112,7 +112,8 @@ def evaluate_run(
 
         panel = panel_of(plan.dataset, source.table, settings.split, found, settings)
         train = panel_of(plan.dataset, source.table, SplitName.TRAIN, found, settings) if settings.train_rows else None
-        evaluated = evaluate(panel, settings, ask, score, train)
+        verdicts = [row.verdicts for row in ranked if row.is_complete]
+        evaluated = evaluate(panel, settings, ask, score, train, verdicts)
     console.print(
         f"answered {counts.answered} prompts now, {counts.reused} were known before", highlight=False, soft_wrap=True
     )

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from sweep.events import Ended, Started
+from sweep.live import HEARTBEAT_SECONDS, duration, live_view
 from sweep.trial import EpochResult
 
-HEARTBEAT_SECONDS = 15.0
 RECENT = 6
 
 
@@ -32,23 +31,14 @@ class Progress:
         self._params: dict[int, Mapping[str, Any]] = {}
         self._running: dict[int, EpochResult | None] = {}
         self._recent: list[str] = []
-        self._live = Live(
-            console=console,
-            get_renderable=self._table,
-            refresh_per_second=4,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live = live_view(console, self._table)
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live.start()
+        self._live.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
+        self._live.__exit__(None, None, None)
 
     def started(self, event: Started) -> None:
         """A trial begins."""
@@ -85,8 +75,7 @@ class Progress:
             self._console.print(f"[{self._clock()}] {line}", markup=False, highlight=False, soft_wrap=True)
 
     def _clock(self) -> str:
-        seconds = int(time.monotonic() - self._begun)
-        return f"{seconds // 3600:d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+        return duration(time.monotonic() - self._begun)
 
     def _table(self) -> RenderableType:
         planned = f"/{self._planned}" if self._planned else ""

@@ -28,6 +28,7 @@ from sweep.evaluation.statistics import (
     unpaired_differences,
     with_mean,
 )
+from sweep.evaluation.wording import counted
 from sweep.vqa.accuracy import Mode
 
 DIGITS = 9  # matrix products of another width or on other cores differ in the last bits; records do not
@@ -216,9 +217,10 @@ def correlate(records: Sequence[RowRecord], settings: EvaluationSettings) -> tup
     found = rank_correlation(losses, accuracies, settings.seed)
     if found is None:
         why = "it takes at least 3 rows with a validation loss" if len(rows) < 3 else "one of the two does not vary"
-        return None, f"no rank correlation of val_loss with accuracy from {len(rows)} rows: {why}"
+        return None, f"no rank correlation of val_loss with accuracy from {counted(len(rows), 'row')}: {why}"
     trials = len({row.trial for row in rows if row.trial is not None})
-    note = f"{len(rows)} rows of {trials} trials, chosen by val_loss: a narrow range of losses weakens the correlation"
+    rows_of_trials = f"{counted(len(rows), 'row')} of {counted(trials, 'trial')}"
+    note = f"{rows_of_trials}, chosen by val_loss: a narrow range of losses weakens the correlation"
     if len(rows) < 10:
         note += "; with so few rows it says little"
     if paired:

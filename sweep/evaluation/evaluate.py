@@ -17,6 +17,7 @@ from sweep.evaluation.rows import Panel, Row, RowKind, Selections
 from sweep.evaluation.settings import EvaluationSettings
 from sweep.evaluation.statistics import with_mean
 from sweep.evaluation.winner import Contest, decide
+from sweep.evaluation.wording import counted
 from sweep.vqa.accuracy import Mode
 
 
@@ -29,7 +30,12 @@ class Evaluated:
 
 
 def evaluate(
-    panel: Panel, settings: EvaluationSettings, ask: Ask, score: Score, train: Panel | None = None
+    panel: Panel,
+    settings: EvaluationSettings,
+    ask: Ask,
+    score: Score,
+    train: Panel | None = None,
+    verdicts: Sequence[Sequence[str]] = (),
 ) -> Evaluated:
     """Compare the rows of a panel.
 
@@ -43,6 +49,7 @@ def evaluate(
         ask: answers distinct work items, one result each; called once per stage.
         score: accuracy in [0, 1] of a text as the answer to an item's question, by mode.
         train: the same rows on questions of the train split, asked for the rows that racing left.
+        verdicts: of every complete trial of the run; they tell why no trial is among the rows.
 
     Raises:
         RunError: too many prompts have no answer, the baseline is not among the rows, or two rows have one name.
@@ -61,6 +68,7 @@ def evaluate(
     train_clusters_Q = train.questions.clusters_Q if train is not None else None
     records = analyse(table, settings, race, panel.questions.clusters_Q, train_clusters_Q)
     correlation, correlation_note = correlate(records, settings)
+    contest = Contest(records, finalists, settings.baseline.value, settings.measure, tuple(verdicts))
     images = len(np.unique(panel.questions.clusters_Q))
     unit = "questions" if images == len(panel.questions) else "images with all their questions"
     evaluation = Evaluation(
@@ -77,7 +85,7 @@ def evaluate(
         finalists=finalists,
         correlation=correlation,
         correlation_note=correlation_note,
-        winner=decide(Contest(records, finalists, settings.baseline.value, settings.measure)),
+        winner=decide(contest),
         notes=notes(settings, race, unit, bool(finalists)),
     )
     answers = [record for part in (board, train_board) if part is not None for record in part.records(settings.metric)]
@@ -174,7 +182,7 @@ def _finalists(measured: Sequence[Measured], settings: EvaluationSettings) -> tu
     for trial, rows in by_trial.items():
         seeds = tuple(_seed_record(row, settings) for row in rows)
         values = [seed.ranked_by for seed in seeds if seed.ranked_by is not None]
-        name = f"trial {trial}, {len(rows)} fresh seed{'s' if len(rows) != 1 else ''}"
+        name = f"trial {trial}, {counted(len(rows), 'fresh seed')}"
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
         found.append(FinalistRecord(row=name, trial=trial, seeds=seeds, spread=spread))
     return tuple(found)

@@ -8,19 +8,27 @@ from dataclasses import dataclass
 
 from scipy import stats  # type: ignore[import-untyped]
 
+from selector.health import Verdict
 from sweep.evaluation.records import Difference, FinalistRecord, RowRecord, WinnerRecord
 from sweep.evaluation.rows import RowKind
 from sweep.evaluation.settings import LEVEL
+from sweep.evaluation.wording import counted, p_text, points, signed
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What a verdict is read from. `measure` is the ranking measure in words."""
+    """What a verdict is read from.
+
+    Attributes:
+        measure: the ranking measure in words.
+        verdicts: of every complete trial of the run, in the table or not.
+    """
 
     records: tuple[RowRecord, ...]
     finalists: tuple[FinalistRecord, ...]
     baseline: str
     measure: str
+    verdicts: tuple[Sequence[str], ...] = ()
 
     def row(self, name: str) -> RowRecord | None:
         """A row by name."""
@@ -51,7 +59,7 @@ def decide(contest: Contest) -> WinnerRecord:
             step=None,
             over_baseline=False,
             alone=False,
-            sentence="No trial was evaluated, so there is no winner.",
+            sentence=f"No trial was evaluated, so there is no winner{_why_none(contest)}.",
         )
     winner = entered[0]
     over_baseline = _is_above(contest, winner, winner.minus_baseline, contest.row(contest.baseline))
@@ -67,6 +75,21 @@ def decide(contest: Contest) -> WinnerRecord:
     )
 
 
+def _why_none(contest: Contest) -> str:
+    """Why no complete trial is a row of the table."""
+    if not contest.verdicts or any(row.kind.is_trained for row in contest.records):
+        return ""
+    no_op = sum(Verdict.NO_OP in verdicts for verdicts in contest.verdicts)
+    others = len(contest.verdicts) - no_op
+    what = (
+        "1 complete trial is labelled no_op: it selects what its reference selects"
+        if no_op == 1
+        else f"{no_op} complete trials are labelled no_op: they select what their references select"
+    )
+    gone = f"the checkpoints of {counted(others, 'trial')} are gone or damaged (run.log says which)"
+    return f": {'; '.join([*([what] if no_op else []), *([gone] if others else [])])}"
+
+
 def _shown(row: RowRecord) -> str:
     """The first row of those that show the same demonstrations."""
     return row.same_as or row.name
@@ -80,7 +103,7 @@ def _sentences(
         return []
     sentences = [
         f"{winner.name} has the highest {contest.measure} of all trials: {100 * ranked.value:.1f} % "
-        f"[{100 * ranked.low:.1f}, {100 * ranked.high:.1f}] on {ranked.questions} questions."
+        f"[{100 * ranked.low:.1f}, {100 * ranked.high:.1f}] on {counted(ranked.questions, 'question')}."
     ]
     if winner.same_as is not None:
         sentences.append(f"It shows exactly the demonstrations of {winner.same_as}.")
@@ -161,19 +184,3 @@ def _seed_reach(contest: Contest, row: RowRecord, other: RowRecord) -> float:
         return math.inf
     variance = sum((spread or 0.0) ** 2 / count for spread, count in found)
     return float(stats.t.ppf(1 - LEVEL / 2, freedom)) * math.sqrt(variance)
-
-
-def signed(value: float) -> str:
-    """A fraction in points with its sign, never `-0.0`."""
-    return f"{round(100 * value, 1) + 0.0:+.1f}"
-
-
-def points(value: float, *, signed: bool = False) -> str:
-    """A difference of fractions in percentage points: `+3.1 points`."""
-    number = f"{round(100 * value, 1) + 0.0:+.1f}" if signed else f"{100 * value:.1f}"
-    return f"{number} points"
-
-
-def p_text(p: float) -> str:
-    """A p-value as people write it."""
-    return "below 0.001" if p < 0.001 else f"{p:.3f}"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from rich.console import Console
-from rich.live import Live
 from rich.text import Text
 
-HEARTBEAT_SECONDS = 15.0
+from sweep.live import HEARTBEAT_SECONDS, duration, live_view
+
 RATE_SECONDS = 60.0
 SAMPLE_SECONDS = 0.5
 
@@ -87,23 +87,14 @@ class ProgressLine:
         self._heartbeat = heartbeat
         self._said = self._begun = time.monotonic()
         self._latest: Progress | None = None
-        self._live = Live(
-            console=console,
-            get_renderable=self._line,
-            refresh_per_second=4,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live = live_view(console, self._line)
 
     def __enter__(self) -> ProgressLine:
-        if self._console.is_terminal:
-            self._live.start()
+        self._live.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
+        self._live.__exit__(None, None, None)
         if self._latest is not None:
             self._print()
 
@@ -136,9 +127,3 @@ def describe(progress: Progress) -> str:
         f" {len(progress.by_worker)} worker{'s' if len(progress.by_worker) != 1 else ''}",
     ]
     return " ".join(filter(None, parts))
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    whole = int(seconds)
-    return f"{whole // 3600:d}:{whole // 60 % 60:02d}:{whole % 60:02d}"

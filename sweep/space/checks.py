@@ -60,10 +60,14 @@ def consistent(space: SearchSpace) -> None:
 
 def _sections_problems(space: SearchSpace) -> Iterator[Problem]:
     """Sections that mean nothing without others."""
+    needed = (
+        ("items", space.items, "questions with images"),
+        ("vlm", space.vlm, "the model that answers"),
+    )
+    missing = [f"{name} ({what})" for name, value, what in needed if value is None]
     for name, value in (("collect", space.collect), ("evaluation", space.evaluation)):
-        missing = [other for other in ("items", "vlm") if getattr(space, other) is None]
         if value is not None and missing:
-            yield Problem((name,), f"needs {' and '.join(missing)}: questions with images, and the model that answers")
+            yield Problem((name,), f"needs {' and '.join(missing)}; give {'them' if len(missing) > 1 else 'it'}")
     if space.vlm is not None and space.vlm.prompt.template is not None:
         try:
             check_template(space.vlm.prompt.template)

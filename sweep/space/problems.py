@@ -11,9 +11,11 @@ from pydantic_core import ErrorDetails
 from sweep.space.document import Path, Problem
 from sweep.space.fields import nearest
 
+Loc = tuple[str | int, ...]
+
 
 def problems_of(error: ValidationError, document: Any, model: type[BaseModel]) -> Iterator[Problem]:  # noqa: ANN401
-    """One problem per pydantic error.
+    """One problem per mistake.
 
     Args:
         error: what validation of `document` raised.
@@ -21,9 +23,63 @@ def problems_of(error: ValidationError, document: Any, model: type[BaseModel]) -
         model: the model that they were validated against.
     """
     # What is missing comes last: next to an unknown key it is most often the same key, misspelt.
-    for item in sorted(error.errors(), key=lambda item: item["type"] == "missing"):
+    for item in sorted(_of_one_kind(error.errors(), document), key=lambda item: item["type"] == "missing"):
         path = _path(item["loc"], document)
         yield Problem(path, _sentence(item, path, document, model))
+
+
+def _of_one_kind(errors: list[ErrorDetails], document: Any) -> Iterator[ErrorDetails]:  # noqa: ANN401
+    """The errors, but of a value that may be of several kinds only those of the kind that was meant.
+
+    Pydantic has one error per kind. The one meant is the first that found no fault with the value's type; where all do,
+    one error names them all.
+    """
+    kinds: dict[Loc, dict[str | int, list[ErrorDetails]]] = {}
+    for item in errors:
+        for place in _foreign(item, document):
+            loc = item["loc"]
+            kinds.setdefault(loc[:place], {}).setdefault(loc[place], []).append(item)
+    unions = {loc: found for loc, found in kinds.items() if len(found) > 1}
+    told: set[Loc] = set()
+    for item in errors:
+        union = next((item["loc"][:place] for place in _foreign(item, document) if item["loc"][:place] in unions), None)
+        if union is None:
+            yield item
+        elif union not in told:
+            told.add(union)
+            yield from _of_one_kind(list(_meant(union, list(unions[union].values()))), document)
+
+
+def _foreign(item: ErrorDetails, document: Any) -> Iterator[int]:  # noqa: ANN401
+    """Where an error's location has a part that is no key of the file: there pydantic names the kind it tried."""
+    current, loc = document, item["loc"]
+    if item["type"] == "space":  # our own: names keys only
+        return
+    for place, part in enumerate(loc):
+        known = isinstance(current, dict) and part in current
+        if known or (isinstance(current, list) and isinstance(part, int) and part < len(current)):
+            current = current[part]
+        elif not (place == len(loc) - 1 and item["type"] == "missing") and part != "[key]":
+            yield place
+
+
+def _meant(union: Loc, kinds: list[list[ErrorDetails]]) -> Iterator[ErrorDetails]:
+    place = len(union)
+    for found in kinds:
+        if not any(len(item["loc"]) == place + 1 and _is_of_type(item["type"]) for item in found):
+            for item in found:
+                yield {**item, "loc": (*union, *item["loc"][place + 1 :])}
+            return
+    wanted = [found[0]["msg"].removeprefix("Input should be ").partition(",")[0] for found in kinds]
+    first, *others = dict.fromkeys(wanted)
+    if first.startswith("a valid "):
+        others = [other.removeprefix("a valid ") for other in others]
+    text = f"{', '.join([first, *others[:-1]])} or {others[-1]}" if others else first
+    yield {**kinds[0][0], "loc": union, "type": "union", "msg": f"Input should be {text}"}
+
+
+def _is_of_type(kind: str) -> bool:
+    return kind.endswith(("_type", "_parsing")) or kind in ("int_from_float", "literal_error", "enum")
 
 
 def _path(loc: Sequence[str | int], document: Any) -> Path:  # noqa: ANN401

@@ -18,6 +18,7 @@ from sweep.collecting import draft
 from sweep.items import NewItem, write_items
 from sweep.judging import check_evaluation
 from sweep.paths import SharedPaths
+from sweep.plan import describe_draft
 from sweep.space import SearchSpace, parse_space
 from sweep.vlm.settings import demo_model_folder
 
@@ -67,6 +68,20 @@ def test_a_model_that_cannot_answer_is_refused_at_once(tmp_path: Path, dataset: 
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "bert"}))
     with pytest.raises(UserError, match=r"model_type is 'bert'; only Qwen2.5-VL"):
         check_evaluation(space_of(folder, vlm=vlm), dataset, shared)
+
+
+@pytest.mark.parametrize(
+    ("present", "said"), [(ITEMS, ""), (ITEMS - 1, "; 1 without its"), (200, "; 100 without their")]
+)
+def test_what_will_be_collected_says_how_many_images_are_missing(
+    tmp_path: Path, dataset: Dataset, present: int, said: str
+) -> None:
+    folder = items_in(tmp_path / "items", present)
+    np.save(folder / "embeddings.npy", dataset.embeddings)
+    space = space_of(folder, collect={"build": {"count": 40, "pool": {"size": 8}}})
+    items = dict(describe_draft(draft(space, "", "early.yaml", SharedPaths(tmp_path / "shared"))))["items"]
+    assert items.startswith(f"{ITEMS}, embeddings of width {dataset.width}{said}")
+    assert said or "without" not in items
 
 
 def test_a_split_that_would_be_empty_is_refused_before_it_is_collected(tmp_path: Path, dataset: Dataset) -> None:

@@ -92,8 +92,10 @@ def test_usage(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 def test_a_run_that_cannot_start_leaves_no_folder(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ray_session: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Ray runs already: where it is started, its own lines come into the test's stderr, which is no file descriptor."""
+
     def no_cluster(*arguments: object) -> None:
         raise ClusterError("cannot join")
 

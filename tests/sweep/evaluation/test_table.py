@@ -1,4 +1,4 @@
-"""What a person sees: complete, and readable from 100 columns on."""
+"""What a person sees: complete, and where the terminal is narrow, told what it does not see."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import lru_cache
 import pytest
 from rich.console import Console
 
+from sweep.evaluation.analysis import correlate
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import Evaluation
@@ -75,12 +76,58 @@ def test_wide_terminals_show_whole_intervals_and_narrow_ones_half_widths() -> No
     assert "±" in main and not re.search(r"\d \[", main)
 
 
+@pytest.mark.parametrize("width", range(44, 100, 4))
+def test_a_narrow_terminal_keeps_the_p_values_and_says_what_it_leaves_out(width: int) -> None:
+    text = text_of(full(), width)
+    main = text.split("\n\n")[0]
+    header = next(line for line in main.splitlines() if line.startswith("row "))
+    ranked = [(row.mean, row.minus_baseline) for row in full().rows]
+    lines = [line for line in main.splitlines()[main.splitlines().index(header) :] if "±" in line]
+    assert len(lines) == len(ranked) and "…" not in main
+    for line, (mean, difference) in zip(lines, ranked, strict=True):
+        assert mean is not None and f"{100 * mean.value:.1f} ±" in line
+        assert difference is None or f" {difference.p_holm:.3f}" in line
+    told = " ".join(main.split("Left out at ")[1].split())
+    assert told.startswith(f"{width} columns: ")
+    assert ("answer" in header) != ("prompts without an answer" in told)
+    assert ("1-shot" in header) != (", accuracies that do not rank" in f", {told.split(': ')[1]}")
+    assert (lines[1].count("±") == 5) != ("accuracies that do not rank" in told)
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_table_that_fits_nowhere_says_where_it_is() -> None:
+    main = " ".join(text_of(full(), 36).split("\n\n")[0].split())
+    assert "Left out at 36 columns: this table, which needs" in main and main.endswith("It is in evaluation.json.")
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 50])
+def test_differences_per_shot_keep_their_sign_and_word(width: int) -> None:
+    settings = EvaluationSettings(shots=1, resamples=1000, no_demonstrations=False)
+    coins = Coins({"similarity": 0.5, "trial 1": 0.95}, 200, 0)
+    panel = coins.panel({"similarity": RowKind.SIMILARITY})
+    text = text_of(evaluate(panel, settings, coins.ask, lambda _, text, __: text == "right").evaluation, width)
+    by_shot = text.split("Difference to similarity")[1].split("\n\n")[0]
+    assert re.search(r"trial 1 +\+\d+\.\d .*better", by_shot)
+
+
+def test_one_is_singular() -> None:
+    settings = EvaluationSettings(shots=1, resamples=1000, no_demonstrations=False)
+    coins = Coins({"similarity": 0.5}, 30, 0)
+    panel = coins.panel({"similarity": RowKind.SIMILARITY})
+    alone = evaluate(panel, settings, coins.ask, score, verdicts=[("no_op",)]).evaluation
+    assert "from 0 rows: it takes at least 3" in correlation_line(alone)
+    assert "1 complete trial is labelled no_op" in text_of(alone, 160)
+    first = full().rows[-1].model_copy(update={"val_loss": 1.0})
+    found, note = correlate([first], settings)
+    assert found is None and "from 1 row: " in note
+
+
 def test_nothing_that_was_left_out_is_hidden() -> None:
     said = "\n".join(caveats(full()))
     failed = sum(full().failures.values())
     assert failed > 0 and f"{failed} of {full().work_items} prompts have no answer ({failed} image)" in said
     assert next(iter(full().failure_labels)) in said
-    assert full().excluded == 1 and "1 candidates were left out" in said
+    assert full().excluded == 1 and "1 candidate was left out" in said
     assert "1 at 3 shots, 1 at 4 shots" in said
     text = text_of(full(), 160)
     for part in ("(= trial 13)", "no demonstrations", "sd between seeds", "train minus held-out", "Spearman", "Holm"):

@@ -136,6 +136,32 @@ def test_no_trial_no_winner(rows: list[RowRecord]) -> None:
     assert winner.row is None and winner.trial is None and "no winner" in winner.sentence
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "sentence"),
+    [
+        ([], "No trial was evaluated, so there is no winner."),
+        (
+            [("no_op",)],
+            "No trial was evaluated, so there is no winner: 1 complete trial is labelled no_op: it selects what its "
+            "reference selects.",
+        ),
+        (
+            [("no_op",), ("kl_dominated", "no_op")],
+            "No trial was evaluated, so there is no winner: 2 complete trials are labelled no_op: they select what "
+            "their references select.",
+        ),
+        (
+            [("no_op",), ()],
+            "No trial was evaluated, so there is no winner: 1 complete trial is labelled no_op: it selects what its "
+            "reference selects; the checkpoints of 1 trial are gone or damaged (run.log says which).",
+        ),
+    ],
+)
+def test_without_a_trial_the_sentence_says_why(verdicts: list[tuple[str, ...]], sentence: str) -> None:
+    found = Contest((SIMILARITY,), (), "similarity", "mean accuracy over 1 to 4 shots", tuple(verdicts))
+    assert decide(found).sentence == sentence
+
+
 def finalists_of(first: list[float], second: list[float]) -> Contest:
     items = [finalist(7, first), finalist(3, second)]
     means = [sum(values) / len(values) for values in (first, second)]

@@ -202,12 +202,50 @@ BROKEN = {
         3,
         ["rce.epochs=0", "nothing would be trained"],
     ),
+    # -- values of several kinds
+    "shots": ("name: x\nevaluation: {shots: 0}\n", 2, ["shots: should be greater than or equal to 1, got 0"]),
+    "shots as text": ("name: x\nevaluation: {shots: many}\n", 2, ["shots: should be a valid integer or array"]),
+    "shots as mapping": ("name: x\nevaluation: {shots: {a: 1}}\n", 2, ["evaluation.shots: should be a valid integer"]),
+    "one of the shots": (
+        "name: x\nevaluation: {shots: [1, 99]}\n",
+        2,
+        ["shots[1]: should be less than", "got 99"],
+    ),
+    "rank_by": ("name: x\nevaluation: {rank_by: best}\n", 2, ["rank_by: should be 'mean' or a valid integer"]),
+    "min_resource": (
+        "name: x\npruner: {type: hyperband, min_resource: 0}\n",
+        2,
+        ["pruner.min_resource: should be greater than or equal to 1, got 0"],
+    ),
+    "value of a point": (
+        P + KL + "enqueue: [{grpo.kl_beta: [1]}]\n",
+        4,
+        ["enqueue[0].grpo.kl_beta: should be a valid boolean, integer, number or string, got [1]"],
+    ),
+    "condition within a list": (
+        P + "  grpo.kl_beta: {type: float, low: 0.01, high: 0.5, when: {grpo.ppo_clip_only: [[1]]}}\n",
+        3,
+        ["when.grpo.ppo_clip_only[0]: should be a valid boolean, integer, number or string, got [1]"],
+    ),
+    # -- sections that need others
+    "evaluation alone": ("name: x\nevaluation: {}\n", 2, ["needs items (questions with images) and vlm (the model"]),
     "refused bound of a model": (
         P + "  grpo.clip_epsilon: {type: float, low: 0.1, high: 1.5}\n",
         3,
         ["clip_epsilon 1.5 must be below 1"],
     ),
 }
+
+SEVERAL_KINDS = [
+    "shots",
+    "shots as text",
+    "shots as mapping",
+    "one of the shots",
+    "rank_by",
+    "min_resource",
+    "value of a point",
+    "condition within a list",
+]
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -220,6 +258,37 @@ def test_broken_space(name):
     assert first.startswith(f"folder/broken.yaml:{line}: "), message
     for fragment in fragments:
         assert fragment in first, message
+
+
+@pytest.mark.parametrize("name", SEVERAL_KINDS)
+def test_a_value_that_may_be_of_several_kinds_has_one_line_per_mistake(name):
+    with pytest.raises(SpaceError) as caught:
+        parse_space(BROKEN[name][0], "f.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_each_wrong_value_of_a_list_that_may_also_be_a_number_has_its_line():
+    with pytest.raises(SpaceError) as caught:
+        parse_space("name: x\nevaluation:\n  shots:\n  - 0\n  - one\n", "f.yaml")
+    assert str(caught.value).splitlines() == [
+        "f.yaml:4: evaluation.shots[0]: should be greater than or equal to 1, got 0",
+        "f.yaml:5: evaluation.shots[1]: should be a valid integer, got 'one'",
+    ]
+
+
+@pytest.mark.parametrize("section", ["collect", "evaluation"])
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ("items: {demo: {}}", "needs vlm (the model that answers); give it"),
+        ("vlm: {model: {path: demo}}", "needs items (questions with images); give it"),
+        ("seed: 0", "needs items (questions with images) and vlm (the model that answers); give them"),
+    ],
+)
+def test_of_the_sections_that_another_needs_only_the_missing_ones_are_named(section, given, missing):
+    with pytest.raises(SpaceError) as caught:
+        parse_space(f"name: x\n{given}\n{section}: {{}}\n", "f.yaml")
+    assert str(caught.value) == f"f.yaml:3: {section}: {missing}"
 
 
 def test_there_are_many_kinds():

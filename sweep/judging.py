@@ -32,8 +32,10 @@ from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import Mode, accuracy
 
 
-def check_evaluation(space: SearchSpace, dataset: Dataset, shared: SharedPaths) -> None:
+def check_evaluation(space: SearchSpace, dataset: Dataset, shared: SharedPaths) -> int:
     """What would otherwise come out when all trials have ended: items that do not fit the data, a missing model.
+
+    Returns how many items lack their image.
 
     Raises:
         SpaceError: a section is missing.
@@ -42,7 +44,7 @@ def check_evaluation(space: SearchSpace, dataset: Dataset, shared: SharedPaths) 
         UserError: the model's files cannot be found, or are no Qwen2.5-VL.
     """
     if space.evaluation is None:
-        return
+        return 0
     if space.vlm is None:
         raise SpaceError(f"space {space.name!r} has no section vlm: the model that answers")
     table = open_source(space, shared).table
@@ -61,6 +63,7 @@ def check_evaluation(space: SearchSpace, dataset: Dataset, shared: SharedPaths) 
                     "asks or shows it; give its annotations"
                 )
     check_checkpoint(resolve_folder(space.vlm.model))
+    return table.images_missing()
 
 
 def asked_splits(settings: EvaluationSettings) -> list[SplitName]:

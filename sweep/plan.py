@@ -27,7 +27,7 @@ from sweep.space import SearchSpace, find_space, parse_space, reachable_rewards
 
 @dataclass(frozen=True)
 class Plan:
-    """A space and its data, known to fit. `text` is the space as the user wrote it."""
+    """A space and its data, known to fit. `text` is the space as the user wrote it; `images_missing` counts items."""
 
     space: SearchSpace
     text: str
@@ -35,6 +35,7 @@ class Plan:
     dataset: Dataset
     summary: DataSummary
     parameters: int
+    images_missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ def make_request(argument: str, data: Path | None, embeddings: Path | None, shar
         plan = plan_of_collected(planned)
     else:
         plan = plan_from_text(text, source, data, embeddings)
-    check_evaluation(plan.space, plan.dataset, shared)
-    return plan
+    return replace(plan, images_missing=check_evaluation(plan.space, plan.dataset, shared))
 
 
 def plan_of_collected(draft: Draft) -> Plan:
@@ -211,8 +211,7 @@ def describe_draft(draft: Draft) -> list[tuple[str, str]]:
     kinds = Counter(proposer.value for proposer in beams.proposers)
     splits = ", ".join(f"{int((beams.queries.split == int(split)).sum())} {split.name.lower()}" for split in Split)
     rce, grpo = space.epochs()
-    missing = draft.items.table.images_missing()
-    images = f"; {missing} without {'its image' if missing == 1 else 'their images'}" if missing else ""
+    images = _missing(draft.items.table.images_missing())
     return [
         ("space", f"{space.name} ({draft.source})"),
         ("data", f"to be collected -> {mirror.shown(draft.folder)}"),
@@ -227,6 +226,10 @@ def describe_draft(draft: Draft) -> list[tuple[str, str]]:
         ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
         ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
     ]
+
+
+def _missing(images: int) -> str:
+    return f"; {images} without {'its image' if images == 1 else 'their images'}" if images else ""
 
 
 def describe_plan(plan: Plan) -> list[tuple[str, str]]:
@@ -250,7 +253,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("space", f"{space.name} ({plan.source})"),
         ("data", f"{data}  fingerprint {summary.fingerprint[:16]}"),
         ("queries", splits),
-        ("items", f"{summary.items} of width {summary.width}"),
+        ("items", f"{summary.items} of width {summary.width}{_missing(plan.images_missing)}"),
         ("candidates per query", f"{pools.minimum} to {pools.maximum}, median {pools.median:g}"),
         (
             "beams per group",

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from selector.data import Dataset
+from selector.data.native import write_native
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.synthetic import demo_dataset
 from selector.errors import DataError, UserError
@@ -18,7 +19,7 @@ from sweep.collecting import draft
 from sweep.items import NewItem, write_items
 from sweep.judging import check_evaluation
 from sweep.paths import SharedPaths
-from sweep.plan import describe_draft
+from sweep.plan import Plan, describe_draft, describe_plan, make_request
 from sweep.space import SearchSpace, parse_space
 from sweep.vlm.settings import demo_model_folder
 
@@ -82,6 +83,17 @@ def test_what_will_be_collected_says_how_many_images_are_missing(
     items = dict(describe_draft(draft(space, "", "early.yaml", SharedPaths(tmp_path / "shared"))))["items"]
     assert items.startswith(f"{ITEMS}, embeddings of width {dataset.width}{said}")
     assert said or "without" not in items
+
+
+def test_what_will_be_asked_says_how_many_images_are_missing(tmp_path: Path, dataset: Dataset) -> None:
+    write_native(dataset, tmp_path / "data", "test")
+    folder = items_in(tmp_path / "items", ITEMS - 2)
+    space = {"name": "early", "items": {"path": str(folder)}, "vlm": {"model": {"path": "demo"}}, "evaluation": {}}
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump({**space, "data": {"path": str(tmp_path / "data")}, "budget": {"trials": 1}}))
+    plan = make_request(str(file), None, None, SharedPaths(tmp_path / "shared"))
+    assert isinstance(plan, Plan)
+    assert dict(describe_plan(plan))["items"] == f"{ITEMS} of width {dataset.width}; 2 without their images"
 
 
 def test_a_split_that_would_be_empty_is_refused_before_it_is_collected(tmp_path: Path, dataset: Dataset) -> None:

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help demo test test-fast test-long chaos fuzz check format bench clean
+.PHONY: help demo test test-fast test-long chaos fuzz fuzz-guided check format bench clean
 help:
 	@echo "demo       set up and run the demo sweep"
 	@echo "test       set up and run all tests"
@@ -14,6 +14,7 @@ help:
 	@echo "test-fast  the same without the slow ones"
 	@echo "chaos      30 runs whose processes are killed at random (about an hour)"
 	@echo "fuzz       20,000 random inputs for every loader (hours)"
+	@echo "fuzz-guided  atheris on every loader, FUZZ_SECONDS each (300), or on FUZZ_TARGET alone"
 	@echo "check      ruff, mypy --strict, layers"
 	@echo "bench      benchmarks, side by side"
 	@echo "format     let ruff lay out the code"
@@ -28,14 +29,21 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m sweep run spaces/grpo.yaml
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
+# What starts Ray for itself, or kills, has the machine to itself; the rest shares two cores.
+test: test-fast
+	$(BIN)/python -m pytest -m slow
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 fuzz: $(STAMP)
 	HYPOTHESIS_PROFILE=fuzz-long $(BIN)/python -m pytest tests/fuzz --timeout=0 $(FUZZ)
+
+fuzz-guided: $(STAMP)
+	@$(BIN)/python -c "import atheris" 2>/dev/null || \
+		$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]' -c constraints.txt >/dev/null 2>&1 || \
+		{ echo "atheris could not be installed; it has wheels for x86-64 Linux and Python 3.11 to 3.13"; exit 1; }
+	@$(BIN)/python -m tests.fuzz.guided $(or $(FUZZ_TARGET),all) --seconds $(or $(FUZZ_SECONDS),300)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos $(CHAOS)

@@ -51,7 +51,15 @@ class Lease:
         self._token = uuid4().hex
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self.lost = False
+        self._stored = 0.0
+        self._lost = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may have it by now. Once lost, it stays lost, also while a request hangs."""
+        if self._thread is not None and time.monotonic() - self._stored > self._patience:
+            self._lost = True
+        return self._lost
 
     def acquire(self, timeout: float = 0.0) -> Self:
         """Take the lease, after looking as long as it takes to know whether its holder lives.
@@ -66,7 +74,7 @@ class Lease:
         while not self._is_free():
             if time.monotonic() >= deadline:
                 raise Timeout(self._store.location.child(self._key).shown)
-        self._token, self.lost = uuid4().hex, False
+        self._token, self._lost, self._stored = uuid4().hex, False, time.monotonic()
         self._write(0)
         time.sleep(self._settle)
         if (self._read() or {}).get("token") != self._token:
@@ -77,14 +85,17 @@ class Lease:
         return self
 
     def release(self) -> None:
-        """Let go of it. A lease that is somebody else's by now stays theirs."""
+        """Let go of it. A lease that is somebody else's by now stays theirs, and one that cannot be removed ages."""
         if self._thread is None:
             return
         self._ended.set()
         self._thread.join()
-        self._thread = None
-        if not self.lost and (self._read() or {}).get("token") == self._token:
-            self._store.delete(self._key)
+        lost, self._thread = self.lost, None
+        try:
+            if not lost and (self._read() or {}).get("token") == self._token:
+                self._store.delete(self._key)
+        except OSError as error:
+            logger.warning("cannot give the lease %s back: %s", self._key, error)
 
     def __enter__(self) -> Self:
         """Acquire; also right after `acquire`, as with a file lock, where nothing is left to do."""
@@ -112,20 +123,21 @@ class Lease:
         return True
 
     def _prolong(self) -> None:
-        stored, beats = time.monotonic(), 0
-        while not self._ended.wait(self._beat):
+        beats = 0
+        while not self.lost and not self._ended.wait(self._beat):
+            began = time.monotonic()
             try:
                 if (self._read() or {}).get("token") != self._token:
-                    self.lost = True
+                    self._lost = True
+                if self.lost:  # also if reading took too long: nothing is written then
                     return
                 beats += 1
                 self._write(beats)
-                stored = time.monotonic()
             except OSError as error:
                 logger.warning("cannot prolong the lease %s: %s", self._key, error)
-            if time.monotonic() - stored > self._patience:
-                self.lost = True
-                return
+                continue
+            if not self.lost:
+                self._stored = began  # who watches has seen the change no earlier
 
     def _read(self) -> dict[str, Any] | None:
         content = self._store.read(self._key)
@@ -144,7 +156,15 @@ class Lease:
 
 def _process(pid: int) -> dict[str, Any]:
     """What tells a process of this machine from others that had or will have its number."""
-    return {"pid": pid, "boot": _boot(), "started": _started(pid)}
+    return {"pid": pid, "pids": _pids(), "boot": _boot(), "started": _started(pid)}
+
+
+def _pids() -> str | None:
+    """The namespace that process numbers belong to: containers have their own, also with the host's name."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (no path: pid:[4026531836])
+    except OSError:
+        return None
 
 
 def _boot() -> str | None:
@@ -169,8 +189,9 @@ def _text(file: str) -> str | None:
 
 
 def _is_dead_here(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine and is no more. Containers share a boot, but not a host name."""
-    if holder.get("boot") is None or holder.get("boot") != _boot() or holder.get("host") != socket.gethostname():
+    """Whether the holder was a process of this machine, and of this container, and is no more."""
+    here = {"host": socket.gethostname(), "boot": _boot(), "pids": _pids()}
+    if None in here.values() or any(holder.get(name) != value for name, value in here.items()):
         return False
     pid = holder.get("pid")
     return isinstance(pid, int) and _started(pid) != holder.get("started")

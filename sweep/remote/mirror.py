@@ -51,6 +51,7 @@ class _Mirror:
 
 
 _mirrors: dict[str, _Mirror] = {}
+_opening = threading.Lock()
 
 
 # Places ---------------------------------------------------------------------------------------------------------------
@@ -66,8 +67,9 @@ def folder_of(place: str | Path) -> Path:
     if path is not None:
         return path
     location = Location.of(str(place))
-    if location.uri not in _mirrors:
-        _mirrors[location.uri] = _open(location)
+    with _opening:
+        if location.uri not in _mirrors:
+            _mirrors[location.uri] = _open(location)
     return _mirrors[location.uri].root
 
 
@@ -108,7 +110,7 @@ def cache_folder() -> Path:
 
 def _open(location: Location) -> _Mirror:
     store = RemoteStore.open(location)
-    folder = cache_folder() / "mirrors"
+    folder = cache_folder().resolve() / "mirrors"  # so that who resolves a path below it still has one below it
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(folder / ".lock"):
@@ -153,9 +155,12 @@ def _mirror(path: Path) -> _Mirror | None:
 
 
 def push(file: Path) -> None:
-    """Store a file elsewhere as it is now. Raises OSError with EIO if the storage fails."""
+    """Store a file elsewhere as it is now. Raises OSError with EIO if the storage fails.
+
+    One in a folder that is not complete yet, whose name begins with a dot, goes with that folder.
+    """
     mirror = _mirror(file)
-    if mirror is not None:
+    if mirror is not None and not any(part.startswith(".") for part in file.relative_to(mirror.root).parts):
         mirror.store.put(file, mirror.key(file))
 
 
@@ -255,8 +260,10 @@ def _download(mirror: _Mirror, path: Path, *, complete: bool = False) -> None:
         else:
             temporary.mkdir()
             mirror.store.get_folder(key, temporary)
+            if complete and not (temporary / LAST).exists():  # removed at this moment
+                return
         temporary.rename(path)
-    except FileNotFoundError:  # removed at this moment
+    except FileNotFoundError:  # likewise
         return
     finally:
         _remove(temporary)
@@ -283,10 +290,19 @@ def listing(folder: Path, pattern: str) -> list[Path]:
     found = [folder]
     *above, last = pattern.split("/")
     for part in above:
-        found = [one / name for one in found for name in mirror.store.names(mirror.key(one)) if fnmatchcase(name, part)]
-    if not any(sign in last for sign in "*?["):
+        if _is_exact(part):
+            found = [one / part for one in found]
+            continue
+        found = [
+            one / name for one in found for name in mirror.store.folders(mirror.key(one)) if fnmatchcase(name, part)
+        ]
+    if _is_exact(last):
         return [one / last for one in found if mirror.store.kind(mirror.key(one / last)) != FileType.NotFound]
     return [one / name for one in found for name in mirror.store.names(mirror.key(one)) if fnmatchcase(name, last)]
+
+
+def _is_exact(part: str) -> bool:
+    return not any(sign in part for sign in "*?[")
 
 
 def newest(files: list[Path]) -> Path:
@@ -301,7 +317,7 @@ def newest(files: list[Path]) -> Path:
 def size(path: Path) -> int | None:
     """Bytes that a file or folder holds elsewhere; None for a path of this machine."""
     mirror = _mirror(path)
-    return None if mirror is None else sum(mirror.store.files(mirror.key(path)).values())
+    return None if mirror is None else mirror.store.size(mirror.key(path))
 
 
 # Locks ----------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ from selector import PointerSelector
 from sweep.cli import main
 from tests.sweep.spaces import SMALL
 
+pytestmark = pytest.mark.slow
+
 
 def write_space(folder: Path, **changes: object) -> Path:
     file = folder / "space.yaml"

@@ -26,7 +26,7 @@ from sweep.runner import Outcome, execute
 from sweep.verifying import verify
 from tests.sweep.spaces import SMALL, small_dataset
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 @dataclass
@@ -131,7 +131,6 @@ PRUNERS: list[dict[str, Any]] = [
 IN_SHORT = ("median", "hyperband")  # each by itself is tested with the study (tests/sweep/study), without Ray
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "pruner",
     [
@@ -146,7 +145,6 @@ def test_every_pruner_runs_a_sweep(tmp_path: Path, pruner: dict[str, object]) ->
     assert not [trial for trial in study.trials if trial.state is TrialState.FAIL]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampler",
     ["tpe", "grid", *(pytest.param(name, marks=pytest.mark.long) for name in ("gp", "cmaes", "qmc", "random"))],

@@ -29,7 +29,7 @@ from tests.sweep.pool.answerers import (
     right,
 )
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
 
 @pytest.fixture
@@ -133,7 +133,6 @@ def test_a_poisoned_item_fails_alone(notes, how, retries, pool) -> None:
     assert tried == max(2, retries + 1)  # the last time alone
 
 
-@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(notes) -> None:
     items = [WorkItem(query) for query in range(6)]
     impatient = ONE.model_copy(update={"batch": 1, "retries": 0, "batch_seconds": 10.0})
@@ -225,7 +224,6 @@ def test_progress_ends_complete_and_names_workers(notes) -> None:
     assert all(re.fullmatch(r"VlmWorker\[run\] [12]", worker) for worker in last.by_worker)
 
 
-@pytest.mark.slow
 def test_memory_does_not_depend_on_the_number_of_items(notes) -> None:
     """Answers of 4 kB: held back, 100,000 of them would take 400 MB."""
     settings = SMALL.model_copy(update={"batch": 256})

@@ -1,0 +1,459 @@
+"""Folders here that stand for folders elsewhere: what is written arrives, what is read is fetched, paths stay paths."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from filelock import FileLock, Timeout
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sweep.errors import RunError
+from sweep.outage import is_outage
+from sweep.paths import atomic_file, atomic_folder, remove_folder, write_json
+from sweep.remote import mirror
+from sweep.remote.lease import Lease
+from sweep.remote.store import LAST
+from tests.s3 import S3Server
+from tests.sweep.remote.others import Other, names, others, read, scratch, take, write, write_folder
+
+
+@pytest.fixture(params=["s3", "local"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder of runs that other processes can reach: on S3, and where fsspec's local file system has it."""
+    if request.param == "local":
+        return f"local://{tmp_path}/elsewhere"
+    server: S3Server = request.getfixturevalue("s3")
+    return server.folder("runs")
+
+
+@pytest.fixture
+def other() -> Iterator[Other]:
+    with others(1) as [one]:
+        yield one
+
+
+def step(folder: Path, content: str = "weights", *, complete: bool = True) -> Path:
+    with atomic_folder(folder) as temporary:
+        (temporary / "model").write_text(content)
+        if complete:
+            (temporary / LAST).write_text("{}")
+    return folder
+
+
+# Writing and reading --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_here_is_seen_by_another_process(uri: str, other: Other) -> None:
+    root = mirror.folder_of(uri)
+    write_json(root / "grpo-1/run.json", {"one": 1})
+    step(root / "grpo-1/trials/0001/best/step-0002")
+    assert other.ask(names, uri, "*/run.json") == ["grpo-1/run.json"]
+    assert other.ask(read, uri, "grpo-1/run.json") == '{\n  "one": 1\n}\n'
+    assert other.ask(names, uri, "grpo-1/trials/*/best/step-*/*") == [
+        f"grpo-1/trials/0001/best/step-0002/{name}" for name in (LAST, "model")
+    ]
+    assert other.ask(read, uri, "grpo-1/trials/0001/best/step-0002/model") == "weights"
+    assert other.ask(scratch, uri) != str(root), "each works in its own"
+
+    remove_folder(root / "grpo-1/trials/0001/best/step-0002")
+    assert not (root / "grpo-1/trials/0001/best/step-0002").exists()
+    assert other.ask(names, uri, "grpo-1/trials/*/best/step-*") == []
+
+
+def test_a_write_that_fails_is_not_uploaded(uri: str) -> None:
+    root = mirror.folder_of(uri)
+    write_json(root / "run.json", 1)
+    with pytest.raises(ZeroDivisionError), atomic_file(root / "run.json") as file:
+        file.write_text(str(1 / 0))
+    with pytest.raises(ZeroDivisionError), atomic_folder(root / "step") as folder:
+        (folder / LAST).write_text(str(1 / 0))
+    assert mirror.listing(root, "*") == [root / "run.json"]
+    assert mirror.refresh(root / "run.json").read_text() == "1\n"
+
+
+def test_fetch_has_what_does_not_change_and_asks_once(uri: str, other: Other) -> None:
+    root = mirror.folder_of(uri)
+    file, folder = root / "a/data.parquet", root / "a/step-0001"
+    for path in (file, folder):
+        assert mirror.fetch(path) == path and not path.exists() and not mirror.exists(path)
+    other.ask(write, uri, "a/data.parquet", "first")
+    other.ask(write_folder, uri, "a/step-0001", "model", "inner")
+    assert mirror.exists(file) and mirror.exists(folder) and mirror.exists(folder / "model") and not folder.exists()
+    assert mirror.fetch(file).read_text() == "first"
+    assert {one.name for one in mirror.fetch(folder).iterdir()} == {"model", "inner", LAST}
+    other.ask(write, uri, "a/data.parquet", "second")
+    assert mirror.fetch(file).read_text() == "first"
+    assert mirror.refresh(file).read_text() == "second"
+    assert sorted(path.name for path in root.rglob(".*")) == [], "nothing temporary is left"
+
+
+def test_refresh_has_what_is_there_now(uri: str, other: Other) -> None:
+    root = mirror.folder_of(uri)
+    assert not mirror.refresh(root / "evaluation").exists()
+    for content in ("first", "second"):
+        other.ask(write, uri, "evaluation/answers", content)
+        assert mirror.refresh(root / "evaluation" / "answers").read_text() == content
+    other.ask(write, uri, "evaluation/table", "and more")
+    found = mirror.refresh(root / "evaluation")
+    assert {file.name for file in found.iterdir()} == {"answers", "table"}
+    remove_folder(root / "evaluation")
+    assert not mirror.refresh(root / "evaluation").exists()
+
+
+def test_a_folder_without_its_manifest_is_not_there_yet(uri: str) -> None:
+    root = mirror.folder_of(uri)
+    folder = step(root / "step-0001", complete=False)
+    mirror.forget(folder)
+    assert mirror.exists(folder / "model") and not mirror.exists(folder / LAST)
+    assert not mirror.fetch(folder).exists()
+    step(folder, "weights again")
+    mirror.forget(folder)
+    assert (mirror.fetch(folder) / "model").read_text() == "weights again"
+
+
+@pytest.mark.parametrize("removed", ["step-0001", f"step-0001/{LAST}"])
+def test_what_is_removed_while_it_is_fetched_is_not_there(
+    uri: str, monkeypatch: pytest.MonkeyPatch, removed: str
+) -> None:
+    root = mirror.folder_of(uri)
+    store = mirror._mirrors[uri].store
+    folder = step(root / "step-0001")
+    mirror.forget(folder)
+    get_folder = store.get_folder
+
+    def late(key: str, target: Path) -> None:
+        store.delete(removed)
+        get_folder(key, target)
+
+    monkeypatch.setattr(store, "get_folder", late)
+    assert not mirror.fetch(folder).exists()
+    assert list(root.iterdir()) == []
+
+
+def test_what_is_written_into_an_unfinished_folder_goes_with_it(uri: str) -> None:
+    root = mirror.folder_of(uri)
+    with atomic_folder(root / "step-0001") as folder:
+        write_json(folder / "inner.json", 1)
+        write_json(folder / LAST, {})
+        assert mirror.listing(root, "*") == []
+    assert {path.name for path in mirror.listing(root / "step-0001", "*")} == {"inner.json", LAST}
+    assert mirror.listing(root, "*") == [root / "step-0001"]
+
+
+def test_the_first_complete_folder_counts_for_all(uri: str, other: Other) -> None:
+    root = mirror.folder_of(uri)
+    other.ask(write_folder, uri, "rce/abc", "model")
+    folder = step(root / "rce/abc", "mine")
+    assert not folder.exists(), "dropped for what stands there"
+    assert (mirror.fetch(folder) / "model").read_text() == f"model of {other.process.pid}"
+    folder = step(root / "rce/abc", "mine again")
+    assert (mirror.fetch(folder) / "model").read_text() == f"model of {other.process.pid}"
+    assert other.ask(read, uri, "rce/abc/model") == f"model of {other.process.pid}"
+
+
+def test_a_folder_that_a_killed_writer_left_is_completed(uri: str, other: Other) -> None:
+    root = mirror.folder_of(uri)
+    mirror.forget(step(root / "rce/abc", "half", complete=False))
+    other.ask(write_folder, uri, "rce/abc", "model")
+    assert (mirror.fetch(root / "rce/abc") / "model").read_text() == f"model of {other.process.pid}"
+
+
+def test_scratch_can_be_given_back(uri: str) -> None:
+    root = mirror.folder_of(uri)
+    folder = step(root / "trials/0001/best/step-0001")
+    mirror.forget(root / "trials/0001")
+    assert not (root / "trials/0001").exists() and mirror.exists(folder)
+    assert (mirror.fetch(folder) / "model").read_text() == "weights"
+    mirror.forget(root / "nothing")
+
+
+def test_sizes_and_the_newest(uri: str) -> None:
+    root = mirror.folder_of(uri)
+    for number, name in enumerate(("b", "c", "a"), start=1):
+        with atomic_file(root / f"runs/{name}/run.json") as file:
+            file.write_text("x" * number)
+        time.sleep(1.1 if uri.startswith("s3") and number > 1 else 0.02)  # S3 counts seconds
+    assert mirror.size(root / "runs") == 6 and mirror.size(root / "runs/a") == 3
+    assert mirror.size(root / "runs/a/run.json") == 3 and mirror.size(root / "none") == 0
+    files = mirror.listing(root / "runs", "*/run.json")
+    assert [file.parent.name for file in files] == ["a", "b", "c"]
+    assert mirror.newest(files) == root / "runs/a/run.json"
+    assert mirror.newest(files[1:2]) == files[1]
+
+
+def test_bytes_and_files_are_stored_as_they_are_now(uri: str) -> None:
+    root = mirror.folder_of(uri)
+    (root / "log").write_text("one line\n")
+    mirror.push(root / "log")
+    mirror.push_content(root / "study.db", b"bytes")
+    assert not (root / "study.db").exists() and mirror.refresh(root / "study.db").read_bytes() == b"bytes"
+    (root / "log").write_text("one line\nanother line\n")
+    assert mirror.size(root / "log") == 9
+    mirror.push(root / "log")
+    assert mirror.size(root / "log") == 22
+    mirror.delete(root / "log")
+    assert not mirror.exists(root / "log") and (root / "log").exists()
+    mirror.delete(root / "log")
+
+
+def test_a_growing_file_is_uploaded_now_and_then(uri: str) -> None:
+    root = mirror.folder_of(uri)
+    log = root / "run.log"
+    with mirror.uploading(log, seconds=0.1), log.open("w", buffering=1) as stream:
+        for number in range(3):
+            size = stream.write(f"line {number}\n") * (number + 1)
+            until = time.monotonic() + 20
+            while mirror.size(log) != size:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+        stream.write("the end\n")
+    assert mirror.refresh(log).read_text() == "line 0\nline 1\nline 2\nthe end\n"
+
+
+def test_a_log_that_cannot_be_uploaded_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "elsewhere").write_text("no folder")
+    root = mirror.folder_of(f"local://{tmp_path}/elsewhere")
+    with mirror.uploading(root / "run.log", seconds=0.05), (root / "run.log").open("w") as stream:
+        stream.write("line\n")
+        time.sleep(0.2)
+    assert "the storage failed" in caplog.text and f"local://{tmp_path}/elsewhere/run.log" in caplog.text
+
+
+def test_storage_that_fails_is_an_outage(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("no folder")
+    root = mirror.folder_of(f"local://{tmp_path}/elsewhere")
+    for work in (lambda: write_json(root / "run.json", {}), lambda: step(root / "step-0001")):
+        with pytest.raises(OSError) as failed:
+            work()
+        assert is_outage(failed.value) and failed.value.errno == errno.EIO
+        assert str(failed.value.filename).startswith(f"local://{tmp_path}/elsewhere/")
+
+
+# Listing --------------------------------------------------------------------------------------------------------------
+
+NAMES = [
+    "step-0001",
+    "step-0002",
+    ".step-0003.ab",
+    "manifest.json",
+    "run.json",
+    "0001",
+    "best",
+    "_shared",
+    "grpo-1",
+    "part-1.parquet",
+]
+NAME = st.sampled_from(NAMES)
+TREE = st.lists(st.lists(NAME, min_size=1, max_size=4).map("/".join), max_size=9)
+PATTERNS = [  # those that are asked for, and all files
+    "part-*.parquet",
+    "[!.]*/run.json",
+    "step-*",
+    f"step-*/{LAST}",
+    f"[!.]*/{LAST}",
+    f"*/best/step-*/{LAST}",
+    "best/*",
+    "*",
+    "run.json",
+]
+
+
+def same_listing(uri: str, tree: list[str], folders: tuple[str, ...] = ("", "grpo-1", "0001/best", "nowhere")) -> None:
+    with tempfile.TemporaryDirectory() as here:
+        local, there = Path(here), mirror.folder_of(uri) / uuid4().hex
+        for name in tree:
+            file = local / name
+            if file.exists() or any(parent.is_file() for parent in file.parents):
+                continue
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(name)
+            mirror._mirrors[uri].store.put(file, f"{there.name}/{name}")
+        for folder in folders:
+            for pattern in PATTERNS:
+                here_too = [path.relative_to(local) for path in sorted((local / folder).glob(pattern))]
+                found = [path.relative_to(there) for path in mirror.listing(there / folder, pattern)]
+                assert found == here_too, (folder, pattern)
+                assert [path.relative_to(local) for path in mirror.listing(local / folder, pattern)] == here_too
+        assert not there.exists(), "nothing was fetched"
+
+
+SLOW = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
+@given(tree=TREE)
+def test_listings_are_those_of_paths(tmp_path: Path, tree: list[str]) -> None:
+    same_listing(f"local://{tmp_path}/listed", tree)
+    same_listing(f"memory://listed{tmp_path}", tree)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=SLOW)
+@given(tree=TREE)
+def test_listings_on_an_object_store_too(s3: S3Server, tree: list[str]) -> None:
+    same_listing(s3.folder("listed"), tree, ("", "0001/best"))
+
+
+# Places ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_stands_in_its_folder_of_runs(uri: str, other: Other) -> None:
+    run = mirror.run_folder_of(f"{uri}/grpo-1/")
+    assert run == mirror.folder_of(uri) / "grpo-1"
+    assert mirror.shown(run) == f"{uri}/grpo-1" == mirror.place_of(run)
+    assert mirror.run_folder_of(mirror.place_of(run)) == run
+    assert mirror.is_mirrored(run) and mirror.is_mirrored(run.parent) and not mirror.is_mirrored(run.parent.parent)
+    with pytest.raises(RunError, match="is not a run's folder; name the folder in it"):
+        mirror.run_folder_of("s3://bucket")
+
+
+def test_keys_in_an_address_reach_other_processes_but_no_screen(s3: S3Server, other: Other) -> None:
+    address = s3.address("runs")
+    root = mirror.folder_of(address)
+    write_json(root / "run.json", 1)
+    assert "testing" in str(mirror.place_of(root)) and "testing" not in mirror.shown(root)
+    assert other.ask(read, str(mirror.place_of(root)), "run.json") == "1\n"
+    assert "testing" not in str(root)
+
+
+def test_a_path_that_is_resolved_still_stands_for_it(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "real").mkdir()
+    cache.symlink_to(tmp_path / "real")
+    root = mirror.folder_of(f"memory://{uuid4().hex}")
+    assert mirror.is_mirrored((root / "study.db").resolve())
+
+
+def test_threads_share_one_scratch(tmp_path: Path) -> None:
+    found: list[Path] = []
+    uri = f"local://{tmp_path}/elsewhere"
+    threads = [threading.Thread(target=lambda: found.append(mirror.folder_of(uri))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8 and len(set(found)) == 1
+
+
+def test_a_lock_is_a_lease(uri: str, other: Other) -> None:
+    root = mirror.folder_of(uri)
+    lock = mirror.lock(root / "grpo-1/driver.lock")
+    assert isinstance(lock, Lease)
+    assert other.ask(take, uri.removeprefix("local://"), "grpo-1/driver.lock", 0.1, 2.0, 0.1)
+    with pytest.raises(Timeout):
+        lock.acquire(timeout=0)
+    other.kill()
+    with lock:
+        assert mirror.exists(root / "grpo-1/driver.lock") and not (root / "grpo-1/driver.lock").exists()
+    assert not mirror.exists(root / "grpo-1/driver.lock")
+
+
+# Scratch --------------------------------------------------------------------------------------------------------------
+
+
+def test_scratch_of_the_killed_goes_and_of_the_living_stays(tmp_path: Path, cache: Path) -> None:
+    uri = f"local://{tmp_path}/elsewhere"
+    with others(2) as (killed, living):
+        folders = [Path(one.ask(scratch, uri)) for one in (killed, living)]
+        for one in (killed, living):
+            one.ask(write, uri, "file", "content")
+        killed.kill()
+        (cache / "mirrors" / "stray").write_text("no folder")
+        mine = [mirror.folder_of(uri), mirror.folder_of(f"{uri}/deeper")]
+        assert [folder.parent.exists() for folder in folders] == [False, True]
+        assert all(folder.exists() for folder in mine)
+        assert living.ask(read, uri, "file") == "content"
+    mirror.folder_of(f"{uri}/and/deeper")
+    assert not folders[1].exists() and all(folder.exists() for folder in mine)
+
+
+@pytest.mark.slow
+def test_scratch_of_a_process_that_ends_goes_with_it(tmp_path: Path, cache: Path) -> None:
+    code = (
+        "import sys; from sweep.remote import mirror; from sweep.paths import write_json\n"
+        "write_json(mirror.folder_of(sys.argv[1]) / 'run.json', 1); print(mirror.folder_of(sys.argv[1]))"
+    )
+    uri = f"local://{tmp_path}/elsewhere"
+    done = subprocess.run([sys.executable, "-c", code, uri], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(cache)) and not Path(done.stdout.strip()).parent.exists()
+    assert (tmp_path / "elsewhere/run.json").read_text() == "1\n"
+
+
+def test_scratch_is_for_the_owner_alone(cache: Path) -> None:
+    root = mirror.folder_of(f"memory://{uuid4().hex}")
+    assert root.parent.stat().st_mode & 0o077 == 0 == (cache / "mirrors").stat().st_mode & 0o077
+
+
+@pytest.mark.parametrize("cache_name", ["file", "file/inner", "/proc/nowhere"])
+def test_no_room_for_scratch_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_name: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv(mirror.CACHE, str(tmp_path / cache_name))
+    with pytest.raises(RunError, match=r"no room for working copies of .*; name another folder") as refused:
+        mirror.folder_of("memory://here")
+    assert "memory://here" in str(refused.value) and str(refused.value).endswith("the environment variable SWEEP_CACHE")
+    assert "\n" not in str(refused.value) and cache_name in str(refused.value)
+
+
+def test_where_scratch_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(mirror.CACHE, "relative")
+    monkeypatch.chdir(tmp_path)
+    assert mirror.cache_folder() == tmp_path / "relative"
+    monkeypatch.delenv(mirror.CACHE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert mirror.cache_folder() == tmp_path / "demonstration-sweep"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert mirror.cache_folder() == tmp_path / "me/.cache/demonstration-sweep"
+
+
+# Paths of this machine ------------------------------------------------------------------------------------------------
+
+
+def test_paths_of_this_machine_are_what_they_were(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mirror, "_open", lambda location: pytest.fail(f"{location} was opened"))
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.DEBUG)
+    for place in (tmp_path, str(tmp_path), tmp_path.as_uri()):
+        assert mirror.folder_of(place) == mirror.run_folder_of(place) == tmp_path
+    assert mirror.folder_of("runs") == Path("runs") == mirror.run_folder_of(Path("runs"))
+    assert mirror.place_of(Path("runs")) == tmp_path / "runs" and mirror.shown(Path("runs")) == "runs"
+    assert not mirror.is_mirrored(tmp_path)
+
+    folder = step(tmp_path / "step-0001", "first")
+    assert step(folder, "second") == folder and (folder / "model").read_text() == "first", "the first counts"
+    write_json(tmp_path / "one/run.json", 1)
+    write_json(tmp_path / "two/run.json", 2)
+    os.utime(tmp_path / "one/run.json", (1e9, 1e9))
+    for work in (mirror.push, mirror.push_folder, mirror.delete, mirror.forget, mirror.fetch, mirror.refresh):
+        work(folder)
+        work(tmp_path / "none")
+    mirror.push_content(folder / "model", b"other")
+    with mirror.uploading(folder / "model", seconds=0):
+        pass
+    assert (folder / "model").read_text() == "first" and mirror.fetch(folder) == folder == mirror.refresh(folder)
+    files = mirror.listing(tmp_path, "*/run.json")
+    assert files == [tmp_path / "one/run.json", tmp_path / "two/run.json"]
+    assert mirror.newest(files) == tmp_path / "two/run.json"
+    assert mirror.size(folder) is None and mirror.exists(folder) and not mirror.exists(tmp_path / "none")
+    lock = mirror.lock(tmp_path / "driver.lock")
+    assert isinstance(lock, FileLock)
+    with lock.acquire(timeout=0), pytest.raises(Timeout):
+        mirror.lock(tmp_path / "driver.lock").acquire(timeout=0)
+    remove_folder(folder)
+    assert not folder.exists()
+    assert not cache.exists() and mirror._mirrors == {}
+    assert not [record for record in caplog.records if record.name.startswith("sweep")]

@@ -1,0 +1,101 @@
+"""A run on an S3 server, as a person uses it: real processes, a real kill, and nothing left but the address.
+
+The chaos test (`tests/chaos`, mode s3) kills every kind of process there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from sweep.paths import RunPaths, TrialPaths
+from sweep.remote.location import Location
+from sweep.remote.store import RemoteStore
+from tests.s3 import S3Server
+from tests.sweep.test_cli import call, finish, start, study_of, wait_for, write_space
+from tests.sweep.test_run import curves, sweep
+
+pytestmark = pytest.mark.slow
+SETTINGS = {"concurrency": 1, "budget": {"trials": 5}}
+
+
+@pytest.fixture(scope="module")
+def whole(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The undisturbed run, in a folder of this machine."""
+    return sweep(tmp_path_factory.mktemp("whole"), **SETTINGS).paths.root
+
+
+def epochs_stored(store: RemoteStore, folder: Path) -> int:
+    """Of the study as everybody sees it, who looks from elsewhere."""
+    content = store.read("mine/study.db")
+    if content is None:
+        return 0
+    file = folder / "seen.db"
+    file.write_bytes(content)
+    with sqlite3.connect(file) as database:
+        return int(database.execute("select count(*) from trial_intermediate_values").fetchone()[0])
+
+
+def hashes(run: Path) -> dict[str, str]:
+    files = [*run.glob("trials/*/best/step-*/manifest.json"), *run.glob("rce/*/manifest.json")]
+    return {str(file.relative_to(run)): json.loads(file.read_bytes())["sha256"] for file in files}
+
+
+def losses(trial: TrialPaths) -> list[float]:
+    return [json.loads(line)["val_loss"] for line in trial.history_file.read_text().splitlines()]
+
+
+def test_a_killed_driver_resumes_from_the_address_alone(
+    s3: S3Server,
+    whole: Path,
+    tmp_path: Path,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = s3.folder("runs")
+    store = RemoteStore.open(Location.of(runs))
+    process = start(tmp_path, "run", str(write_space(tmp_path, **SETTINGS)), "--name", "mine", "--runs", runs)
+    wait_for(lambda: epochs_stored(store, tmp_path) >= 7, seconds=120)
+
+    second = start(tmp_path, "resume", f"{runs}/mine")
+    refused = finish(second)
+    assert second.returncode == 2 and "is being driven by another process" in refused
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert 7 <= epochs_stored(store, tmp_path) < 25
+    shutil.rmtree(cache)
+
+    process = start(tmp_path, "resume", "--runs", runs)  # the newest
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert f"run folder: {runs}/mine" in output and str(cache) not in output
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    fs.copy_files(runs, str(copy))
+    assert curves(study_of(copy / "mine")) == curves(study_of(whole))
+    assert hashes(copy / "mine") == hashes(whole)
+    assert not list(copy.glob("mine/trials/*/resume/*/manifest.json")) and not (copy / "mine/driver.lock").exists()
+    assert not [file for file in copy.rglob("*") if file.name.startswith(".")]
+    for number in range(5):
+        paths = (RunPaths(copy / "mine").trial(number), RunPaths(whole).trial(number))
+        assert losses(paths[0]) == losses(paths[1])
+        assert list(paths[0].events_folder.iterdir())
+
+    code, out, _ = call(capsys, monkeypatch, "status", f"{runs}/mine")
+    assert code == 0 and "mine: finished;" in out
+    code, out, _ = call(capsys, monkeypatch, "export", f"{runs}/mine", "--out", str(tmp_path / "best"))
+    assert code == 0 and "trial" in out
+    best = study_of(whole).best_trial
+    wanted = f"trials/{best.number:04d}/best/step-{best.user_attrs['best_step']:04d}/manifest.json"
+    assert json.loads((tmp_path / "best" / "manifest.json").read_bytes())["sha256"] == hashes(whole)[wanted]
+    code, out, _ = call(capsys, monkeypatch, "verify", f"{runs}/mine")
+    assert code == 0 and "differs" not in out and out.count("ok") >= 5
+    code, _, error = call(capsys, monkeypatch, "run", str(tmp_path / "space.yaml"), "--name", "mine", "--runs", runs)
+    assert code == 2 and error.startswith(f"error: run 'mine' exists in {runs}")

@@ -11,6 +11,7 @@ from sweep.remote import mirror
 from sweep.remote.location import Location
 from sweep.remote.store import RemoteStore
 from tests.s3 import S3Server
+from tests.sweep.remote.others import Other, others
 from tests.sweep.remote.systems import local_store
 
 
@@ -50,3 +51,18 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> RemoteStore:
         return RemoteStore.open(Location.of(f"memory://elsewhere{tmp_path}"))
     server: S3Server = request.getfixturevalue("s3")
     return RemoteStore.open(Location.of(server.folder("store")))
+
+
+@pytest.fixture(params=["s3", "local"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder of runs that other processes can reach: on S3, and where fsspec's local file system has it."""
+    if request.param == "local":
+        return f"local://{tmp_path}/elsewhere"
+    server: S3Server = request.getfixturevalue("s3")
+    return server.folder("runs")
+
+
+@pytest.fixture
+def other() -> Iterator[Other]:
+    with others(1) as [one]:
+        yield one

@@ -23,6 +23,7 @@ from sweep.remote.store import RemoteStore
 from sweep.space import parse_space
 from sweep.study import NoTrial, StudyOwner, TrialState, sqlite_url
 from tests.s3 import S3Server
+from tests.sweep.remote.others import take_over
 from tests.sweep.study.conftest import SPACE, run_trial
 
 PATIENCE = 1.2
@@ -154,11 +155,7 @@ def test_who_lost_the_lease_stores_nothing(local: Run) -> None:
     local.owner.ask()
     local.keep()
     before = local.stored()
-    local.store.write("driver.lock", json.dumps({"token": "another"}).encode())
-    until = time.monotonic() + 20
-    while not local.lease.lost:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    take_over(local.lease, json.dumps({"token": "another"}).encode())
     local.keep()  # there is nothing to store
     local.owner.report(0, 1, 0.5)
     for _ in range(2):

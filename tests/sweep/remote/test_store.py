@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,15 @@ def test_an_interrupt_never_leaves_a_part_of_a_file(s3: S3Server) -> None:
     assert struck == 12 and store.kind("study.db") == FileType.File
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own answer to Ctrl-C; what runs tests side by side ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_for_the_upload_that_it_strikes(store: RemoteStore) -> None:
     """Who is told of it may take the study's lock away, and nothing may be stored after that."""
     store.write("file", b"old")

@@ -47,6 +47,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(both: tuple[Reference,
     assert result.sound and len(result.recoveries) == 1, told
 
 
+@pytest.mark.long  # tests/sweep/remote/test_runs_on_s3.py kills a driver there
 def test_killed_and_resumed_on_s3_is_as_the_same_run_here(harness: Harness) -> None:
     """The run's folder on an S3 server; whoever resumes has nothing but its address."""
     kills = [Kill(Kind.POOL, 0.5), Kill(Kind.TRIAL, 2.0), Kill(Kind.DRIVER, 25.0)]

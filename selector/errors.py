@@ -19,4 +19,9 @@ class CheckpointError(UserError):
 
 def first_line(error: Exception) -> str:
     """What an exception says, without the C++ stack that torch writes below it."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return printable((str(error).splitlines() or [type(error).__name__])[0])
+
+
+def printable(text: str) -> str:
+    """With halves of surrogate pairs, which JSON may hold and no stream takes, as escapes."""
+    return text.encode(errors="backslashreplace").decode()

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from selector.errors import CheckpointError, SettingsError, first_line
+from selector.errors import CheckpointError, SettingsError, first_line, printable
 from selector.tensors import read_tensors
 
 CONFIG_FILE = "config.json"
@@ -283,7 +283,7 @@ class PointerSelector(nn.Module):
         try:
             self.load_state_dict(weights)
         except RuntimeError as error:
-            detail = " ".join(str(error).split())[:500]
+            detail = printable(" ".join(str(error).split()))[:500]
             raise CheckpointError(f"{source}: does not fit the selector's configuration ({detail})") from error
 
     def config_dict(self) -> dict[str, dict[str, object]]:

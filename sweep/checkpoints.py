@@ -14,7 +14,7 @@ import safetensors.torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from selector.errors import CheckpointError
+from selector.errors import CheckpointError, printable
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from selector.reports import EpochReport
 from selector.tensors import read_tensors
@@ -26,6 +26,7 @@ FORMAT = "sweep-checkpoint/1"
 FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "epoch": {
         "sha256": (str,),
+        "run": (str,),
         "trial": (int,),
         "step": (int,),
         "seed": (int,),
@@ -38,6 +39,11 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "resume": {"epoch": (int,), "numbers": (dict,), "history": (list,)},
 }
 """What is read of a manifest of each kind, by dotted path."""
+REPORTS = {"rce": "reports", "resume": "history"}
+"""Where a manifest of a kind holds reports of epochs."""
+KINDS = {"rce": "rce", "resume": "resume"}
+"""Which kind stands in a run's folder of this name."""
+LARGEST = 2**63 - 1
 _REPORTS = TypeAdapter(list[EpochReport])
 
 
@@ -76,13 +82,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: not readable as a checkpoint's manifest ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CheckpointError(f"{file}: format is not {FORMAT!r}: written by another program or version")
-    for path, kinds in FIELDS.get(str(manifest.get("kind")), {}).items():
+    kind = str(manifest.get("kind"))
+    if kind != KINDS.get(folder.parent.name, kind):
+        raise CheckpointError(f"{file}: kind is not {KINDS[folder.parent.name]!r}: altered or damaged")
+    for path, kinds in FIELDS.get(kind, {}).items():
         value: Any = manifest
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        if not isinstance(value, kinds) or isinstance(value, bool):
+        if not isinstance(value, kinds) or isinstance(value, bool) or not _is_usable(value):
             raise CheckpointError(f"{file}: {path} is missing or of another type: altered or damaged")
+    if kind in REPORTS:
+        read_reports(manifest[REPORTS[kind]], folder)
     return manifest
+
+
+def _is_usable(value: Any) -> bool:  # noqa: ANN401 (any JSON value)
+    """Whether a number can become a float, and a text be written."""
+    return abs(value) <= LARGEST if isinstance(value, int) else not isinstance(value, str) or printable(value) == value
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -100,7 +116,9 @@ def read_reports(values: list[Any], folder: Path) -> list[EpochReport]:
     """Reports of the epochs from the first one on, out of a manifest. Raises CheckpointError if they are none."""
     file = folder / MANIFEST_FILE
     try:
-        reports = _REPORTS.validate_python(values)
+        reports = _REPORTS.validate_json(json.dumps(values), strict=True)  # strict, and yet the text of an enum is one
+    except RecursionError:
+        raise CheckpointError(f"{file}: reports are nested too deeply: altered or damaged") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

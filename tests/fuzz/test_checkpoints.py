@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,32 +16,16 @@ from hypothesis import strategies as st
 from selector.errors import CheckpointError
 from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
-from sweep.checkpoints import MANIFEST_FILE, canonical_hash, file_hash, read_checkpoint, read_manifest
+from sweep.checkpoints import MANIFEST_FILE, canonical_hash, file_hash, read_checkpoint, read_manifest, read_reports
 from sweep.contestants import best_epochs
-from sweep.creation import create_run
 from sweep.evaluation.records import read_evaluation
 from sweep.paths import RunPaths
-from sweep.plan import make_plan
 from sweep.records import read_record
 from sweep.trial import Trial
+from tests.fuzz.builders import Good, make_selector
 from tests.fuzz.harness import VALUES, altered, budget, held, mutated
-from tests.sweep.spaces import SMALL, context, small_dataset, trial
-
-
-class Good:
-    """The files of a run with a trial that was interrupted after its fourth epoch."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "space.yaml").write_text(SMALL)
-        self.dataset = small_dataset()
-        self.paths = create_run(make_plan(str(folder / "space.yaml")), folder, "run")
-        self.context = context(self.paths.root, self.dataset)
-        results = iter(trial(self.context, self.dataset))
-        for _ in range(5):
-            next(results)
-        self.epoch = best_epochs(self.paths, 0)[0]
-        self.state = next(self.paths.trial(0).resume_folder.glob("step-*"))
-        self.warm_up = next(self.paths.rce_folder.glob("*/"))
+from tests.fuzz.mutations import header_of, with_header
+from tests.sweep.spaces import trial
 
 
 @pytest.fixture(scope="module")
@@ -96,19 +79,13 @@ def test_values_of_an_epoch(good: Good, data: st.DataObject, name: str) -> None:
         held(lambda: [read_manifest(path)["metrics"]["val_loss"] < 0 for path in best_epochs(run, 0)])
 
 
-def header_of(raw: bytes) -> tuple[dict[str, Any], bytes]:
-    size = struct.unpack("<Q", raw[:8])[0]
-    return json.loads(raw[8 : 8 + size]), raw[8 + size :]
-
-
 @budget(2)
 @given(data=st.data())
 def test_headers_of_safetensors(good: Good, data: st.DataObject) -> None:
     """The structure is altered, so that the file stays one; every tensor that comes out lies within the file."""
     header, body = header_of((good.epoch / WEIGHTS_FILE).read_bytes())
-    text = json.dumps(data.draw(altered(header))).encode()
     file = good.epoch.parent / ".fuzz.safetensors"
-    file.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    file.write_bytes(with_header(data.draw(altered(header)), body))
     found = held(lambda: read_tensors(file))
     if found is not None:
         assert sum(tensor.numel() * tensor.element_size() for tensor in found.values()) <= len(body)
@@ -117,9 +94,8 @@ def test_headers_of_safetensors(good: Good, data: st.DataObject) -> None:
 def test_a_small_file_cannot_claim_its_bytes_many_times(tmp_path: Path) -> None:
     """Half a megabyte of header over 4 MB of data would become 20 GB."""
     entry = {"dtype": "F32", "shape": [2**20], "data_offsets": [0, 2**22]}
-    text = json.dumps({f"tensor {number}": entry for number in range(5000)}).encode()
     file = tmp_path / WEIGHTS_FILE
-    file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(2**22))
+    file.write_bytes(with_header({f"tensor {number}": entry for number in range(5000)}, bytes(2**22)))
     with pytest.raises(CheckpointError, match="more than"):
         read_tensors(file)
 
@@ -133,11 +109,63 @@ def test_a_configuration_cannot_ask_for_more_than_its_weights(good: Good, change
         held(lambda: PointerSelector.from_pretrained(folder)) or PointerSelector.from_pretrained(folder)
 
 
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, CONFIG_FILE])
+@pytest.mark.parametrize("key", ["dtype", "name"])
+def test_errors_can_be_printed(tmp_path: Path, name: str, key: str) -> None:
+    """JSON may hold half of a surrogate pair, which no terminal takes."""
+    folder, half = make_selector(tmp_path), "\ud800"
+    header, body = header_of((folder / WEIGHTS_FILE).read_bytes())
+    config = json.loads((folder / CONFIG_FILE).read_bytes())
+    if key == "dtype":
+        header["query_proj.weight"]["dtype"] = config["selector"]["decoder"] = half
+    else:
+        header[half] = header.pop("cand_proj.weight")
+        config["selector"][half] = 1
+    content = with_header(header, body) if name == WEIGHTS_FILE else json.dumps(config).encode()
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        PointerSelector.from_pretrained(folder)
+    assert "ud800" in str(caught.value) and str(caught.value).encode()
+
+
 @pytest.mark.parametrize("name", [MANIFEST_FILE, CONFIG_FILE])
 def test_nesting_without_end(good: Good, name: str) -> None:
     folder = spoiled(good.epoch, name, b"[" * 100_000)
     with pytest.raises(CheckpointError):
         read_manifest(folder) if name == MANIFEST_FILE else PointerSelector.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("which", "changes", "said"),
+    [
+        ("epoch", {"run": None}, "run is missing"),
+        ("epoch", {"run": "\ud800"}, "run is missing or of another type"),
+        ("epoch", {"trial": 10**400}, "trial is missing or of another type"),
+        ("epoch", {"metrics": {"val_loss": 10**400, "val_reward": 0.5}}, "metrics.val_loss is missing or"),
+        ("warm_up", {"reports": ["x"]}, "report 0"),
+        ("warm_up", {"kind": "other"}, "kind is not 'rce'"),
+        ("state", {"kind": "epoch"}, "kind is not 'resume'"),
+        ("state", {"history": [[[[]]]]}, "report 0"),
+    ],
+)
+def test_what_readers_take_from_a_manifest_is_checked(good: Good, which: str, changes: Any, said: str) -> None:
+    """What passed here would end a command later, with a traceback."""
+    file = getattr(good, which) / MANIFEST_FILE
+    original = file.read_bytes()
+    try:
+        file.write_text(json.dumps(json.loads(original) | changes))
+        with pytest.raises(CheckpointError, match=said):
+            read_manifest(file.parent)
+    finally:
+        file.write_bytes(original)
+
+
+def test_numbers_of_reports_are_numbers(good: Good) -> None:
+    """Text that looks like a number cannot be compared with one."""
+    manifest = json.loads((good.warm_up / MANIFEST_FILE).read_bytes())
+    manifest["reports"][1]["val_loss"] = "0.5"
+    with pytest.raises(CheckpointError, match=r"report 1\.val_loss"):
+        read_reports(manifest["reports"], good.warm_up)
 
 
 def rerun(good: Good) -> None:

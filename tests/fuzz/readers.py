@@ -1,0 +1,76 @@
+"""What the service does with what it has read: a file that loads must also be usable. All raise UserErrors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import TrialState
+
+from selector.data import Dataset, DataSettings, load
+from selector.model import PointerSelector
+from selector.training.stage import TrainingStage
+from sweep.checkpoints import read_checkpoint, read_manifest
+from sweep.contestants import Contestant, contestants
+from sweep.export import Exported, _readme
+from sweep.items import ItemsSettings, ItemTable, open_items
+from sweep.paths import RunPaths
+from sweep.space import SearchSpace, canonical, parse_space
+from sweep.study import TrialSummary
+from sweep.trial import EpochResult, Trial, _latest_state
+
+
+def opened(path: Path, **more: Any) -> Dataset:
+    """A data set as the door lets it in."""
+    found = load(DataSettings(path=path, **more))
+    assert found.queries and np.isfinite(found.embeddings).all()
+    assert found.beam_picks.min() >= 0 and found.pool_items.max() < len(found.embeddings)
+    return found
+
+
+def opened_items(**settings: Any) -> ItemTable:
+    """Items with all that is asked of them before a run; images may be missing or unreadable."""
+    table = open_items(ItemsSettings.model_validate(settings))
+    for item in range(len(table)):
+        assert table.question(item).strip() and all(isinstance(text, str) for text in table.answers(item))
+    return table
+
+
+def used_space(text: str) -> SearchSpace:
+    """A space with what a run asks of it before its first trial; also this is quick and bounded."""
+    space = parse_space(text, "f.yaml")
+    assert isinstance(space, SearchSpace)
+    _ = (space.order, space.distributions, space.points, space.epochs(), space.pruned_epochs(), canonical(space))
+    return space
+
+
+def exported(folder: Path) -> dict[str, Any]:
+    """A stored epoch, as `export` and `verify` read it."""
+    read_checkpoint(folder)
+    manifest = {**read_manifest(folder), "chosen": "by number"}
+    assert _readme(manifest).encode()  # as it is written
+    assert Exported(folder, manifest["trial"], manifest, "by number").sentence.encode()
+    assert PointerSelector.from_pretrained(folder).config.width
+    return manifest
+
+
+def compared(paths: RunPaths, digest: str) -> list[Contestant]:
+    """The rows that trial 0 and its warm-up are in the table, loaded; what is damaged is left out and said so."""
+    attrs = {"rce": digest}
+    complete = TrialSummary(
+        0, TrialState.COMPLETE, {}, 1.0, 1.0, 5, (), "", 0, 0, "key", 0, 0, 1.0, attrs,
+    )  # fmt: skip
+    found = contestants(paths, [complete], 1)
+    for one in found:
+        one.load()
+    return found
+
+
+def continued(good: Trial, stage: TrainingStage) -> EpochResult:
+    """The last report of an interrupted trial once more, and its stage as it was then."""
+    result = next(iter(good))
+    resumed = _latest_state(good._paths.resume_folder)
+    if resumed is not None and resumed.state is not None:
+        good._restore(stage, resumed.state)
+    return EpochResult.from_json(result.to_json())

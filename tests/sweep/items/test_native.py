@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,3 +262,34 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         write_items(tmp_path / "file" / "folder", new_items())
+
+
+READ_EACH = """
+import sys
+from pathlib import Path
+from selector.errors import DataError
+from sweep.items.native import read_items
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        read_items(folder / "items.parquet")
+    except DataError as error:
+        print(error)
+"""
+
+
+def test_a_footer_that_contradicts_itself_is_refused(tmp_path):
+    """In a process of its own: pyarrow ends the one that asks for the statistics of such a column."""
+    file = write_items(tmp_path / "whole", new_items(3))
+    content = file.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    type_of_a_column = b"\x15\x0c"  # of the schema and of each column: field 1, BYTE_ARRAY
+    places = [at for at in range(footer, len(content)) if content.startswith(type_of_a_column, at)]
+    for number, at in enumerate(places):
+        folder = tmp_path / "damaged" / f"{number:02d}"
+        folder.mkdir(parents=True)
+        (folder / "items.parquet").write_bytes(content[: at + 1] + b"\x04" + content[at + 2 :])
+    command = [sys.executable, "-c", READ_EACH, str(tmp_path / "damaged")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "image_bytes: damaged: its footer contradicts itself on the type of row group 0" in done.stdout
+    assert len(done.stdout.splitlines()) <= len(places)

@@ -23,6 +23,7 @@ MAX_DEPTH = 32
 MAX_NODES = 20_000
 MAX_DIGITS = 18  # a 64-bit integer holds them all
 MAX_SHOWN = 20
+MAX_LINE = 1000  # of a message
 
 _TAG = "tag:yaml.org,2002:"
 _RESOLVERS = (
@@ -84,9 +85,16 @@ class Document:
         found = {(self.line(item.path), dotted(item.path), item.text): None for item in problems}
         rows = sorted(found, key=lambda row: row[0])
         lines = [f"{self.source}:{line}: {path + ': ' if path else ''}{text}" for line, path, text in rows]
+        lines = [_bounded(line) for line in lines]
         if len(lines) > MAX_SHOWN:
             lines = [*lines[:MAX_SHOWN], f"... and {len(lines) - MAX_SHOWN} more"]
         return SpaceError("\n".join(lines))
+
+
+def _bounded(line: str) -> str:
+    """A long value gives way in the middle: what is wrong is told at the beginning, what would be right at the end."""
+    half = MAX_LINE // 2
+    return line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def dotted(path: Path) -> str:
@@ -114,7 +122,7 @@ def read_document(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(str(part) for part in (error.context, error.problem) if part)
-        raise SpaceError(f"{source}:{mark.line + 1 if mark else 1}: not valid YAML: {detail}") from None
+        raise SpaceError(_bounded(f"{source}:{mark.line + 1 if mark else 1}: not valid YAML: {detail}")) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # unprintable characters, impossible escapes
         raise SpaceError(f"{source}:1: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(root, yaml.MappingNode):
@@ -192,4 +200,4 @@ class _Reader:
 
     def _error(self, node: yaml.Node, path: Path, text: str) -> SpaceError:
         where = f"{dotted(path)}: " if path else ""
-        return SpaceError(f"{self.source}:{node.start_mark.line + 1}: {where}{text}")
+        return SpaceError(_bounded(f"{self.source}:{node.start_mark.line + 1}: {where}{text}"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweep.errors import SpaceError
 from sweep.space import SearchSpace
 from sweep.space.document import read_document
 from tests.fuzz.builders import FULL, SHIPPED
@@ -32,6 +34,27 @@ def test_values_of_shipped_spaces(data: st.DataObject, name: str) -> None:
 def test_bytes_of_shipped_spaces(data: st.DataObject, name: str) -> None:
     text = data.draw(mutated(SHIPPED[name].encode())).decode("utf-8", errors="replace")
     held(lambda: used_space(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "begin", "end"),
+    [
+        (
+            "parameters: {{grpo.lr: {{type: {}}}}}",
+            "f.yaml:2: parameters.grpo.lr: unknown type 'xxx",
+            "categorical, fixed",
+        ),
+        ("pruning_starts: {}", "f.yaml:2: pruning_starts: 'xxx", "after_rce, at_once"),
+        ("? {}\n: 1", "f.yaml:2: xxx", "valid keys are"),
+        ("seed: *{}", "f.yaml:2: not valid YAML: found undefined alias", "xxx'"),
+        ("seed: !{} 1", "f.yaml:2: seed: tag '!xxx", "write a plain value"),
+    ],
+)
+def test_a_long_value_leaves_the_message_short(text: str, begin: str, end: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        used_space("name: a\n" + text.format("x" * 1020))
+    assert len(str(caught.value)) < 1100
+    assert str(caught.value).startswith(begin) and end in str(caught.value)
 
 
 def test_they_are_good_to_begin_with() -> None:

@@ -155,9 +155,9 @@ def test_deleting_a_trial_changes_no_other_row(judged: Path, tmp_path: Path) -> 
 def test_a_kill_in_mid_evaluation_changes_nothing(judged: Path, tmp_path: Path, victim: str) -> None:
     run = copy_of(judged, tmp_path, answers=False)
     process = start(run.parent.parent, "evaluate", run.name)
-    wait_for(lambda: workers_of(process), 60)
+    wait_for(lambda: workers_of(process), 150)
     if victim == "driver":
-        wait_for(lambda: stored_answers(run) or process.poll() is not None, 60)
+        wait_for(lambda: stored_answers(run) or process.poll() is not None, 150)
         process.kill()
         finish(process)
         evaluate(run)
@@ -172,7 +172,7 @@ def test_a_kill_in_mid_evaluation_changes_nothing(judged: Path, tmp_path: Path, 
 def test_a_killed_collection_goes_on_with_resume(judged: Path, tmp_path: Path) -> None:
     process = start(tmp_path, "run", str(write(tmp_path)), "--name", "again")
     run = tmp_path / "runs" / "again"
-    wait_for(lambda: stored_answers(run) or process.poll() is not None, 90)
+    wait_for(lambda: stored_answers(run) or process.poll() is not None, 200)
     process.kill()
     finish(process)
     resumed = start(tmp_path, "resume", "again")

@@ -41,7 +41,7 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
 """What is read of a manifest of each kind, by dotted path."""
 REPORTS = {"rce": "reports", "resume": "history"}
 """Where a manifest of a kind holds reports of epochs."""
-KINDS = {"rce": "rce", "resume": "resume"}
+KINDS = {"best": "epoch", "rce": "rce", "resume": "resume"}
 """Which kind stands in a run's folder of this name."""
 LARGEST = 2**63 - 1
 _REPORTS = TypeAdapter(list[EpochReport])

@@ -82,7 +82,7 @@ def ended(paths: RunPaths, finalist: Finalist) -> Retrained | None:
     try:
         values = json.loads(mirror.fetch(own.result_file).read_bytes())
         step, loss, failure = values["best_step"], values["val_loss"], values["failure"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return Retrained(finalist.trial, finalist.seed, step, loss, failure)
 

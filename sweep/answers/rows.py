@@ -97,6 +97,8 @@ def result_for(row: dict[str, Any], wanted: Wanted) -> Result | None:
     if row["failure_kind"] is None:
         if wanted.targets is not None and not same_targets:
             return None
+        if row["text"] is None:
+            return None  # neither an answer nor a failure
         return Answer(row["text"], None if wanted.targets is None else row["gt_prob"], row["prompt_tokens"])
     if row["failure_kind"] not in set(FailureKind):
         return None  # of another version

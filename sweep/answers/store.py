@@ -43,7 +43,7 @@ PREFIX, SUFFIX, UNFINISHED = "part-", ".parquet", ".unfinished-"
 MANY_PARTS = 64
 SMALL_BYTES = 16 * 1024**2
 ABANDONED_SECONDS = 24 * 3600.0
-UNREADABLE = (pa.ArrowException, ForeignPartError, OSError)
+UNREADABLE = (pa.ArrowException, ForeignPartError, OSError, ValueError, OverflowError)  # damaged names and times
 
 
 class AnswerStore:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from selector.settings import Settings
 from sweep.errors import RunError
@@ -196,6 +196,27 @@ class Evaluation(Settings):
     correlation_note: str
     winner: WinnerRecord
     notes: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Evaluation:
+        """What tables and `export` rely on: rows are there, are found by their names, and have all numbers of shots."""
+        names = {row.name for row in self.rows}
+        if not self.rows or len(names) < len(self.rows) or self.shots != self.settings.shot_numbers:
+            raise ValueError("rows are missing, two have one name, or shots are not those of the settings")
+        told = {self.winner.row, *(one.row for one in self.finalists), *(row.next_row for row in self.rows)} - {None}
+        if told - names:
+            raise ValueError("a row is named that is not there")
+        for row in self.rows:
+            by_shot = [row.shots, row.short_pools, row.minus_baseline_by_shot or row.shots]
+            by_shot += [row.train.shots] if row.train is not None else []
+            others = row.other_metrics.values()
+            if any(len(one) != len(self.shots) for one in by_shot) or any(
+                len(one) <= len(self.shots) for one in others
+            ):
+                raise ValueError("a row has other numbers of shots")
+            if row.other_metrics.keys() != self.rows[0].other_metrics.keys():
+                raise ValueError("rows have different metrics")
+        return self
 
     def row(self, name: str) -> RowRecord:
         """The row of this name. Raises KeyError."""

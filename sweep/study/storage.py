@@ -35,7 +35,7 @@ def shown(url: str) -> str:
     """The URL for people: without its password."""
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "the storage URL"
 
 
@@ -45,10 +45,7 @@ def open_storage(url: str) -> RDBStorage:
     Raises:
         StudyError: not a URL, no driver for it, or the database cannot be reached or is no database of Optuna's.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise StudyError(f"storage {_masked(url)!r} is not a URL; use one such as sqlite:///folder/study.db") from None
+    parsed = _parsed(url)
     options: dict[str, Any] = {"pool_pre_ping": True}  # a server that was restarted between two questions is no error
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(parsed)
@@ -59,6 +56,13 @@ def open_storage(url: str) -> RDBStorage:
         raise StudyError(f"storage {shown(url)}: {_no_driver(parsed)}") from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
         raise StudyError(f"storage {shown(url)} cannot be used: {_first_line(error, parsed)}") from None
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+        raise StudyError(f"storage {_masked(url)!r} is not a URL; use one such as sqlite:///folder/study.db") from None
 
 
 def _with_tables(url: str, options: dict[str, Any]) -> RDBStorage:
@@ -81,7 +85,7 @@ def _prepare_sqlite(url: URL) -> None:
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:  # ValueError: a zero byte in the path
         raise StudyError(
             f"storage {shown(str(url))} cannot be used: {error}; is it a SQLite file you may write?"
         ) from None
@@ -165,7 +169,7 @@ def existing_study(url: str, name: str) -> optuna.Study:
     Raises:
         StudyError: there is no such database or study.
     """
-    if url.startswith("sqlite:") and not Path(make_url(url).database or "").is_file():
+    if url.startswith("sqlite:") and not Path(_parsed(url).database or "").is_file():
         raise StudyError(f"storage {shown(url)}: there is no such file; has the run been started?")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

@@ -44,7 +44,7 @@ def read_json(file: Path, needed: bool) -> dict[str, Any]:
         if needed:
             raise ModelError(f"{file}: no such file; expected a folder with a Qwen2.5-VL checkpoint") from None
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: not readable JSON ({first_line(error)})") from None
     if not isinstance(content, dict):
         raise ModelError(f"{file}: expected a JSON object")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from optuna.trial import TrialState
+from rich.console import Console
 
 from selector.data import Dataset, DataSettings, load
 from selector.model import PointerSelector
 from selector.training.stage import TrainingStage
 from sweep.checkpoints import read_checkpoint, read_manifest
-from sweep.contestants import Contestant, contestants
+from sweep.contestants import Contestant, contestants, winner_checkpoint
+from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.evaluation.table import render
 from sweep.export import Exported, _readme
 from sweep.items import ItemsSettings, ItemTable, open_items
 from sweep.paths import RunPaths
@@ -74,3 +78,12 @@ def continued(good: Trial, stage: TrainingStage) -> EpochResult:
     if resumed is not None and resumed.state is not None:
         good._restore(stage, resumed.state)
     return EpochResult.from_json(result.to_json())
+
+
+def shown(paths: RunPaths) -> Evaluation:
+    """An evaluation as `status` and `export` read it."""
+    found = read_evaluation(paths.evaluation_file)
+    for width in (60, 200):
+        Console(file=io.StringIO(), width=width).print(render(found, width))
+    winner_checkpoint(paths, found)
+    return found

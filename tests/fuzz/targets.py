@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from selector.batches import TensorData
 from selector.data.native import BEAMS, EMBEDDINGS, MANIFEST, QUERIES, read_notes
@@ -20,15 +21,28 @@ from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
 from selector.training import GrpoStage
 from selector.validation import Evaluator
+from sweep.answers.store import AnswerStore
 from sweep.checkpoints import MANIFEST_FILE, file_hash
-from sweep.evaluation.records import read_evaluation
 from sweep.paths import RunPaths
 from sweep.records import read_record
-from tests.fuzz.builders import FULL, SHIPPED, Good, make_evaluation, make_forms, make_run, make_selector
+from sweep.retraining import Finalist, ended
+from sweep.vlm.checkpoint import check_checkpoint
+from sweep.vlm.work import Failure
+from tests.fuzz.builders import (
+    ASKED,
+    FULL,
+    SHIPPED,
+    Good,
+    make_answers,
+    make_evaluation,
+    make_forms,
+    make_run,
+    make_selector,
+)
 from tests.fuzz.harness import held
 from tests.fuzz.mutations import Alter, altered_json, altered_parquet, altered_safetensors, altered_yaml, altered_zip
 from tests.fuzz.mutations import mutated_bytes as any_bytes
-from tests.fuzz.readers import compared, continued, exported, opened, opened_items, used_space
+from tests.fuzz.readers import compared, continued, exported, opened, opened_items, shown, used_space
 from tests.selector.data.builders import embeddings, older_data, rl_data
 from tests.sweep.items.builders import annotations, images, questions
 from tests.sweep.spaces import SETTINGS, trial
@@ -145,6 +159,40 @@ def items_json(folder: Path) -> Target:
     return Target(_json(questions() | annotations()), read, altered_json)
 
 
+def answers(folder: Path) -> Target:
+    """A part beside a good one, whose answers are found whatever stands in the other; then both are merged."""
+    good = make_answers(folder / "good")
+    seed, place = good.read_bytes(), folder / "store"
+
+    def load(content: bytes) -> object | None:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        (place / good.name).write_bytes(seed)
+        (place / "part-1.parquet").write_bytes(content)
+        store = AnswerStore(place)
+        for _ in range(2):
+            found = held(lambda: store.lookup(ASKED))
+            assert found is not None and set(found) == set(ASKED)
+            assert all(isinstance(one, Failure) or isinstance(one.text, str) for one in found.values())
+            assert held(lambda: store.compact(many=1)) is not None
+        return None if store.skipped else found
+
+    return Target((seed,), load, altered_parquet)
+
+
+def model_config(folder: Path) -> Target:
+    """The configuration of a vision-language model; its weights are not read."""
+    file = folder / "config.json"
+    seed = json.dumps({"model_type": "qwen2_5_vl", "hidden_size": 8}).encode()
+    save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+
+    def read() -> object:
+        check_checkpoint(folder)
+        return True
+
+    return Target((seed,), _reads(file, read), altered_json)
+
+
 # Runs ---------------------------------------------------------------------------------------------------------------
 
 
@@ -231,9 +279,21 @@ def resume_tensors(folder: Path) -> Target:
 
 
 def evaluation(folder: Path) -> Target:
-    file = RunPaths(folder).evaluation_file
+    paths = make_run(folder)
+    file = paths.evaluation_file
     make_evaluation().write(file)
-    return Target((file.read_bytes(),), _reads(file, lambda: read_evaluation(file)), altered_json)
+    return Target((file.read_bytes(),), _reads(file, lambda: shown(paths)), altered_json)
+
+
+def finalist_result(folder: Path) -> Target:
+    """A finalist whose result cannot be read is trained again: there is no error to tell."""
+    paths, one = RunPaths(folder), Finalist(0, SETTINGS)
+    file = paths.finalist(one.trial, one.seed).result_file
+    file.parent.mkdir(parents=True)
+    seeds = _json(
+        {"best_step": 3, "val_loss": 0.5, "failure": None}, {"best_step": None, "val_loss": None, "failure": "x"}
+    )
+    return Target(seeds, _reads(file, lambda: ended(paths, one)), altered_json)
 
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
@@ -256,6 +316,9 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
         resume_manifest,
         resume_tensors,
         evaluation,
+        finalist_result,
+        answers,
+        model_config,
     )
 }
 """Makers of targets by name; each works in a folder of its own."""

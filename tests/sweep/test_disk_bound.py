@@ -76,8 +76,12 @@ class Run:
         digest = self.digest(row)
         for step in (3, 4):
             manifest = {
+                "kind": "epoch",
+                "run": "run",
                 "step": step,
-                "metrics": {"val_loss": step / 10},
+                "stage": "grpo",
+                "seed": 0,
+                "metrics": {"val_loss": step / 10, "val_reward": 0.5},
                 "rce": {"digest": digest},
                 "trial": row.number,
             }

@@ -70,10 +70,15 @@ def find_run(argument: str | None, runs: Path) -> RunPaths:
         RunError: there is no such run.
     """
     paths = RunPaths(_run_folder(argument, runs))
+    refresh(paths)
+    return paths
+
+
+def refresh(paths: RunPaths) -> None:
+    """Have what changes while a run is driven as it is now, where the run is kept elsewhere."""
     changing = (paths.run_file, paths.space_file, paths.study_file, paths.ranking_file, paths.evaluation_folder)
     for file in changing:
         mirror.refresh(file)
-    return paths
 
 
 def _run_folder(argument: str | None, runs: Path) -> Path:

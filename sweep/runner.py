@@ -31,7 +31,7 @@ from sweep.paths import RunPaths, SharedPaths, remove_folder, write_json
 from sweep.plan import Draft, Plan, place_of_data, plan_of_collected
 from sweep.progress import Progress
 from sweep.ranking import held_out_rows, rank, ranking_document
-from sweep.records import RunRecord, read_record
+from sweep.records import RunRecord, read_record, refresh
 from sweep.remote import mirror
 from sweep.remote.lease import Lease
 from sweep.remote.snapshots import StudySnapshots
@@ -74,10 +74,10 @@ def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str 
         RunError: another driver holds the run, the data changed, Ray cannot be had, or the study failed on the way.
         KeyboardInterrupt: interrupted while trials were not running; the run can be resumed.
     """
-    record = read_record(paths)
     collecting = False
     with ExitStack() as stack:
         lock = stack.enter_context(_sole_driver(paths))
+        record = read_record(paths)
         if isinstance(plan, Draft):
             _announce(stack.enter_context(on_ray(paths, plan.bytes, address, cpus)), paths, console)
             collecting = True
@@ -110,16 +110,16 @@ def reevaluate(plan: Plan, paths: RunPaths, console: Console, address: str | Non
     Raises:
         RunError: no trial is complete, another driver holds the run, or the evaluation cannot be done.
     """
-    record = read_record(paths)
-    _check_unchanged(plan, paths, record)
-    check_evaluation(plan.space, plan.dataset, paths.shared)
-    ranked = rank(read_summaries(record.storage_url(paths), record.study))
-    if not any(row.is_complete for row in ranked):
-        raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
-    size = plan.dataset.embeddings.nbytes
-    with _sole_driver(paths), on_ray(paths, size, address, cpus), _terminable():
-        judged = evaluate_run(plan, paths, ranked, _context(plan, paths, record), console)
-        write_json(paths.ranking_file, ranking_document(plan, ranked, [], judged))
+    with _sole_driver(paths):
+        record = read_record(paths)
+        _check_unchanged(plan, paths, record)
+        check_evaluation(plan.space, plan.dataset, paths.shared)
+        ranked = rank(read_summaries(record.storage_url(paths), record.study))
+        if not any(row.is_complete for row in ranked):
+            raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
+        with on_ray(paths, plan.dataset.embeddings.nbytes, address, cpus), _terminable():
+            judged = evaluate_run(plan, paths, ranked, _context(plan, paths, record), console)
+            write_json(paths.ranking_file, ranking_document(plan, ranked, [], judged))
     return judged
 
 
@@ -270,6 +270,7 @@ def _sole_driver(paths: RunPaths) -> Iterator[FileLock | Lease]:
             f"run {paths.name} is being driven by another process; `sweep status {paths.shown}` shows it"
         ) from None
     try:
+        refresh(paths)  # what an earlier driver stored between our looking and its end
         yield lock
     finally:
         lock.release()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +14,7 @@ import yaml
 from selector import PointerSelector
 from selector.data.native import read_native, read_notes
 from sweep.evaluation.records import Evaluation, read_evaluation
+from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
 from tests.sweep.test_cli import finish, start, wait_for
 
 pytestmark = pytest.mark.slow
@@ -88,13 +86,6 @@ def stored_answers(run: Path) -> int:
     return sum(pq.read_metadata(part).num_rows for part in parts)
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """Process ids of the pool's actors below a driver."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert process.pid
-    return [int(line.split()[0]) for line in listed if re.search(r"ray::VlmWorker", line)]
-
-
 def test_the_table_has_every_row_and_says_where_its_numbers_come_from(judged: Path) -> None:
     output = (judged.parent.parent / "output.txt").read_text()
     names = [row.name for row in table_of(judged).rows]
@@ -152,17 +143,23 @@ def test_deleting_a_trial_changes_no_other_row(judged: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("victim", ["driver", pytest.param("worker", marks=pytest.mark.long)])
-def test_a_kill_in_mid_evaluation_changes_nothing(judged: Path, tmp_path: Path, victim: str) -> None:
+def test_a_kill_in_mid_evaluation_changes_nothing(
+    judged: Path, tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def workers() -> list[Process]:
+        return [one for one in processes_of(str(tmp_path)) if one.kind is Kind.POOL]
+
     run = copy_of(judged, tmp_path, answers=False)
+    monkeypatch.setenv(MARK, str(tmp_path))
     process = start(run.parent.parent, "evaluate", run.name)
-    wait_for(lambda: workers_of(process), 150)
+    wait_for(workers, 150)
     if victim == "driver":
         wait_for(lambda: stored_answers(run) or process.poll() is not None, 150)
         process.kill()
         finish(process)
         evaluate(run)
     else:
-        os.kill(workers_of(process)[0], signal.SIGKILL)
+        kill(workers()[0], str(tmp_path))
         output = finish(process, 120)
         assert process.returncode == 0, output
     expected = json.loads((judged / "evaluation" / "evaluation.json").read_bytes())

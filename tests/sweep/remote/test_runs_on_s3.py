@@ -6,10 +6,12 @@ The chaos test (`tests/chaos`, mode s3) kills every kind of process there.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs
@@ -31,15 +33,26 @@ def whole(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sweep(tmp_path_factory.mktemp("whole"), **SETTINGS).paths.root
 
 
-def epochs_stored(store: RemoteStore, folder: Path) -> int:
-    """Of the study as everybody sees it, who looks from elsewhere."""
+def seen(store: RemoteStore, folder: Path, query: str) -> list[Any]:
+    """First column of what the study holds for everybody who looks from elsewhere; nothing without a study."""
     content = store.read("mine/study.db")
     if content is None:
-        return 0
+        return []
     file = folder / "seen.db"
     file.write_bytes(content)
     with sqlite3.connect(file) as database:
-        return int(database.execute("select count(*) from trial_intermediate_values").fetchone()[0])
+        return [row[0] for row in database.execute(query)]
+
+
+def epochs_stored(store: RemoteStore, folder: Path) -> int:
+    return len(seen(store, folder, "select * from trial_intermediate_values"))
+
+
+def at_work(store: RemoteStore, folder: Path) -> list[int]:
+    """The processes of the trials that run."""
+    attributes = "trial_user_attributes join trials using (trial_id)"
+    query = f"select value_json from {attributes} where key = 'worker' and state = 'RUNNING'"
+    return [int(json.loads(worker).split()[1]) for worker in seen(store, folder, query)]
 
 
 def hashes(run: Path) -> dict[str, str]:
@@ -62,13 +75,18 @@ def test_a_killed_driver_resumes_from_the_address_alone(
     runs = s3.folder("runs")
     store = RemoteStore.open(Location.of(runs))
     process = start(tmp_path, "run", str(write_space(tmp_path, **SETTINGS)), "--name", "mine", "--runs", runs)
-    wait_for(lambda: epochs_stored(store, tmp_path) >= 7, seconds=120)
+    wait_for(lambda: epochs_stored(store, tmp_path) >= 7 and at_work(store, tmp_path), seconds=120)
 
-    second = start(tmp_path, "resume", f"{runs}/mine")
-    refused = finish(second)
-    assert second.returncode == 2 and "is being driven by another process" in refused
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    [worker] = at_work(store, tmp_path)
+    os.kill(worker, signal.SIGSTOP)  # or a quick machine is done before the second driver is refused
+    try:
+        second = start(tmp_path, "resume", f"{runs}/mine")
+        refused = finish(second)
+        assert second.returncode == 2 and "is being driven by another process" in refused
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+    finally:
+        os.kill(worker, signal.SIGKILL)  # frozen, it does not notice that its driver is gone
     assert 7 <= epochs_stored(store, tmp_path) < 25
     shutil.rmtree(cache)
 

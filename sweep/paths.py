@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from sweep.remote import mirror
+from sweep.remote.scratch import cache_folder
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class SharedPaths:
 
     def items_folder(self, digest: str) -> Path:
         """Demo items, by what they are made from. They can be made anywhere, so no storage elsewhere keeps them."""
-        root = mirror.cache_folder() if mirror.is_mirrored(self.root) else self.root
+        root = cache_folder() if mirror.is_mirrored(self.root) else self.root
         shared = root / "items" / digest[:16]
         return shared if self.scratch is None or shared.exists() else self.scratch / digest[:16]
 

@@ -14,10 +14,7 @@ when a command begins; while it runs, it is the only one that changes them.
 
 from __future__ import annotations
 
-import atexit
-import hashlib
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -27,23 +24,21 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pyarrow.fs import FileType
 
-from sweep.errors import RunError
 from sweep.remote.lease import Lease
 from sweep.remote.location import Location, path_of
+from sweep.remote.scratch import make_scratch
 from sweep.remote.store import LAST, RemoteStore
 
 logger = logging.getLogger(__name__)
 
-CACHE = "SWEEP_CACHE"
-
 
 @dataclass(frozen=True)
 class _Mirror:
-    root: Path
     store: RemoteStore
+    root: Path
     alive: FileLock
 
     def key(self, path: Path) -> str:
@@ -94,54 +89,20 @@ def shown(path: Path) -> str:
     return str(path) if mirror is None else mirror.store.location.child(mirror.key(path)).shown
 
 
+def lacks_bucket(path: Path) -> bool:
+    """Whether the bucket that a path is in does not exist, which a listing does not tell from an empty one."""
+    mirror = _mirror(path)
+    return mirror is not None and mirror.store.lacks_bucket()
+
+
 def is_mirrored(path: Path) -> bool:
     """Whether a path stands for one elsewhere."""
     return _mirror(path) is not None
 
 
-def cache_folder() -> Path:
-    """Where this machine keeps what can be had again: `$SWEEP_CACHE`, or below the user's cache folder."""
-    named = os.environ.get(CACHE)
-    if named:
-        return Path(named).absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "demonstration-sweep"
-
-
 def _open(location: Location) -> _Mirror:
     store = RemoteStore.open(location)
-    folder = cache_folder().resolve() / "mirrors"  # so that who resolves a path below it still has one below it
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(folder / ".lock"):
-            _remove_abandoned(folder)
-            own = folder / f"{hashlib.sha256(location.uri.encode()).hexdigest()[:16]}-{os.getpid()}-{uuid4().hex[:8]}"
-            own.mkdir(mode=0o700)
-            alive = FileLock(own / ".alive")
-            alive.acquire()
-    except OSError as error:
-        raise RunError(
-            f"{error.filename or folder}: no room for working copies of {location.shown} "
-            f"({error.strerror or error}); name another folder with the environment variable {CACHE}"
-        ) from None
-    root = own / "files"
-    root.mkdir()
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    return _Mirror(root, store, alive)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Scratch of processes that were killed; a living one holds its lock."""
-    for one in folder.iterdir():
-        if not one.is_dir():
-            continue
-        lock = FileLock(one / ".alive")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        shutil.rmtree(one, ignore_errors=True)
-        lock.release()
+    return _Mirror(store, *make_scratch(location))
 
 
 def _mirror(path: Path) -> _Mirror | None:

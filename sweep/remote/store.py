@@ -200,6 +200,16 @@ class RemoteStore:
             if not {"", ".", ".."} & set(name.split("/")):
                 yield name, one
 
+    def lacks_bucket(self) -> bool:
+        """Whether an object store has no such bucket; False where it does not say."""
+        if not self._appears_whole:
+            return False
+        try:
+            bucket = self._fs.get_file_info(self._root.lstrip("/").partition("/")[0])
+        except OSError:  # one may be allowed to read files and not to look at the bucket
+            return False
+        return bool(bucket.type == fs.FileType.NotFound)
+
     def delete(self, key: str) -> None:
         """Remove a file, or a folder beginning with the file that makes it complete. Nothing there is no error."""
         kind = self.kind(key)

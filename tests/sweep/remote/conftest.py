@@ -9,6 +9,7 @@ import pytest
 
 from sweep.remote import mirror
 from sweep.remote.location import Location
+from sweep.remote.scratch import CACHE
 from sweep.remote.store import RemoteStore
 from tests.s3 import S3Server
 from tests.sweep.remote.others import Other, others
@@ -34,7 +35,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Scratch of this test and of the processes that it starts; what it opened is forgotten afterwards."""
     folder = tmp_path / "cache"
-    monkeypatch.setenv(mirror.CACHE, str(folder))
+    monkeypatch.setenv(CACHE, str(folder))
     opened: dict[str, mirror._Mirror] = {}
     monkeypatch.setattr(mirror, "_mirrors", opened)
     yield folder

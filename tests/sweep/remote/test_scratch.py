@@ -17,6 +17,7 @@ from sweep.errors import RunError
 from sweep.paths import remove_folder, write_json
 from sweep.remote import mirror
 from sweep.remote.lease import Lease
+from sweep.remote.scratch import CACHE, cache_folder
 from tests.s3 import S3Server
 from tests.sweep.remote.others import Other, others, read, scratch, step, take, write
 
@@ -112,7 +113,7 @@ def test_no_room_for_scratch_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_name: str
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv(mirror.CACHE, str(tmp_path / cache_name))
+    monkeypatch.setenv(CACHE, str(tmp_path / cache_name))
     with pytest.raises(RunError, match=r"no room for working copies of .*; name another folder") as refused:
         mirror.folder_of("memory://here")
     assert "memory://here" in str(refused.value) and str(refused.value).endswith("the environment variable SWEEP_CACHE")
@@ -120,15 +121,15 @@ def test_no_room_for_scratch_is_told_in_one_line(
 
 
 def test_where_scratch_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(mirror.CACHE, "relative")
+    monkeypatch.setenv(CACHE, "relative")
     monkeypatch.chdir(tmp_path)
-    assert mirror.cache_folder() == tmp_path / "relative"
-    monkeypatch.delenv(mirror.CACHE)
+    assert cache_folder() == tmp_path / "relative"
+    monkeypatch.delenv(CACHE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert mirror.cache_folder() == tmp_path / "demonstration-sweep"
+    assert cache_folder() == tmp_path / "demonstration-sweep"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
-    assert mirror.cache_folder() == tmp_path / "me/.cache/demonstration-sweep"
+    assert cache_folder() == tmp_path / "me/.cache/demonstration-sweep"
 
 
 # Paths of this machine ------------------------------------------------------------------------------------------------

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from selector.batches import TensorData
@@ -17,8 +14,9 @@ from selector.validation import Evaluator
 from sweep.checkpoints import read_checkpoint
 from sweep.contestants import contestants, stored_epochs
 from sweep.errors import RunError
+from sweep.evaluation.answers import AnswerRecord, read_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
-from sweep.evaluation.rows import Panel
+from sweep.evaluation.rows import Panel, Selections
 from sweep.items import ItemTable
 from sweep.judging import panel_of
 from sweep.paths import RunPaths
@@ -109,12 +107,7 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
     if not paths.evaluation_file.exists():
         return []
     evaluation = read_evaluation(paths.evaluation_file)
-    try:
-        answers = pq.read_table(mirror.fetch(paths.answers_file))
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(
-            f"{paths.answers_file}: cannot be read ({type(error).__name__}); evaluate the run again"
-        ) from None
+    answers = read_answers(mirror.fetch(paths.answers_file))
     record, settings = read_record(paths), evaluation.settings
     ranked = rank(read_summaries(record.storage_url(paths), record.study))
     complete = [row for row in ranked if row.is_complete]
@@ -126,11 +119,11 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
     )
     table = open_source(plan.space, paths.shared).table
     panel = panel_of(plan.dataset, table, settings.split, found, settings)
-    return list(_compare(evaluation, answers.to_pylist(), panel, table))
+    return list(_compare(evaluation, answers, panel, table))
 
 
 def _compare(
-    evaluation: Evaluation, answers: list[dict[str, Any]], panel: Panel, table: ItemTable
+    evaluation: Evaluation, answers: list[AnswerRecord], panel: Panel, table: ItemTable
 ) -> Iterator[VerifiedAnswers]:
     stored = {row.name: (row.mean.value if row.mean else float("nan"), row.checkpoint) for row in evaluation.rows}
     for finalist in evaluation.finalists:
@@ -138,20 +131,30 @@ def _compare(
         for seed in finalist.seeds:
             stored[seed.name] = (float("nan") if seed.mean is None else seed.mean, seed.checkpoint)
     selected = {one.row.name: one for one in panel.selections}
-    place = {int(query): index for index, query in enumerate(panel.questions.queries_Q)}
+    places = {int(query): place for place, query in enumerate(panel.questions.queries_Q)}
     for name, (mean, checkpoint) in stored.items():
-        own = [line for line in answers if line["row"] == name and line["split"] == evaluation.settings.split]
+        own = [one for one in answers if one.row == name and one.split == evaluation.settings.split]
         selections = selected.get(name)
         missing = selections is None or selections.row.checkpoint != checkpoint
         other = 0
         by_question: dict[int, dict[int, list[float]]] = {}
-        for line in own:
+        for one in own:
             if selections is not None and not missing:
-                shown = selections.demonstrations(line["draw"], place[line["query"]], line["shots"])
-                other += list(shown) != line["demonstrations"]
-            if line["text"] is not None:
-                score = accuracy(str(line["text"]), table.answers(line["item"]), evaluation.settings.metric)
-                by_question.setdefault(line["query"], {}).setdefault(line["shots"], []).append(score)
+                other += not _is_selected(one, selections, panel, places.get(one.query), evaluation.shots)
+            if one.text is not None and 0 <= one.item < len(table):
+                score = accuracy(one.text, table.answers(one.item), evaluation.settings.metric)
+                by_question.setdefault(one.query, {}).setdefault(one.shots, []).append(score)
         whole = [shots for shots in by_question.values() if len(shots) == len(evaluation.shots)]
         values = [float(np.mean([np.mean(draws) for draws in shots.values()])) for shots in whole]
         yield VerifiedAnswers(name, mean, float(np.mean(values)) if values else float("nan"), other, missing)
+
+
+def _is_selected(
+    one: AnswerRecord, selections: Selections, panel: Panel, place: int | None, shots: Sequence[int]
+) -> bool:
+    """Whether the row shows exactly this before exactly this question. An altered table may ask about anything."""
+    if place is None or panel.questions.items_Q[place] != one.item:
+        return False
+    if one.shots not in shots or not 0 <= one.draw < len(selections.picks_DQS):
+        return False
+    return selections.demonstrations(one.draw, place, one.shots) == one.demonstrations

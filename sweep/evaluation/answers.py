@@ -182,6 +182,7 @@ class AnswerRecord:
     reason: str | None
 
 
+REQUIRED = ("row", "split", "query", "item", "shots", "draw", "demonstrations")
 SCHEMA = pa.schema(
     [
         ("row", pa.string()),
@@ -203,4 +204,26 @@ def write_answers(file: Path, records: Sequence[AnswerRecord]) -> None:
     """Write the table of answers as Parquet, atomically. Raises OSError, which names the file."""
     columns = {name: [getattr(record, name) for record in records] for name in SCHEMA.names}
     with atomic_file(file) as temporary:
-        pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_answers(file: Path) -> list[AnswerRecord]:
+    """Read what `write_answers` wrote.
+
+    Raises:
+        RunError: the file is missing, damaged or no table of answers.
+    """
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as stored:
+            if not stored.schema_arrow.equals(SCHEMA):
+                raise ValueError("other columns")
+            table = stored.read()
+        table.validate(full=True)
+        if any(table.column(name).null_count for name in REQUIRED):
+            raise ValueError("values are missing")
+        return [AnswerRecord(**{**row, "demonstrations": tuple(row["demonstrations"])}) for row in table.to_pylist()]
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise RunError(
+            f"{file}: cannot be read as a table of answers ({reason.splitlines()[0]}); evaluate the run again"
+        ) from None

@@ -95,12 +95,14 @@ def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str 
 
             room_for(plan.space.vlm.workers)  # better told now than when all trials have ended
         keep = stack.enter_context(_kept(paths, record, lock))
-        coordinator = _train(plan, paths, owner, _context(plan, paths, record), console, cluster, keep)
+        bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, partial(_say, console))
+        coordinator = _train(plan, paths, owner, _context(plan, paths, record), console, cluster, keep, bound)
         ranked = rank(owner.summaries())
         judged = None
         if plan.space.evaluation and not coordinator.interrupted and any(row.is_complete for row in ranked):
             with _terminable():
                 judged = evaluate_run(plan, paths, ranked, _context(plan, paths, record), console)
+            bound.enforce()  # finalists and answers came besides
     return _finish(plan, paths, ranked, judged, coordinator)
 
 
@@ -205,6 +207,7 @@ def _train(
     console: Console,
     cluster: Cluster,
     keep: Callable[[], None],
+    bound: DiskBound,
 ) -> Coordinator:
     from sweep.tune import fit
 
@@ -213,7 +216,6 @@ def _train(
             remove_folder(paths.trial(row.number).resume_folder)
     concurrency = fit.concurrency(plan.space, cluster)
     with Progress(console, paths.name, plan.space.budget.trials) as progress:
-        bound = DiskBound(paths, plan.space, context.data_fingerprint, owner.summaries, partial(_say, console))
         observers: list[Observer] = [progress, fit.prometheus(paths.name), _StateRemover(paths), bound]
         coordinator = Coordinator(owner, concurrency, observers, keep)
         bound.enforce()

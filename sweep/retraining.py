@@ -8,17 +8,19 @@ under seeds that no trial has seen, and the spread between those seeds stands in
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selector.batches import TensorData
 from selector.settings import TrialSettings
 from selector.validation import Evaluator
-from sweep.errors import RunError
 from sweep.paths import RunPaths, remove_folder, write_json
 from sweep.remote import mirror
 from sweep.study import TrialSummary
 from sweep.trial import Trial, TrialContext
+
+logger = logging.getLogger(__name__)
 
 FIRST_FRESH_SEED = 1_000_000  # trials count up from the space's seed; far beyond what anybody repeats
 
@@ -50,26 +52,29 @@ class Retrained:
 def finalists(paths: RunPaths, ranked: Sequence[TrialSummary], count: int, seeds: int) -> list[Finalist]:
     """The best configurations, each under `seeds` fresh seeds.
 
+    One whose stored settings are gone or damaged is left out and said so in the log, as its trial is left out of the
+    comparison.
+
     Args:
         paths: of the run.
         ranked: complete trials, best first. Of a configuration that was repeated, the best trial stands for it.
         count: configurations.
         seeds: fresh seeds of each.
-
-    Raises:
-        RunError: a trial's stored settings cannot be read.
     """
     best: dict[str, TrialSummary] = {}
     for row in ranked:
         best.setdefault(row.key, row)
-    found = []
-    for row in list(best.values())[:count]:
+    found: list[Finalist] = []
+    for row in best.values():
+        if len(found) >= count * seeds:
+            break
         file = mirror.fetch(paths.trial(row.number).root / "settings.json")
         try:
             settings = TrialSettings.model_validate_json(file.read_bytes())
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "damaged"
-            raise RunError(f"{file}: cannot be read ({reason}); trial {row.number} cannot be trained again") from None
+            logger.warning("trial %s cannot be trained again: %s cannot be read (%s)", row.number, file, reason)
+            continue
         for index in range(seeds):
             fresh = settings.model_copy(update={"seed": FIRST_FRESH_SEED + settings.seed + index})
             found.append(Finalist(row.number, fresh))

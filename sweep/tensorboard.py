@@ -2,6 +2,8 @@
 
 tensorboardX's own writer hands events to a background thread. When the disk is full that thread dies without a word,
 and the trial then waits forever for room in its queue. Written here, the same error is the trial's own.
+
+tensorboardX is imported by who writes: it brings boto3 along where that is installed, which no command needs to start.
 """
 
 from __future__ import annotations
@@ -9,13 +11,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
+from typing import TYPE_CHECKING, Self
 
 from sweep.remote import mirror
+
+if TYPE_CHECKING:
+    from tensorboardX.proto.event_pb2 import Event
 
 
 class EventFile:
@@ -29,6 +30,9 @@ class EventFile:
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
         folder.mkdir(parents=True, exist_ok=True)
         # The suffix keeps a quick restart from writing over its own file: names have the time in whole seconds.
         self._writer = EventsWriter(str(folder / "events"), f".{first_step}")
@@ -51,6 +55,9 @@ class EventFile:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Add one point of a curve."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         self._add(Event(step=step, summary=scalar(name, value)))
 
     def flush(self) -> None:

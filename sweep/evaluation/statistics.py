@@ -11,9 +11,9 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
 
 from selector.batches import derive_seed
 from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, FloatArray, IntArray, Replicates
@@ -168,10 +168,12 @@ def rank_correlation(first_R: FloatArray, second_R: FloatArray, seed: int) -> Co
     p comes from all orders up to 7 rows, from 9,999 random ones above. The interval is Fisher's with the standard error
     of Bonett & Wright (2000); a perfect order, where it would have no width, is taken as one swap of neighbours away.
     """
+    from scipy.stats import rankdata  # type: ignore[import-untyped]  # a second to import, of which most commands need none
+
     R = len(first_R)
     if R < 3 or np.ptp(first_R) == 0 or np.ptp(second_R) == 0:
         return None
-    x_R, y_R = _standardised(stats.rankdata(first_R)), _standardised(stats.rankdata(second_R))
+    x_R, y_R = _standardised(rankdata(first_R)), _standardised(rankdata(second_R))
     rho = round(float(x_R @ y_R), 12)  # a perfect order is 1, not 0.9999999999999998
     generator = np.random.default_rng(derive_seed("rank correlation", seed))
     exact = R <= MOST_EXACT
@@ -193,7 +195,7 @@ def _fisher(rho: float, rows: int) -> tuple[float, float] | None:
         return None
     most = 1 - 12 / (rows * (rows**2 - 1))
     middle = math.copysign(min(abs(rho), most), rho)
-    reach = float(stats.norm.ppf(1 - LEVEL / 2)) * math.sqrt((1 + middle**2 / 2) / (rows - 3))
+    reach = NormalDist().inv_cdf(1 - LEVEL / 2) * math.sqrt((1 + middle**2 / 2) / (rows - 3))
     low, high = math.tanh(math.atanh(middle) - reach), math.tanh(math.atanh(middle) + reach)
     return min(low, rho), max(high, rho)
 

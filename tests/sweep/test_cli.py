@@ -132,10 +132,12 @@ def test_status_of_a_named_run_and_of_none(
     assert code == 2 and "no runs in" in error
 
 
-def test_export_gives_the_trials_picks_with_selector_and_torch_alone(finished: Path, tmp_path: Path) -> None:
+def test_export_gives_the_trials_picks_with_selector_and_torch_alone(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "best"
-    output = finish(start(finished.parent.parent, "export", "mine", "--out", str(out)))
-    assert "by val_loss" in output
+    code, output, _ = call(capsys, monkeypatch, "export", "mine", "--runs", str(finished.parent), "--out", str(out))
+    assert code == 0 and "by val_loss" in output
     assert sorted(path.name for path in out.iterdir()) == [
         "README.md",
         "config.json",
@@ -285,8 +287,8 @@ def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: 
 
 
 def test_ctrl_c_stops_after_the_epoch_and_resume_goes_on(tmp_path: Path) -> None:
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 30}}
-    space = write_space(tmp_path, trial=trial, budget={"trials": 3}, pruner={"type": "none"})
+    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 100}}
+    space = write_space(tmp_path, trial=trial, budget={"trials": 2}, pruner={"type": "none"})
     process = start(tmp_path, "run", str(space))
     run = tmp_path / "runs" / "small-1"
     wait_for(lambda: epochs_done(run) >= 8)
@@ -297,10 +299,12 @@ def test_ctrl_c_stops_after_the_epoch_and_resume_goes_on(tmp_path: Path) -> None
     process = start(tmp_path, "resume")
     output = finish(process)
     assert process.returncode == 0, output
-    assert [trial.state for trial in study_of(run).trials] == [TrialState.COMPLETE] * 3
+    assert [trial.state for trial in study_of(run).trials] == [TrialState.COMPLETE] * 2
 
 
-def test_two_drivers_on_one_run(tmp_path: Path) -> None:
+def test_two_drivers_on_one_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 300}}
     process = start(tmp_path, "run", str(write_space(tmp_path, trial=trial)), "--name", "one")
     try:
@@ -308,8 +312,8 @@ def test_two_drivers_on_one_run(tmp_path: Path) -> None:
         second = start(tmp_path, "resume", "one")
         output = finish(second)
         assert second.returncode == 2 and "is being driven by another process" in output
-        watching = finish(start(tmp_path, "status", "one"))
-        assert "one: not finished" in watching and "running" in watching
+        code, watching, _ = call(capsys, monkeypatch, "status", "one", "--runs", str(tmp_path / "runs"))
+        assert code == 0 and "one: not finished" in watching and "running" in watching
     finally:
         stop_at_once(process)
 

@@ -23,7 +23,7 @@ from sweep.space import SearchSpace, parse_space
 from sweep.study import StudyOwner, TrialSummary, sqlite_url
 from sweep.trial import TrialContext
 from tests.sweep.spaces import SMALL, context, small_dataset, trial
-from tests.sweep.test_cli import finish, start, study_of, write_space
+from tests.sweep.test_cli import call, finish, start, study_of, write_space
 
 FINGERPRINT = "f" * 64
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
@@ -248,7 +248,9 @@ def test_a_warm_up_that_went_is_trained_again_to_the_bit(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_real_sweep_stays_below_its_bound(tmp_path: Path) -> None:
+def test_a_real_sweep_stays_below_its_bound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bound = 0.0012
     process = start(
         tmp_path,
@@ -266,6 +268,8 @@ def test_a_real_sweep_stays_below_its_bound(tmp_path: Path) -> None:
     assert len(rows) >= TOP
     ranking = json.loads((run / "ranking.json").read_text())
     assert [row["name"] for row in ranking["held_out"]][:2] == ["random", "similarity"] and len(ranking["held_out"]) > 3
-    assert "ok" in finish(start(tmp_path, "verify", "a"))
-    assert "by val_loss" in finish(start(tmp_path, "export", "a", "--out", "out"))
+    code, out, _ = call(capsys, monkeypatch, "verify", str(run))
+    assert code == 0 and "ok" in out
+    code, out, _ = call(capsys, monkeypatch, "export", str(run), "--out", str(tmp_path / "out"))
+    assert code == 0 and "by val_loss" in out
     assert contestants(RunPaths(run), [], TOP) == []

@@ -29,7 +29,8 @@ from sweep.trial import EpochResult
 from sweep.vlm.work import Answer, WorkItem
 from tests.sweep.disks import SmallDisk, small_disk
 from tests.sweep.spaces import context, numbers, small_dataset, trial
-from tests.sweep.test_cli import epochs_done, finish, start, study_of, wait_for, write_space
+from tests.sweep.test_cli import call, epochs_done, finish, start, study_of, wait_for, write_space
+from tests.sweep.test_run import sweep
 
 SETTINGS = TrialSettings.model_validate(
     {
@@ -151,11 +152,11 @@ def test_what_the_log_cannot_hold_does_not_come_on_the_screen(disk: SmallDisk) -
 
 
 @pytest.mark.slow
-def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(tmp_path: Path) -> None:
+def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(
+    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Real processes: the disk fills up under a worker; one line, exit code 2; with room again, the same numbers."""
-    roomy = tmp_path / "roomy"
-    roomy.mkdir()
-    assert "best: trial" in finish(start(roomy, "run", str(write_space(roomy, **SHORT))))
+    undisturbed = sweep(tmp_path / "roomy", **SHORT).study
     with small_disk(tmp_path / "small", 8) as disk:
         process = start(disk.root, "run", str(write_space(disk.root, **SHORT)))
         run = disk.root / "runs" / "small-1"
@@ -172,8 +173,9 @@ def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(tmp_path: Path) -> 
         process = start(disk.root, "resume")
         output = finish(process)
         assert process.returncode == 0, output
-        first, second = study_of(roomy / "runs" / "small-1").trials, study_of(run).trials
+        first, second = undisturbed.trials, study_of(run).trials
         assert [(t.number, t.params, t.state, t.intermediate_values, t.value) for t in first] == [
             (t.number, t.params, t.state, t.intermediate_values, t.value) for t in second
         ]
-        assert finish(start(disk.root, "verify")).count("ok") == len(list(run.glob("trials/*/best/step-*")))
+        code, out, _ = call(capsys, monkeypatch, "verify", "--runs", str(disk.root / "runs"))
+        assert code == 0 and out.count("ok") == len(list(run.glob("trials/*/best/step-*")))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from rich.console import Console
 
 from selector import PointerSelector
 from selector.data.native import read_native, read_notes
+from sweep.evaluation.answers import read_answers, write_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.paths import RunPaths
+from sweep.plan import plan_of_run
+from sweep.runner import reevaluate
 from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
-from tests.sweep.test_cli import finish, start, wait_for
+from tests.sweep.test_cli import call, finish, start, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -66,10 +74,10 @@ def table_of(run: Path) -> Evaluation:
 
 
 def evaluate(run: Path) -> str:
-    process = start(run.parent.parent, "evaluate", run.name)
-    output = finish(process, 120)
-    assert process.returncode == 0, output
-    return output
+    """What `sweep evaluate` does, on this session's Ray. Returns what it says."""
+    screen, paths = io.StringIO(), RunPaths(run)
+    reevaluate(plan_of_run(paths), paths, Console(file=screen, width=160), None, None)
+    return screen.getvalue()
 
 
 def copy_of(run: Path, folder: Path, *, answers: bool) -> Path:
@@ -118,7 +126,7 @@ def test_collected_data_holds_what_the_model_said(judged: Path) -> None:
     assert set(notes["proposer"]) == {"similarity", "similarity_sampled", "random"}
 
 
-def test_a_second_evaluation_asks_nothing_and_gives_the_same(judged: Path, tmp_path: Path) -> None:
+def test_a_second_evaluation_asks_nothing_and_gives_the_same(ray_session: None, judged: Path, tmp_path: Path) -> None:
     run = copy_of(judged, tmp_path, answers=True)
     before = (run / "evaluation" / "evaluation.json").read_bytes()
     assert "answered 0 prompts now" in evaluate(run)
@@ -126,23 +134,24 @@ def test_a_second_evaluation_asks_nothing_and_gives_the_same(judged: Path, tmp_p
     assert stored_answers(run) == stored_answers(judged)
 
 
-def test_deleting_a_trial_changes_no_other_row(judged: Path, tmp_path: Path) -> None:
+def test_deleting_a_trial_changes_no_other_row(ray_session: None, judged: Path, tmp_path: Path) -> None:
     run = copy_of(judged, tmp_path, answers=True)
     before = {row.name: row for row in table_of(run).rows}
     gone = next(row.trial for row in before.values() if row.kind == "trial")
     shutil.rmtree(run / "trials" / f"{gone:04d}")
     shutil.rmtree(run / "finalists")
-    process = start(run.parent.parent, "evaluate", run.name)
-    finish(process)
+    assert "answered " in evaluate(run)
     after = {row.name: row for row in table_of(run).rows}
-    kept = [name for name in before if name in after and before[name].trial != gone]
+    assert gone not in {row.trial for row in after.values()}
+    kept = [name for name in before if name in after]
     assert {"random", "similarity", "rce_only"} <= set(kept)
     for name in kept:
         for field in ("shots", "mean", "asked", "checkpoint", "other_metrics"):
             assert getattr(after[name], field) == getattr(before[name], field), (name, field)
 
 
-@pytest.mark.parametrize("victim", ["driver", pytest.param("worker", marks=pytest.mark.long)])
+@pytest.mark.long  # the chaos test kills both, though rarely here
+@pytest.mark.parametrize("victim", ["driver", "worker"])
 def test_a_kill_in_mid_evaluation_changes_nothing(
     judged: Path, tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +166,9 @@ def test_a_kill_in_mid_evaluation_changes_nothing(
         wait_for(lambda: stored_answers(run) or process.poll() is not None, 150)
         process.kill()
         finish(process)
-        evaluate(run)
+        process = start(run.parent.parent, "evaluate", run.name)
+        output = finish(process, 120)
+        assert process.returncode == 0, output
     else:
         kill(workers()[0], str(tmp_path))
         output = finish(process, 120)
@@ -166,6 +177,7 @@ def test_a_kill_in_mid_evaluation_changes_nothing(
     assert json.loads((run / "evaluation" / "evaluation.json").read_bytes()) == expected
 
 
+@pytest.mark.long  # the chaos test's first kill is in its collection
 def test_a_killed_collection_goes_on_with_resume(judged: Path, tmp_path: Path) -> None:
     process = start(tmp_path, "run", str(write(tmp_path)), "--name", "again")
     run = tmp_path / "runs" / "again"
@@ -181,45 +193,85 @@ def test_a_killed_collection_goes_on_with_resume(judged: Path, tmp_path: Path) -
     assert read_native(one).fingerprint() == read_native(other).fingerprint()
 
 
-def test_collect_alone_gives_the_same_data_without_asking_again(judged: Path, tmp_path: Path) -> None:
+def test_collect_alone_gives_the_same_data_without_asking_again(
+    judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = copy_of(judged, tmp_path, answers=True)
     process = start(tmp_path, "collect", str(write(tmp_path)), "--out", "data")
     output = finish(process)
     assert process.returncode == 0 and "0 answered now, 896 known before" in output, output
     (shared,) = (run.parent / "_shared" / "data").glob("*/")
     assert read_native(tmp_path / "data").fingerprint() == read_native(shared).fingerprint()
-    again = start(tmp_path, "collect", str(tmp_path / "world.yaml"), "--out", "data")
-    assert "not empty" in finish(again) and again.returncode == 2
+    again = ("collect", str(tmp_path / "world.yaml"), "--out", str(tmp_path / "data"))
+    code, _, error = call(capsys, monkeypatch, *again)
+    assert code == 2 and "not empty" in error
 
 
-def test_stored_answers_are_verified(judged: Path, tmp_path: Path) -> None:
-    run = copy_of(judged, tmp_path, answers=True)
-    process = start(tmp_path, "verify", "mine")
-    output = finish(process)
-    assert process.returncode == 0 and "rce_only" in output and "differs" not in output, output
+def change_a_mean(run: Path) -> None:
     stored = run / "evaluation" / "evaluation.json"
     values = json.loads(stored.read_text())
     row = next(row for row in values["rows"] if row["name"] == "rce_only")
     row["mean"]["value"] += 0.01
     stored.write_text(json.dumps(values))
-    process = start(tmp_path, "verify", "mine")
-    assert "differs" in finish(process) and process.returncode == 1
 
 
-def test_export_takes_the_winner_by_answers(judged: Path, tmp_path: Path) -> None:
+def change_answers(**values: object) -> Callable[[Path], None]:
+    """Of one line of the table."""
+
+    def change(run: Path) -> None:
+        file = run / "evaluation" / "answers.parquet"
+        records = read_answers(file)
+        place = next(index for index, one in enumerate(records) if one.row == "rce_only" and one.demonstrations)
+        records[place] = replace(records[place], **values)  # type: ignore[arg-type]
+        write_answers(file, records)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "differ"),
+    [
+        (lambda run: None, 0),
+        (change_a_mean, 1),
+        (change_answers(demonstrations=(1, 2)), 1),
+        (change_answers(query=10**6), 1),
+        (change_answers(item=-3, draw=9), 1),
+        (change_answers(text="no such answer", shots=77), 1),
+    ],
+    ids=["nothing", "mean", "demonstrations", "query", "item", "text"],
+)
+def test_stored_answers_are_verified(
+    judged: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    differ: int,
+) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    change(run)
+    code, out, _ = call(capsys, monkeypatch, "verify", "mine", "--runs", str(run.parent))
+    assert code == min(differ, 1) and "rce_only" in out and out.count("differs") == differ, out
+
+
+def test_export_takes_the_winner_by_answers(
+    judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "best"
-    output = finish(start(judged.parent.parent, "export", "mine", "--out", str(out)))
+    code, output, _ = call(capsys, monkeypatch, "export", "mine", "--runs", str(judged.parent), "--out", str(out))
     winner = table_of(judged).winner
-    assert "answers" in output and winner.row is not None
+    assert code == 0 and "answers" in output and winner.row is not None
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["trial"] == winner.trial and winner.row in manifest["chosen"]
     PointerSelector.from_pretrained(out)
 
 
-def test_the_exact_prompt_can_be_printed(judged: Path) -> None:
-    folder = judged.parent.parent
-    output = finish(start(folder, "show-prompt", "world.yaml", "--query", "3", "--demonstrations", "7,1"))
-    assert "You have seen 2 demonstrations." in output and output.count("<|image_pad|>") == 3
+def test_the_exact_prompt_can_be_printed(
+    judged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(judged.parent.parent)
+    code, output, _ = call(capsys, monkeypatch, "show-prompt", "world.yaml", "--query", "3", "--demonstrations", "7,1")
+    assert code == 0 and "You have seen 2 demonstrations." in output and output.count("<|image_pad|>") == 3
     assert [int(item) for item in re.findall(r"^image \d: item (\d+)", output, re.MULTILINE)] == [7, 1, 3]
-    wrong = start(folder, "show-prompt", "world.yaml", "--query", "99999")
-    assert "item 99999 does not exist" in finish(wrong) and wrong.returncode == 2
+    code, _, error = call(capsys, monkeypatch, "show-prompt", "world.yaml", "--query", "99999")
+    assert code == 2 and "item 99999 does not exist" in error

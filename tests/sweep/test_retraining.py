@@ -13,7 +13,6 @@ from selector.batches import TensorData
 from selector.data import Dataset
 from selector.validation import Evaluator
 from sweep.checkpoints import read_manifest
-from sweep.errors import RunError
 from sweep.retraining import FIRST_FRESH_SEED, Finalist, Retrained, ended, finalists, retrain
 from sweep.study import TrialSummary
 from sweep.trial import Trial, TrialContext
@@ -52,9 +51,12 @@ def test_the_best_trial_of_each_configuration_under_seeds_that_no_trial_had(trai
     assert finalists(trained.paths, ranked, count=2, seeds=0) == []
 
 
-def test_a_trial_without_settings_is_named(trained: TrialContext) -> None:
-    with pytest.raises(RunError, match="trial 5 cannot be trained again"):
-        finalists(trained.paths, [summary(5, 0.1, "a")], count=1, seeds=1)
+def test_a_trial_without_settings_leaves_its_place_to_the_next(
+    trained: TrialContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = finalists(trained.paths, [summary(5, 0.1, "a"), summary(2, 0.2, "b")], count=1, seeds=2)
+    assert [one.trial for one in found] == [2, 2]
+    assert "trial 5 cannot be trained again" in caplog.text
 
 
 def checkpoint(of: TrialContext, result: Retrained) -> Path:

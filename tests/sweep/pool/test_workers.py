@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -65,7 +66,14 @@ def test_an_idle_worker_takes_over_what_another_owns(notes) -> None:
             list(pool.run([WorkItem(query)]))
         (owner,) = calls(notes, "loaded")
         noted = len(lines(notes))
-        list(pool.run([WorkItem(query, (shot,)) for shot in range(8) for query in range(queries)]))
+        items = [WorkItem(query, (shot,)) for shot in range(8) for query in range(queries)]
+
+        def in_two_parts() -> Iterator[WorkItem]:
+            yield from items[:80]
+            wait_until(lambda: len(calls(notes, "loaded")) == 2)  # else a quick owner has answered all before
+            yield from items[80:]
+
+        list(pool.run(in_two_parts()))
     by = Counter(pid for pid, what in lines(notes)[noted:] if what != "loaded")
     assert by.total() == 8 * queries
     assert by[owner] < by.total(), "the second worker got nothing"

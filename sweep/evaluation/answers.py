@@ -18,6 +18,7 @@ from sweep.errors import RunError
 from sweep.evaluation.bootstrap import FloatArray, IntArray
 from sweep.evaluation.rows import Panel
 from sweep.paths import atomic_file
+from sweep.remote import mirror
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 from sweep.vqa.accuracy import Mode
 
@@ -223,7 +224,7 @@ def read_answers(file: Path) -> list[AnswerRecord]:
             raise ValueError("values are missing")
         return [AnswerRecord(**{**row, "demonstrations": tuple(row["demonstrations"])}) for row in table.to_pylist()]
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
         raise RunError(
-            f"{file}: cannot be read as a table of answers ({reason.splitlines()[0]}); evaluate the run again"
+            f"{mirror.shown(file)}: cannot be read as a table of answers ({reason}); evaluate the run again"
         ) from None

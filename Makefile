@@ -9,8 +9,8 @@ export RAY_USAGE_STATS_ENABLED = 0
 .PHONY: help demo test test-fast test-long chaos fuzz fuzz-guided check format bench clean
 help:
 	@echo "demo       set up and run the demo sweep"
-	@echo "test       set up and run all tests"
-	@echo "test-long  the slow ones, and those that only run when asked for"
+	@echo "test       set up and run the tests"
+	@echo "test-long  the slow ones one after the other, and those that only run when asked for"
 	@echo "test-fast  the same without the slow ones"
 	@echo "chaos      30 runs whose processes are killed at random (about an hour)"
 	@echo "fuzz       20,000 random inputs for every loader (hours)"
@@ -23,18 +23,21 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]' -c constraints.txt
 	touch $@
 
 demo: $(STAMP)
 	$(BIN)/python -m sweep run spaces/grpo.yaml
 
-# What starts Ray for itself, or kills, has the machine to itself; the rest shares two cores.
-test: test-fast
-	$(BIN)/python -m pytest -m slow
+# Three for two cores: what starts and kills processes waits for a third of its time.
+TEST_PROCESSES ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test: $(STAMP)
+	$(PYTEST)
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
 
 fuzz: $(STAMP)
 	HYPOTHESIS_PROFILE=fuzz-long $(BIN)/python -m pytest tests/fuzz --timeout=0 $(FUZZ)

@@ -287,7 +287,7 @@ def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: 
 
 
 def test_ctrl_c_stops_after_the_epoch_and_resume_goes_on(tmp_path: Path) -> None:
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 100}}
+    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 40}}
     space = write_space(tmp_path, trial=trial, budget={"trials": 2}, pruner={"type": "none"})
     process = start(tmp_path, "run", str(space))
     run = tmp_path / "runs" / "small-1"

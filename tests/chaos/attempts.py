@@ -23,7 +23,7 @@ from tests.chaos.spaces import NAME
 from tests.s3 import S3Server
 
 POLL = 0.05
-PATIENCE = 180.0  # seconds for one attempt
+PATIENCE = 180.0  # seconds without a word on the screen; a busy machine may take any time in all
 ATTEMPTS = 10
 LINGER = 20.0  # seconds after a run's end for its processes to be gone
 WORKERS = (Kind.TRIAL, Kind.FINALIST, Kind.POOL)
@@ -137,7 +137,7 @@ class Run:
         log = self._folder / f"driver-{self.course.attempts}.log"
         with log.open("wb") as output:
             driver = subprocess.Popen(command, cwd=self._folder, env=environment, stdout=output, stderr=output)
-            self._watch(driver)
+            self._watch(driver, log)
             code = driver.wait()
             self.course.exits.append(code)
         self.course.finished = code == 0
@@ -153,8 +153,9 @@ class Run:
         filesystem, root = fs.FileSystem.from_uri(self._runs)
         return bool(filesystem.get_file_info(f"{root}/{NAME}/run.json").is_file)
 
-    def _watch(self, driver: subprocess.Popen[bytes]) -> None:
-        begin = last = time.monotonic()
+    def _watch(self, driver: subprocess.Popen[bytes], log: Path) -> None:
+        heard = last = time.monotonic()
+        said = 0
         while driver.poll() is None:
             time.sleep(POLL)
             now = time.monotonic()
@@ -172,9 +173,12 @@ class Run:
             if now >= self._heal_at and self._nodes is not None:
                 self._heal_at = float("inf")
                 self._nodes.heal_second()
-            if now - begin > PATIENCE:
+            if log.stat().st_size > said:
+                heard, said = now, log.stat().st_size
+            if now - heard > PATIENCE:
                 self.course.failures.append(f"attempt {self.course.attempts} hung and was ended")
                 driver.kill()
+                driver.wait()
 
     def _alive(self, driver: subprocess.Popen[bytes]) -> dict[Kind, list[Process]]:
         # Workers of a joined cluster are children of its raylets, not of the driver.

@@ -12,7 +12,7 @@ help:
 	@echo "test       set up and run the tests"
 	@echo "test-long  the slow ones one after the other, and those that only run when asked for"
 	@echo "test-fast  the same without the slow ones"
-	@echo "chaos      30 runs whose processes are killed at random (about an hour)"
+	@echo "chaos      30 runs whose processes are killed at random (one to two hours)"
 	@echo "fuzz       20,000 random inputs for every loader (hours)"
 	@echo "fuzz-guided  atheris on every loader, FUZZ_SECONDS each (300), or on FUZZ_TARGET alone"
 	@echo "check      ruff, mypy --strict, layers"

@@ -14,13 +14,11 @@ os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What another test shows in short waits until it is asked for. What takes long begins first."""
+    """What another test shows in short waits until it is asked for."""
     if "SWEEP_LONG" not in os.environ:
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="make test-long"))
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,14 +20,17 @@ class PrometheusObserver:
         self._val_loss = Gauge("sweep_val_loss", "Validation loss of the last epoch (nats).", per_trial)
         self._kl = Gauge("sweep_kl", "KL to the reference policy in the last epoch (nats).", per_trial)
         self._advantage = Gauge("sweep_advantage_std", "Standard deviation of the advantage.", per_trial)
+        self._states: dict[str, int] = {}
         self._speed = Gauge("sweep_queries_per_second", "Training queries per second.", per_trial)
 
     def started(self, event: Started) -> None:
         """A trial was handed to Tune."""
-        self._show(event.states)
+        self._states = event.states
+        self._show()
 
     def epoch(self, result: EpochResult) -> None:
         """An epoch is done."""
+        self._show()  # again: what is set before Ray's exporter is up may be lost
         self._epochs.inc(1, self._run)
         tags = {**self._run, "trial": str(result.number)}
         report = result.report
@@ -42,10 +45,11 @@ class PrometheusObserver:
 
     def ended(self, event: Ended) -> None:
         """A trial reached a terminal state."""
-        self._show(event.states)
+        self._states = event.states
+        self._show()
         if event.best_value is not None:
             self._best.set(event.best_value, self._run)
 
-    def _show(self, states: dict[str, int]) -> None:
-        for state, count in states.items():
+    def _show(self) -> None:
+        for state, count in self._states.items():
             self._trials.set(count, {**self._run, "state": state})

@@ -114,7 +114,7 @@ def read_items(file: Path) -> ItemTable:
             schema, metadata = reader.schema_arrow, reader.metadata
             kind = _check_columns(schema, place)
             names = [name for name in schema.names if name != IMAGE_COLUMN]
-            # Of a damaged file pyarrow may leave threads behind, which then abort the process at its end.
+            # A process that had read damaged files in several threads was once aborted by pyarrow at its end.
             table = reader.read(columns=names, use_threads=False)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

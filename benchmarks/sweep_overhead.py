@@ -20,6 +20,7 @@ from rich.console import Console
 from selector.training import train
 from sweep.console import quiet
 from sweep.creation import create_run
+from sweep.environment import RayOptions
 from sweep.plan import plan_from_text
 from sweep.runner import execute
 
@@ -46,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = create_run(plan, Path(folder), None)
         with quiet(paths.log_file):
-            outcome = execute(plan, paths, Console(file=io.StringIO()), None, None)
+            outcome = execute(plan, paths, Console(file=io.StringIO()), RayOptions())
     durations = sorted(row.duration for row in outcome.ranked if row.duration is not None)
     started = time.perf_counter()
     for row in outcome.ranked:

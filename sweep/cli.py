@@ -16,6 +16,7 @@ from sweep import show
 from sweep.collect.collect import check_empty
 from sweep.console import quiet, screen
 from sweep.creation import create_run, discarded_if_unstarted
+from sweep.environment import RayOptions
 from sweep.errors import RunError
 from sweep.outage import is_outage, told
 from sweep.paths import RunPaths, SharedPaths
@@ -46,6 +47,9 @@ Moved = Annotated[Path | None, typer.Option("--data", help="Where the run's data
 Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding file, if not beside the data.")]
 Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
 Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores for a Ray started here; default: all.")]
+Dashboard = Annotated[
+    bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
+]
 RUNS = Path("runs")
 
 
@@ -60,12 +64,13 @@ def run(
     runs: Runs = RUNS,
     address: Address = None,
     cpus: Cpus = None,
+    dashboard: Dashboard = True,
 ) -> None:
     """Check everything, run the trials, rank them."""
     plan = make_request(space, data, embeddings, SharedPaths.beside(runs))
     paths = create_run(plan, runs, name)
     with discarded_if_unstarted(paths):
-        _drive(plan, paths, address, cpus)
+        _drive(plan, paths, RayOptions(address, cpus, dashboard))
 
 
 @app.command()
@@ -76,17 +81,18 @@ def resume(
     runs: Runs = RUNS,
     address: Address = None,
     cpus: Cpus = None,
+    dashboard: Dashboard = True,
 ) -> None:
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
     paths = find_run(run, runs)
-    _drive(request_of_run(paths, data, embeddings), paths, address, cpus)
+    _drive(request_of_run(paths, data, embeddings), paths, RayOptions(address, cpus, dashboard))
 
 
-def _drive(plan: Plan | Draft, paths: RunPaths, address: str | None, cpus: int | None) -> None:
+def _drive(plan: Plan | Draft, paths: RunPaths, ray: RayOptions) -> None:
     screen().print(show.plan_table(plan))
     with quiet(paths.log_file) as console:
         try:
-            outcome = execute(plan, paths, console, address, cpus)
+            outcome = execute(plan, paths, console, ray)
         except KeyboardInterrupt:  # while Ray starts, or the second Ctrl-C
             show.interrupted(console, paths)
             raise typer.Exit(130) from None
@@ -124,13 +130,14 @@ def evaluate(
     runs: Runs = RUNS,
     address: Address = None,
     cpus: Cpus = None,
+    dashboard: Dashboard = True,
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
     paths = find_run(run, runs)
     plan = judged_by(plan_of_run(paths, data, embeddings), space)
     with quiet(paths.log_file) as console:
         try:
-            found = reevaluate(plan, paths, console, address, cpus)
+            found = reevaluate(plan, paths, console, RayOptions(address, cpus, dashboard))
         except KeyboardInterrupt:
             console.print(f"interrupted; continue with: python -m sweep evaluate {paths.shown}", soft_wrap=True)
             raise typer.Exit(130) from None
@@ -147,6 +154,7 @@ def collect(
     runs: Runs = RUNS,
     address: Address = None,
     cpus: Cpus = None,
+    dashboard: Dashboard = True,
 ) -> None:
     """Measure the beams of a space with its model: the data that trials are trained on."""
     shared = SharedPaths.beside(runs)
@@ -155,7 +163,7 @@ def collect(
     screen().print(show.plan_table(planned))
     with quiet(shared.root / "collect.log") as console:
         try:
-            collect_only(planned, out, shared, console, address, cpus)
+            collect_only(planned, out, shared, console, RayOptions(address, cpus, dashboard))
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise typer.Exit(130) from None

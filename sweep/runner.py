@@ -20,7 +20,7 @@ from sweep.collecting import collect_data, is_collected
 from sweep.coordinator import Coordinator
 from sweep.creation import versions
 from sweep.disk import DiskBound
-from sweep.environment import FAIL_SOON, LOOPBACK_ONLY
+from sweep.environment import FAIL_SOON, LOOPBACK_ONLY, RayOptions
 from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation
 from sweep.events import Ended, Observer, Started
@@ -66,7 +66,7 @@ class Outcome:
         return 0 if any(row.is_complete for row in self.ranked) else 1
 
 
-def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str | None, cpus: int | None) -> Outcome:
+def execute(plan: Plan | Draft, paths: RunPaths, console: Console, ray: RayOptions) -> Outcome:
     """Run or continue a run: collect its data if the space says so, train its trials, have the best ones answer
     held-out questions, rank.
 
@@ -79,7 +79,7 @@ def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str 
         lock = stack.enter_context(_sole_driver(paths))
         record = read_record(paths)
         if isinstance(plan, Draft):
-            _announce(stack.enter_context(on_ray(paths, plan.bytes, address, cpus)), paths, console)
+            _announce(stack.enter_context(on_ray(paths, plan.bytes, ray)), paths, console)
             collecting = True
             plan, record = _collected(plan, paths, record, console)
         _check_unchanged(plan, paths, record)
@@ -87,7 +87,7 @@ def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str 
         owner = StudyOwner.open(record.storage_url(paths), record.study, plan.space)
         stack.callback(owner.close)
         size = plan.dataset.embeddings.nbytes + plan.dataset.beam_picks.nbytes + plan.dataset.pool_items.nbytes
-        cluster = stack.enter_context(on_ray(paths, size, address, cpus))
+        cluster = stack.enter_context(on_ray(paths, size, ray))
         if not collecting:
             _announce(cluster, paths, console)
         if plan.space.evaluation is not None and plan.space.vlm is not None:
@@ -106,7 +106,7 @@ def execute(plan: Plan | Draft, paths: RunPaths, console: Console, address: str 
     return _finish(plan, paths, ranked, judged, coordinator)
 
 
-def reevaluate(plan: Plan, paths: RunPaths, console: Console, address: str | None, cpus: int | None) -> Evaluation:
+def reevaluate(plan: Plan, paths: RunPaths, console: Console, ray: RayOptions) -> Evaluation:
     """Evaluate a run again, or for the first time: `sweep evaluate`. Trials that have not ended are left alone.
 
     Raises:
@@ -119,17 +119,15 @@ def reevaluate(plan: Plan, paths: RunPaths, console: Console, address: str | Non
         ranked = rank(read_summaries(record.storage_url(paths), record.study))
         if not any(row.is_complete for row in ranked):
             raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
-        with on_ray(paths, plan.dataset.embeddings.nbytes, address, cpus), _terminable():
+        with on_ray(paths, plan.dataset.embeddings.nbytes, ray), _terminable():
             judged = evaluate_run(plan, paths, ranked, _context(plan, paths, record), console)
             write_json(paths.ranking_file, ranking_document(plan, ranked, [], judged))
     return judged
 
 
-def collect_only(
-    planned: Draft, folder: Path, shared: SharedPaths, console: Console, address: str | None, cpus: int | None
-) -> None:
+def collect_only(planned: Draft, folder: Path, shared: SharedPaths, console: Console, ray: RayOptions) -> None:
     """Measure a space's beams into a folder of their own: `sweep collect`."""
-    with on_ray(RunPaths(folder), planned.bytes, address, cpus), _terminable():
+    with on_ray(RunPaths(folder), planned.bytes, ray), _terminable():
         collect_data(planned, folder, shared, folder.name, console)
 
 
@@ -180,12 +178,12 @@ def _context(plan: Plan, paths: RunPaths, record: RunRecord) -> TrialContext:
 
 
 @contextmanager
-def on_ray(paths: RunPaths, data_bytes: int, address: str | None, cpus: int | None) -> Iterator[Cluster]:
+def on_ray(paths: RunPaths, data_bytes: int, ray: RayOptions) -> Iterator[Cluster]:
     """Ray, started or joined. Within such a context another one changes nothing."""
-    os.environ.update(LOOPBACK_ONLY if address is None else FAIL_SOON)
+    os.environ.update(LOOPBACK_ONLY if ray.address is None else FAIL_SOON)
     from sweep.tune import cluster  # takes a second, which `validate` and `status` need not wait
 
-    with cluster.connected(paths.name, data_bytes, address, cpus) as found:
+    with cluster.connected(paths.name, data_bytes, ray) as found:
         yield found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.job_config import JobConfig
 
+from sweep.environment import RayOptions
 from sweep.errors import ClusterError
 
 # Our own loggers write what Tune's would, at a fraction of the time per trial; Ctrl-C is handled by the runner; nothing
@@ -42,16 +43,15 @@ class Cluster:
 
 
 @contextmanager
-def connected(run: str, data_bytes: int, address: str | None = None, cpus: int | None = None) -> Iterator[Cluster]:
-    """Join the cluster at `address`, or start one on this machine that only this machine can reach.
+def connected(run: str, data_bytes: int, wanted: RayOptions) -> Iterator[Cluster]:
+    """Join a cluster, or start one on this machine that only this machine can reach.
 
     A Ray that this process already uses is used as it is and left running; what was started here is stopped here.
 
     Args:
         run: names the job.
         data_bytes: size of the training data, for the object store.
-        address: `auto` or `host:port`; None starts Ray here.
-        cpus: cores to use where Ray is started here; None: all that this process may use.
+        wanted: which cluster.
 
     Raises:
         ClusterError: the cluster cannot be reached or started.
@@ -65,21 +65,21 @@ def connected(run: str, data_bytes: int, address: str | None = None, cpus: int |
         "job_config": JobConfig(metadata={"job_name": f"sweep {run}", "run": run}),
         "namespace": f"sweep-{run}",
     }
-    if address is None:
+    if wanted.address is None:
         options |= {
-            "num_cpus": cpus or len(os.sched_getaffinity(0)),
+            "num_cpus": wanted.cpus or len(os.sched_getaffinity(0)),
             "object_store_memory": max(SMALLEST_STORE, 2 * data_bytes),
-            "include_dashboard": True,
+            "include_dashboard": wanted.dashboard,
             "dashboard_host": LOCALHOST,
             "_metrics_export_port": _free_port(),
         }
     else:
-        _check_answers(address)
-        options["address"] = address
+        _check_answers(wanted.address)
+        options["address"] = wanted.address
     try:
         context = ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        where = f"join the Ray cluster at {address!r}" if address else "start Ray on this machine"
+        where = f"join the Ray cluster at {wanted.address!r}" if wanted.address else "start Ray on this machine"
         told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         reason = told[-1] if "Traceback" in str(error) else " ".join(told)  # Ray puts whole tracebacks into messages
         raise ClusterError(f"cannot {where}: {reason}") from error

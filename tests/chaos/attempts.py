@@ -133,6 +133,8 @@ class Run:
         if self._nodes is not None:
             command += ["--address", self._nodes.address]
             environment = {**self._nodes.environment, MARK: self._mark}
+        else:
+            command += ["--no-dashboard"]
         before = len(self.course.killed)
         log = self._folder / f"driver-{self.course.attempts}.log"
         with log.open("wb") as output:

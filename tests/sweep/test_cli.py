@@ -24,6 +24,7 @@ from sweep.cli import main
 from tests.sweep.spaces import SMALL
 
 pytestmark = pytest.mark.slow
+ON_RAY = ("run", "resume", "evaluate", "collect")
 
 
 def write_space(folder: Path, **changes: object) -> Path:
@@ -32,9 +33,10 @@ def write_space(folder: Path, **changes: object) -> Path:
     return file
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sweep", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(folder: Path, command: str, *arguments: str, dashboard: bool = False) -> subprocess.Popen[str]:
+    options = ["--no-dashboard"] if command in ON_RAY and not dashboard else []
+    line = [sys.executable, "-m", "sweep", command, *arguments, *options]
+    return subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 120) -> str:
@@ -83,7 +85,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *a
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder made by `python -m sweep run`, and its output beside it."""
     folder = tmp_path_factory.mktemp("cli")
-    process = start(folder, "run", str(write_space(folder)), "--name", "mine")
+    process = start(folder, "run", str(write_space(folder)), "--name", "mine", dashboard=True)
     output = finish(process)
     (folder / "output.txt").write_text(output)
     assert process.returncode == 0, output
@@ -321,7 +323,8 @@ def test_two_drivers_on_one_run(
 def test_dashboard_names_and_prometheus(tmp_path: Path) -> None:
     """While it runs: the dashboard answers, names say run and trial, gauges are at the printed endpoint."""
     trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 2000}}
-    process = start(tmp_path, "run", str(write_space(tmp_path, trial=trial, budget={"trials": 2})), "--name", "watched")
+    space = write_space(tmp_path, trial=trial, budget={"trials": 2})
+    process = start(tmp_path, "run", str(space), "--name", "watched", dashboard=True)
     try:
         urls: dict[str, str] = {}
         assert process.stdout is not None

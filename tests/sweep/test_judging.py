@@ -17,6 +17,7 @@ from rich.console import Console
 
 from selector import PointerSelector
 from selector.data.native import read_native, read_notes
+from sweep.environment import RayOptions
 from sweep.evaluation.answers import read_answers, write_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.paths import RunPaths
@@ -76,7 +77,7 @@ def table_of(run: Path) -> Evaluation:
 def evaluate(run: Path) -> str:
     """What `sweep evaluate` does, on this session's Ray. Returns what it says."""
     screen, paths = io.StringIO(), RunPaths(run)
-    reevaluate(plan_of_run(paths), paths, Console(file=screen, width=160), None, None)
+    reevaluate(plan_of_run(paths), paths, Console(file=screen, width=160), RayOptions())
     return screen.getvalue()
 
 

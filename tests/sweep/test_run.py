@@ -18,6 +18,7 @@ from rich.console import Console
 from selector.data.native import write_native
 from selector.errors import UserError
 from sweep.creation import create_run
+from sweep.environment import RayOptions
 from sweep.errors import RunError
 from sweep.paths import RunPaths
 from sweep.plan import make_plan, plan_of_run
@@ -53,7 +54,7 @@ def sweep(folder: Path, **changes: object) -> Ran:
     plan = make_plan(str(space_file(folder, **changes)))
     paths = create_run(plan, folder / "runs", None)
     screen = io.StringIO()
-    outcome = execute(plan, paths, Console(file=screen, width=160), None, None)
+    outcome = execute(plan, paths, Console(file=screen, width=160), RayOptions())
     return Ran(paths, outcome, screen.getvalue())
 
 
@@ -225,7 +226,7 @@ def test_a_run_name_is_taken_once(tmp_path: Path) -> None:
 
 def test_a_finished_run_resumes_to_the_same_ranking(ran: Ran) -> None:
     before = json.loads(ran.paths.ranking_file.read_text())
-    outcome = execute(plan_of_run(ran.paths), ran.paths, Console(file=io.StringIO()), None, None)
+    outcome = execute(plan_of_run(ran.paths), ran.paths, Console(file=io.StringIO()), RayOptions())
     assert outcome.exit_code == 0
     assert json.loads(ran.paths.ranking_file.read_text()) == before
 
@@ -251,4 +252,4 @@ def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
     record = json.loads(ran.paths.run_file.read_text())
     ran.paths.run_file.write_text(json.dumps({**record, "data_fingerprint": "0" * 64}))
     with pytest.raises(UserError, match="was started on data 0000000000000000"):
-        execute(plan_of_run(ran.paths), ran.paths, Console(file=io.StringIO()), None, None)
+        execute(plan_of_run(ran.paths), ran.paths, Console(file=io.StringIO()), RayOptions())

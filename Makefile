@@ -29,12 +29,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m sweep run spaces/grpo.yaml
 
-# What starts Ray for itself, or kills, has the machine to itself: two at a time they are a quarter faster, and less sure.
-test: test-fast
-	$(BIN)/python -m pytest -m slow
+# Two at a time: what starts and kills processes waits for a third of its time.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: $(STAMP)
+	$(PYTEST)
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
 
 fuzz: $(STAMP)
 	HYPOTHESIS_PROFILE=fuzz-long $(BIN)/python -m pytest tests/fuzz --timeout=0 $(FUZZ)

@@ -14,7 +14,9 @@ os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What another test shows in short waits until it is asked for."""
+    """What another test shows in short waits until it is asked for. What takes long begins first."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if "SWEEP_LONG" not in os.environ:
         for item in items:
             if item.get_closest_marker("long"):

@@ -3,82 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 import pytest
 import torch
 import yaml
-from optuna.trial import TrialState
 
 from selector import PointerSelector
 from sweep.cli import main
+from tests.sweep.commands import call, finish, start, stop_at_once, study_of, wait_for, write_space
 from tests.sweep.spaces import SMALL
 
 pytestmark = pytest.mark.slow
-ON_RAY = ("run", "resume", "evaluate", "collect")
-
-
-def write_space(folder: Path, **changes: object) -> Path:
-    file = folder / "space.yaml"
-    file.write_text(yaml.safe_dump({**yaml.safe_load(SMALL), **changes}))
-    return file
-
-
-def start(folder: Path, command: str, *arguments: str, dashboard: bool = False) -> subprocess.Popen[str]:
-    options = ["--no-dashboard"] if command in ON_RAY and not dashboard else []
-    line = [sys.executable, "-m", "sweep", command, *arguments, *options]
-    return subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish(process: subprocess.Popen[str], seconds: float = 120) -> str:
-    return process.communicate(timeout=seconds)[0]
-
-
-def stop_at_once(process: subprocess.Popen[str]) -> None:
-    """Ctrl-C twice."""
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    finish(process)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def study_of(run: Path) -> optuna.Study:
-    return optuna.load_study(study_name=run.name, storage=f"sqlite:///{run / 'study.db'}")
-
-
-def epochs_done(run: Path) -> int:
-    if not (run / "study.db").exists():
-        return 0
-    with sqlite3.connect(f"file:{run / 'study.db'}?mode=ro", uri=True) as database:
-        try:
-            return int(database.execute("select count(*) from trial_intermediate_values").fetchone()[0])
-        except sqlite3.OperationalError:
-            return 0
-
-
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    """The command line in this process."""
-    monkeypatch.setattr(sys, "argv", ["sweep", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    captured = capsys.readouterr()
-    return int(stopped.value.code or 0), captured.out, captured.err
 
 
 @pytest.fixture(scope="module")
@@ -221,112 +162,21 @@ def test_verify_notices_a_wrong_number(
     assert code == 1 and out.count("differs") == 1
 
 
-@pytest.mark.long
-def test_a_killed_driver_resumes_to_the_undisturbed_run(tmp_path: Path) -> None:
-    folders = []
-    for name in ("whole", "killed"):
-        folder = tmp_path / name
-        folder.mkdir()
-        folders.append(folder / "runs" / "small-1")
-        process = start(folder, "run", str(write_space(folder, concurrency=1)))
-        if name == "killed":
-            wait_for(lambda: epochs_done(folders[-1]) >= 12)
-            process.send_signal(signal.SIGKILL)
-            process.communicate(timeout=30)
-            assert any(trial.state is TrialState.RUNNING for trial in study_of(folders[-1]).trials)
-            process = start(folder, "resume", str(folders[-1]))
-        output = finish(process)
-        assert process.returncode == 0, output
-    first, second = (study_of(folder).trials for folder in folders)
-    assert [(t.number, t.params, t.state, t.intermediate_values, t.value) for t in first] == [
-        (t.number, t.params, t.state, t.intermediate_values, t.value) for t in second
-    ]
+@dataclass
+class Watched:
+    """A sweep that runs until the tests have looked at it."""
+
+    folder: Path
+    urls: dict[str, str]
 
 
-@pytest.mark.long
-def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path) -> None:
-    space = write_space(tmp_path, concurrency=1, budget={"trials": 2}, trial={
-        **yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 60}
-    }, pruner={"type": "none"})  # fmt: skip
-    process = start(tmp_path, "run", str(space))
-    run = tmp_path / "runs" / "small-1"
-    wait_for(lambda: epochs_done(run) >= 10)
-    worker = study_of(run).trials[0].user_attrs["worker"]
-    os.kill(int(worker.split()[1]), signal.SIGKILL)
-    output = finish(process)
-    assert process.returncode == 0, output
-    trial = study_of(run).trials[0]
-    assert trial.state is TrialState.COMPLETE and trial.user_attrs["worker"] != worker
-    assert trial.user_attrs["worker_deaths"] == 1
-    assert list(trial.intermediate_values) == list(range(1, 63))
-
-
-def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 150}}
-    space = write_space(
-        tmp_path, concurrency=1, trial=trial, max_retries=1, budget={"trials": 2}, pruner={"type": "none"}
-    )
-    process = start(tmp_path, "run", str(space))
-    run = tmp_path / "runs" / "small-1"
-    seen: set[str] = set()
-
-    def new_worker() -> str | None:
-        if epochs_done(run) < 3:
-            return None
-        worker = study_of(run).trials[0].user_attrs.get("worker")
-        return worker if worker not in seen else None
-
-    for _ in range(2):
-        wait_for(new_worker)
-        worker = study_of(run).trials[0].user_attrs["worker"]
-        seen.add(worker)
-        os.kill(int(worker.split()[1]), signal.SIGKILL)
-    output = finish(process)
-    assert process.returncode == 0, output
-    first, second = study_of(run).trials
-    assert first.state is TrialState.FAIL and first.user_attrs["reason"].startswith("its worker died 2 times")
-    assert second.state is TrialState.COMPLETE
-
-
-def test_ctrl_c_stops_after_the_epoch_and_resume_goes_on(tmp_path: Path) -> None:
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 40}}
-    space = write_space(tmp_path, trial=trial, budget={"trials": 2}, pruner={"type": "none"})
-    process = start(tmp_path, "run", str(space))
-    run = tmp_path / "runs" / "small-1"
-    wait_for(lambda: epochs_done(run) >= 8)
-    process.send_signal(signal.SIGINT)
-    output = finish(process)
-    assert process.returncode == 130 and "python -m sweep resume runs/small-1" in output
-    assert not (run / "ranking.json").exists()
-    process = start(tmp_path, "resume")
-    output = finish(process)
-    assert process.returncode == 0, output
-    assert [trial.state for trial in study_of(run).trials] == [TrialState.COMPLETE] * 2
-
-
-def test_two_drivers_on_one_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 300}}
-    process = start(tmp_path, "run", str(write_space(tmp_path, trial=trial)), "--name", "one")
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder, urls = tmp_path_factory.mktemp("watched"), {}
+    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 4000}}
+    space = write_space(folder, trial=trial, budget={"trials": 2})
+    process = start(folder, "run", str(space), "--name", "watched", dashboard=True)
     try:
-        wait_for(lambda: epochs_done(tmp_path / "runs" / "one") >= 1)
-        second = start(tmp_path, "resume", "one")
-        output = finish(second)
-        assert second.returncode == 2 and "is being driven by another process" in output
-        code, watching, _ = call(capsys, monkeypatch, "status", "one", "--runs", str(tmp_path / "runs"))
-        assert code == 0 and "one: not finished" in watching and "running" in watching
-    finally:
-        stop_at_once(process)
-
-
-def test_dashboard_names_and_prometheus(tmp_path: Path) -> None:
-    """While it runs: the dashboard answers, names say run and trial, gauges are at the printed endpoint."""
-    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 2000}}
-    space = write_space(tmp_path, trial=trial, budget={"trials": 2})
-    process = start(tmp_path, "run", str(space), "--name", "watched", dashboard=True)
-    try:
-        urls: dict[str, str] = {}
         assert process.stdout is not None
         for line in process.stdout:
             word = line.split()
@@ -334,18 +184,38 @@ def test_dashboard_names_and_prometheus(tmp_path: Path) -> None:
                 urls[word[0]] = word[1]
             if "trial   1 starts" in line:
                 break
-        wait_for(lambda: all("worker" in trial.user_attrs for trial in study_of(tmp_path / "runs" / "watched").trials))
-        assert "<!doctype html" in fetch(urls["dashboard"])
-        (job,) = [job for job in json.loads(fetch(urls["dashboard"] + "/api/jobs/")) if job["status"] == "RUNNING"]
-        assert job["metadata"] == {"job_name": "sweep watched", "run": "watched"}
-        actors = json.loads(fetch(urls["dashboard"] + "/logical/actors"))["data"]["actors"].values()
-        assert {actor["actorClass"] for actor in actors} == {"SweepTrial[watched]"}
-        assert {actor["reprName"] for actor in actors} == {"watched/trial-0000", "watched/trial-0001"}
-        gauges = ("trials", "epochs_done_total", "kl", "advantage_std", "val_loss")
-        expected = [*(f"ray_sweep_{name}{{" for name in gauges), 'run="watched"', 'state="running"']
-        wait_for(lambda: all(text in fetch(urls["metrics"]) for text in expected), 60)
+        trials = study_of(folder / "runs" / "watched")
+        wait_for(lambda: all("worker" in trial.user_attrs for trial in trials.trials))
+        yield Watched(folder, urls)
     finally:
         stop_at_once(process)
+
+
+def test_a_second_driver_is_refused(watched: Watched) -> None:
+    second = start(watched.folder, "resume", "watched")
+    output = finish(second)
+    assert second.returncode == 2 and "is being driven by another process" in output
+
+
+def test_status_of_a_run_that_goes_on(
+    watched: Watched, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, watching, _ = call(capsys, monkeypatch, "status", "watched", "--runs", str(watched.folder / "runs"))
+    assert code == 0 and "watched: not finished" in watching and "running" in watching
+
+
+def test_dashboard_names_and_prometheus(watched: Watched) -> None:
+    """While it runs: the dashboard answers, names say run and trial, gauges are at the printed endpoint."""
+    dashboard = watched.urls["dashboard"]
+    assert "<!doctype html" in fetch(dashboard)
+    (job,) = [job for job in json.loads(fetch(dashboard + "/api/jobs/")) if job["status"] == "RUNNING"]
+    assert job["metadata"] == {"job_name": "sweep watched", "run": "watched"}
+    actors = json.loads(fetch(dashboard + "/logical/actors"))["data"]["actors"].values()
+    assert {actor["actorClass"] for actor in actors} == {"SweepTrial[watched]"}
+    assert {actor["reprName"] for actor in actors} == {"watched/trial-0000", "watched/trial-0001"}
+    gauges = ("trials", "epochs_done_total", "kl", "advantage_std", "val_loss")
+    expected = [*(f"ray_sweep_{name}{{" for name in gauges), 'run="watched"', 'state="running"']
+    wait_for(lambda: all(text in fetch(watched.urls["metrics"]) for text in expected), 60)
 
 
 def fetch(url: str) -> str:

@@ -27,9 +27,9 @@ from sweep.paths import RunPaths, write_json
 from sweep.plan import make_plan
 from sweep.trial import EpochResult
 from sweep.vlm.work import Answer, WorkItem
+from tests.sweep.commands import call, epochs_done, finish, start, study_of, wait_for, write_space
 from tests.sweep.disks import SmallDisk, small_disk
 from tests.sweep.spaces import context, numbers, small_dataset, trial
-from tests.sweep.test_cli import call, epochs_done, finish, start, study_of, wait_for, write_space
 from tests.sweep.test_run import sweep
 
 SETTINGS = TrialSettings.model_validate(
@@ -170,9 +170,8 @@ def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(
         assert "No space left" in line or "disk is full" in line
         assert "Traceback" not in output
         disk.free()
-        process = start(disk.root, "resume")
-        output = finish(process)
-        assert process.returncode == 0, output
+        code, _, error = call(capsys, monkeypatch, "resume", "--runs", str(disk.root / "runs"))
+        assert code == 0, error
         first, second = undisturbed.trials, study_of(run).trials
         assert [(t.number, t.params, t.state, t.intermediate_values, t.value) for t in first] == [
             (t.number, t.params, t.state, t.intermediate_values, t.value) for t in second

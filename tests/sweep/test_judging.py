@@ -24,7 +24,7 @@ from sweep.paths import RunPaths
 from sweep.plan import plan_of_run
 from sweep.runner import reevaluate
 from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
-from tests.sweep.test_cli import call, finish, start, wait_for
+from tests.sweep.commands import call, finish, start, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -194,17 +194,18 @@ def test_a_killed_collection_goes_on_with_resume(judged: Path, tmp_path: Path) -
     assert read_native(one).fingerprint() == read_native(other).fingerprint()
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_collect_alone_gives_the_same_data_without_asking_again(
-    judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    judged: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copy_of(judged, tmp_path, answers=True)
-    process = start(tmp_path, "collect", str(write(tmp_path)), "--out", "data")
-    output = finish(process)
-    assert process.returncode == 0 and "0 answered now, 896 known before" in output, output
+    command = ("collect", str(write(tmp_path)), "--out", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    code, output, error = call(capfd, monkeypatch, *command)
+    assert code == 0 and "0 answered now, 896 known before" in output, error
     (shared,) = (run.parent / "_shared" / "data").glob("*/")
     assert read_native(tmp_path / "data").fingerprint() == read_native(shared).fingerprint()
-    again = ("collect", str(tmp_path / "world.yaml"), "--out", str(tmp_path / "data"))
-    code, _, error = call(capsys, monkeypatch, *again)
+    code, _, error = call(capfd, monkeypatch, *command)
     assert code == 2 and "not empty" in error
 
 

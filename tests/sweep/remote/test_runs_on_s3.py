@@ -20,7 +20,7 @@ from sweep.paths import RunPaths, TrialPaths
 from sweep.remote.location import Location
 from sweep.remote.store import RemoteStore
 from tests.s3 import S3Server
-from tests.sweep.test_cli import call, finish, start, study_of, wait_for, write_space
+from tests.sweep.commands import call, finish, start, study_of, wait_for, write_space
 from tests.sweep.test_run import curves, sweep
 
 pytestmark = pytest.mark.slow

@@ -18,8 +18,8 @@ from sweep.errors import StudyError
 from sweep.plan import make_plan
 from sweep.study import StudyOwner, has_study, read_summaries
 from sweep.study.storage import open_storage, shown
+from tests.sweep.commands import call, finish, start, wait_for, write_space
 from tests.sweep.study.postgres import Server, server
-from tests.sweep.test_cli import call, finish, start, wait_for, write_space
 
 SHORT = {"concurrency": 1, "budget": {"trials": 2}}
 

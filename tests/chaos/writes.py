@@ -4,6 +4,7 @@ once right before it and once right after.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def killed_at_each(folder: Path, runs: int | None, seed: int) -> Iterator[Result
 def _run(folder: Path, number: int, when: str) -> Course:
     write_space(folder, space(Mode.ONE, tiny=True))
     environment = {
-        "PYTHONPATH": str(HOOK),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH")))),
         "SWEEP_CHAOS_ROOT": str(folder / "runs"),
         "SWEEP_CHAOS_COUNTER": str(folder / "writes"),
         "SWEEP_CHAOS_AT": str(number),

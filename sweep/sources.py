@@ -68,11 +68,11 @@ def open_source(space: SearchSpace, shared: SharedPaths) -> Source:
 
 def _demo_folder(settings: WorldSettings, shared: SharedPaths) -> Path:
     """The demo items, made now if no run has made them yet."""
-    from sweep.demo.store import make_demo_items  # takes a second to import
-
     features = model_identity(ModelSettings(path=DEMO_MODEL))
     target = shared.items_folder(canonical_hash([settings.model_dump(mode="json"), features]))
     if not (target / EMBEDDINGS_FILE).is_file():
+        from sweep.demo.store import make_demo_items  # takes seconds to import, with transformers
+
         shutil.rmtree(target, ignore_errors=True)
         with atomic_folder(target) as folder:
             make_demo_items(folder, settings)

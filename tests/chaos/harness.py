@@ -66,7 +66,7 @@ class Harness:
 
     def judged(self, name: str, mode: Mode, course: Course) -> Result:
         """What came of it, against the undisturbed run."""
-        return judged(name, course, self.reference(mode).run, space(mode)["budget"]["trials"])
+        return judged(name, course, self.reference(mode).run, space(mode, quick=self._quick)["budget"]["trials"])
 
 
 def judged(name: str, course: Course, reference: Path, budget: int) -> Result:

@@ -79,7 +79,7 @@ def space(mode: Mode, *, quick: bool = False, tiny: bool = False) -> dict[str, A
 
     Args:
         mode: see `Mode`.
-        quick: without finalists, which cost a worker's start: the form for the suite.
+        quick: four short trials and no finalists, which cost a worker's start: the form for the suite.
         tiny: the fewest epochs and trials that still write everything there is to write.
     """
     found = copy.deepcopy(BASE)
@@ -93,6 +93,8 @@ def space(mode: Mode, *, quick: bool = False, tiny: bool = False) -> dict[str, A
         found |= {"concurrency": 2, "sampler": {"type": "random"}, "pruner": {"type": "none"}}
     if quick:
         del found["evaluation"]["finalists"]
+        found["trial"]["grpo"]["epochs"] = 8
+        found["budget"] = {"trials": 4}
     if tiny:
         found["trial"]["rce"]["epochs"], found["trial"]["grpo"]["epochs"] = 1, 2
         found["budget"] = {"trials": 2}

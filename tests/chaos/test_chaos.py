@@ -17,13 +17,13 @@ from tests.chaos.checks import Findings, inspect
 from tests.chaos.harness import Harness, Reference
 from tests.chaos.processes import Kind
 from tests.chaos.report import Result
-from tests.chaos.spaces import BASE, NAME, Mode
+from tests.chaos.spaces import NAME, Mode, space
 
 pytestmark = pytest.mark.slow
-BUDGET = BASE["budget"]["trials"]
+BUDGET = space(Mode.ONE, quick=True)["budget"]["trials"]
 
 
-KILLS = [Kill(Kind.POOL, 0.5), Kill(Kind.TRIAL, 0.0, epochs=15), Kill(Kind.DRIVER, 0.0, epochs=50)]
+KILLS = [Kill(Kind.POOL, 0.5), Kill(Kind.TRIAL, 0.0, epochs=8), Kill(Kind.DRIVER, 0.0, epochs=22)]
 
 
 @pytest.fixture(scope="module")

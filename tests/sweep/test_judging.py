@@ -36,7 +36,7 @@ vlm:
   model: {path: demo}
   images: {min_pixels: 784, max_pixels: 12544}
   decoding: {max_new_tokens: 8}
-  workers: {count: 2, batch: 16}
+  workers: {count: 1, batch: 16}
 collect:
   beams: {similarity: 1, similarity_sampled: 5, random: 2}
 trial:
@@ -160,14 +160,16 @@ def test_a_kill_in_mid_evaluation_changes_nothing(
         return [one for one in processes_of(str(tmp_path)) if one.kind is Kind.POOL]
 
     run = copy_of(judged, tmp_path, answers=False)
+    two = write(tmp_path, vlm={**yaml.safe_load(SPACE)["vlm"], "workers": {"count": 2, "batch": 16}})
+    command = ("evaluate", run.name, "--space", str(two))
     monkeypatch.setenv(MARK, str(tmp_path))
-    process = start(run.parent.parent, "evaluate", run.name)
+    process = start(run.parent.parent, *command)
     wait_for(workers, 150)
     if victim == "driver":
         wait_for(lambda: stored_answers(run) or process.poll() is not None, 150)
         process.kill()
         finish(process)
-        process = start(run.parent.parent, "evaluate", run.name)
+        process = start(run.parent.parent, *command)
         output = finish(process, 120)
         assert process.returncode == 0, output
     else:

@@ -144,7 +144,7 @@ IN_SHORT = (
     ],
 )
 def test_every_pruner_runs_a_sweep(tmp_path: Path, pruner: dict[str, object]) -> None:
-    study = sweep(tmp_path, pruner=pruner, budget={"trials": 6}).study
+    study = sweep(tmp_path, pruner=pruner, budget={"trials": 6}, concurrency=1).study
     assert len(study.trials) == 6 and all(trial.state.is_finished() for trial in study.trials)
     assert not [trial.user_attrs["pruner_error"] for trial in study.trials if "pruner_error" in trial.user_attrs]
     assert not [trial for trial in study.trials if trial.state is TrialState.FAIL]
@@ -159,7 +159,7 @@ def test_every_sampler_runs_a_sweep(tmp_path: Path, sampler: str) -> None:
         "grpo.kl_beta": {"type": "float", "low": 0.1, "high": 0.5, "step": 0.2},
         "grpo.freeze_backbone": {"type": "categorical", "choices": [True, False]},
     }
-    study = sweep(tmp_path, sampler={"type": sampler}, parameters=parameters, budget={"trials": 6}).study
+    study = sweep(tmp_path, sampler={"type": sampler}, parameters=parameters, budget={"trials": 6}, concurrency=1).study
     assert len(study.trials) == 6 and all(trial.state.is_finished() for trial in study.trials)
     assert not [trial for trial in study.trials if "sampler_fallback" in trial.user_attrs]
 
@@ -173,7 +173,9 @@ def test_a_configuration_that_cannot_be_trained_fails_alone(tmp_path: Path) -> N
         **yaml.safe_load(SMALL)["trial"],
         "grpo": {"epochs": 2, "curriculum": {"filter": "contrast", "min_gap": 1e6}},
     }
-    ran = sweep(tmp_path, parameters=parameters, trial=trial, budget={"trials": 4}, sampler={"type": "random"})
+    ran = sweep(
+        tmp_path, parameters=parameters, trial=trial, budget={"trials": 4}, sampler={"type": "random"}, concurrency=1
+    )
     by_state = {row.params["grpo.curriculum.epochs"]: row for row in ran.outcome.ranked}
     assert by_state[0].state is TrialState.COMPLETE
     assert by_state[1].state is TrialState.FAIL and "keeps none of the" in by_state[1].reason
@@ -183,14 +185,14 @@ def test_divergence_is_pruned_and_all_of_it_is_exit_code_1(tmp_path: Path) -> No
     trial = yaml.safe_load(SMALL)["trial"]
     trial["grpo"] = {"epochs": 3, "lr": 1e30, "grad_clip": None}
     parameters = {"grpo.kl_beta": {"type": "float", "low": 0.1, "high": 0.5}}
-    ran = sweep(tmp_path, trial=trial, parameters=parameters, budget={"trials": 3})
+    ran = sweep(tmp_path, trial=trial, parameters=parameters, budget={"trials": 3}, concurrency=1)
     assert {row.state for row in ran.outcome.ranked} == {TrialState.PRUNED}
     assert all(row.reason.startswith("diverged") and row.verdicts == ("diverged",) for row in ran.outcome.ranked)
     assert ran.outcome.exit_code == 1
 
 
 def test_repeats_are_trials_under_seeds_of_their_own(tmp_path: Path) -> None:
-    ran = sweep(tmp_path, repeats=2, seed=3, budget={"trials": 6}, pruner={"type": "none"})
+    ran = sweep(tmp_path, repeats=2, seed=3, budget={"trials": 6}, pruner={"type": "none"}, concurrency=1)
     rows = sorted(ran.outcome.ranked, key=lambda row: row.number)
     assert [row.seed for row in rows] == [3, 4, 3, 4, 3, 4]
     assert [rows[i].key == rows[i + 1].key for i in (0, 2, 4)] == [True] * 3

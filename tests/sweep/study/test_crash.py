@@ -21,6 +21,7 @@ SAMPLERS = {
     "random": "{type: random}",
     "grid": "{type: grid}",
 }
+VARIANTS = ("tpe_single", "halton")
 GRID_PARAMETERS = """
   grpo.ppo_clip_only: {type: categorical, choices: [false, true]}
   grpo.kl_beta: {type: float, low: 0.1, high: 0.3, step: 0.1, when: {grpo.ppo_clip_only: false}}
@@ -79,7 +80,9 @@ def _history(owner):
     return [(row.number, row.state, row.params, row.last_step, row.value, row.seed) for row in owner.summaries()]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(name, marks=pytest.mark.long) if name in VARIANTS else name for name in SAMPLERS]
+)
 def test_killed_again_and_again_gives_the_undisturbed_run(make_space, open_owner, drive, kill_after, sampler):
     space = _space(make_space, sampler)
     undisturbed = open_owner(space, "undisturbed.db")
@@ -101,7 +104,7 @@ def test_killed_again_and_again_gives_the_undisturbed_run(make_space, open_owner
     assert all(row.state in (TrialState.COMPLETE, TrialState.PRUNED) for row in owner.summaries())
 
 
-def test_every_single_write_can_be_the_last(make_space, open_owner, drive, kill_after):
+def test_any_write_can_be_the_last(make_space, open_owner, drive, kill_after):
     space = make_space(repeats="2", budget="{trials: 3}", sampler="{type: qmc}", pruner="{type: none}")
     undisturbed = open_owner(space, "undisturbed.db")
     drive(undisturbed)

@@ -32,13 +32,13 @@ PATIENCE = 60.0  # far more than a busy machine keeps a beat waiting
 class Run:
     """A driver's hold on a run that is kept elsewhere, and what others see of it."""
 
-    def __init__(self, uri: str, seen: Path, patience: float = PATIENCE) -> None:
+    def __init__(self, uri: str, seen: Path, *, beat: float = 0.1, patience: float = PATIENCE) -> None:
         self.root = mirror.folder_of(uri)
         self.store: RemoteStore = mirror._mirrors[uri].store
         self.file = mirror.refresh(self.root / "study.db")
         space = parse_space(SPACE + "budget: {trials: 2}\n", "fake.yaml")
         self.owner = StudyOwner.open(sqlite_url(self.file), "fake", space)
-        self.lease = Lease(self.store, "driver.lock", 0.1, patience, 0.1).acquire()
+        self.lease = Lease(self.store, "driver.lock", beat, patience, 0.1).acquire()
         self.keep = StudySnapshots(self.file, self.lease)
         self._seen = seen
 
@@ -184,7 +184,9 @@ def test_who_could_not_reach_the_storage_for_long_stores_nothing(s3: S3Server, t
     run.close()
 
 
-def test_what_could_not_be_stored_is_stored_later(local: Run, tmp_path: Path) -> None:
+def test_what_could_not_be_stored_is_stored_later(tmp_path: Path) -> None:
+    # No beat comes while the folder is moved: one that finds no file takes the lease for lost.
+    local = Run(f"local://{tmp_path}/elsewhere", tmp_path / "seen", beat=PATIENCE)
     local.keep()
     local.owner.ask()
     there = tmp_path / "elsewhere"
@@ -199,3 +201,4 @@ def test_what_could_not_be_stored_is_stored_later(local: Run, tmp_path: Path) ->
     assert local.trials_stored() != local.trials()
     local.keep()
     assert local.trials_stored() == local.trials()
+    local.close()

@@ -191,7 +191,7 @@ def _announce(cluster: Cluster, paths: RunPaths, console: Console) -> None:
     """Where to watch."""
     from sweep.tune.cluster import HOW_TO_SIGN_IN
 
-    hint = f"  ({HOW_TO_SIGN_IN})" if cluster.token else ""
+    hint = f"  ({HOW_TO_SIGN_IN})" if cluster.dashboard and cluster.token else ""
     console.print(f"dashboard  {cluster.dashboard or 'none'}{hint}", highlight=False)
     console.print(f"metrics    {cluster.metrics or 'none'}", highlight=False)
     console.print(f"log        {mirror.shown(paths.log_file)}", highlight=False, soft_wrap=True)

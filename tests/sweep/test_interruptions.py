@@ -101,7 +101,7 @@ def test_ctrl_c_stops_after_the_epoch_and_resume_goes_on(
     process.send_signal(signal.SIGINT)
     output = finish(process)
     assert process.returncode == 130 and "python -m sweep resume runs/small-1" in output
-    assert "dashboard  none" in output, "no test but the dashboard's starts one"
+    assert "dashboard  none\n" in output, "no test but the dashboard's starts one"
     assert not (run / "ranking.json").exists()
     assert 4 <= epochs_done(run) < 36
     code, _, error = call(capsys, monkeypatch, "resume", "--runs", str(run.parent))

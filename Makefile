@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m sweep run spaces/grpo.yaml
 
-# Two at a time: what starts and kills processes waits for a third of its time.
+# Two at a time: what starts and kills processes often waits.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)

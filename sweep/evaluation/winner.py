@@ -180,7 +180,7 @@ def _seed_reach(contest: Contest, row: RowRecord, other: RowRecord) -> float:
     freedom = sum(count - 1 for _, count in found)
     if freedom < 1 or any(spread is None for spread, _ in found):
         return math.inf
-    from scipy.special import stdtrit  # type: ignore[import-untyped]  # a third of a second to import
+    from scipy.special import stdtrit  # type: ignore[import-untyped]  # a quarter of a second to import
 
     variance = sum((spread or 0.0) ** 2 / count for spread, count in found)
     return float(stdtrit(freedom, 1 - LEVEL / 2)) * math.sqrt(variance)

@@ -22,9 +22,8 @@ from sweep.rce_store import RceKey
 from sweep.space import SearchSpace, parse_space
 from sweep.study import StudyOwner, TrialSummary, sqlite_url
 from sweep.trial import TrialContext
-from tests.sweep.commands import call
 from tests.sweep.spaces import SMALL, context, small_dataset, trial
-from tests.sweep.test_run import sweep
+from tests.sweep.commands import call, finish, start, study_of, write_space
 
 FINGERPRINT = "f" * 64
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
@@ -249,15 +248,23 @@ def test_a_warm_up_that_went_is_trained_again_to_the_bit(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_session")
 def test_a_real_sweep_stays_below_its_bound(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound = 0.0012
-    ran = sweep(tmp_path, max_disk_gb=bound, budget={"trials": 9}, concurrency=1)
-    run = ran.paths.root
-    assert "disk: the run is at its bound of 1.2 MB; removed " in ran.screen
-    rows = [trial for trial in ran.study.trials if trial.state is TrialState.COMPLETE]
+    process = start(
+        tmp_path,
+        "run",
+        str(write_space(tmp_path, max_disk_gb=bound, budget={"trials": 9}, concurrency=1)),
+        "--name",
+        "a",
+    )
+    output = finish(process)
+    assert process.returncode == 0, output
+    run = tmp_path / "runs" / "a"
+    assert "disk: the run is at its bound of 1.2 MB; removed " in output
+    assert "disk: the run is at its bound" in (run / "run.log").read_text()
+    rows = [trial for trial in study_of(run).trials if trial.state is TrialState.COMPLETE]
     assert len(rows) >= TOP
     ranking = json.loads((run / "ranking.json").read_text())
     assert [row["name"] for row in ranking["held_out"]][:2] == ["random", "similarity"] and len(ranking["held_out"]) > 3

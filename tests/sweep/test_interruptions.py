@@ -74,8 +74,9 @@ def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: 
     trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 20}}
     with ThreadPoolExecutor(1) as threads:
         killing = threads.submit(kill_two)
-        sweep(tmp_path, concurrency=1, trial=trial, max_retries=1, budget={"trials": 2}, pruner={"type": "none"})
+        ran = sweep(tmp_path, concurrency=1, trial=trial, max_retries=1, budget={"trials": 2}, pruner={"type": "none"})
         killing.result()
+    assert ran.outcome.exit_code == 0
     first, second = study_of(run).trials
     assert first.state is TrialState.FAIL and first.user_attrs["reason"].startswith("its worker died 2 times")
     assert second.state is TrialState.COMPLETE

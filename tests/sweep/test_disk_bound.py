@@ -22,8 +22,8 @@ from sweep.rce_store import RceKey
 from sweep.space import SearchSpace, parse_space
 from sweep.study import StudyOwner, TrialSummary, sqlite_url
 from sweep.trial import TrialContext
-from tests.sweep.spaces import SMALL, context, small_dataset, trial
 from tests.sweep.commands import call, finish, start, study_of, write_space
+from tests.sweep.spaces import SMALL, context, small_dataset, trial
 
 FINGERPRINT = "f" * 64
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)

@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 
 from selector.training import train
-from sweep.console import quiet
-from sweep.creation import create_run
-from sweep.environment import RayOptions
-from sweep.plan import plan_from_text
-from sweep.runner import execute
+from sweep.driver.create import create_run
+from sweep.driver.run import execute
+from sweep.execution.ray.options import RayOptions
+from sweep.plan.requests import plan_from_text
+from sweep.terminal.console import quiet
 
 SPACE = """
 name: overhead

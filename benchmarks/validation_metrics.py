@@ -36,17 +36,17 @@ from selector.reports import Stage
 from selector.settings import RewardMode, TrialSettings, ValidationMetric
 from selector.training import Training
 from selector.validation import Evaluator
-from sweep.collect.collect import collect
-from sweep.evaluation.answers import AnswerBook, Board
+from sweep.collect.store import collect
+from sweep.evaluation.accuracies import AnswerBook, Board
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.rows import Panel, Row, RowKind, select_with
-from sweep.evaluation.settings import SplitName
 from sweep.items import ItemTable
-from sweep.paths import SharedPaths
-from sweep.sources import open_source
+from sweep.plan.items import open_source
+from sweep.runs.paths import SharedPaths
+from sweep.settings.evaluation import SplitName
 from sweep.space import SearchSpace, load_space
 from sweep.space.addresses import Scalar, with_values
-from sweep.vlm.engine import Engine
+from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import Mode, accuracy
 

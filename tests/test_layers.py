@@ -62,14 +62,22 @@ def test_only_tune_and_the_pool_import_ray() -> None:
 
 
 def test_the_engine_knows_neither_ray_nor_runs() -> None:
-    forbidden = {"ray", "optuna", "sweep.tune", "sweep.pool", "sweep.study", "sweep.space", "sweep.runner"}
+    forbidden = {
+        "ray",
+        "optuna",
+        "sweep.execution.ray",
+        "sweep.vlm.pool",
+        "sweep.study",
+        "sweep.space",
+        "sweep.driver.run",
+    }
     for package in ("vlm", "vqa", "items", "evaluation", "collect"):
         assert not offenders(sources(f"sweep/{package}"), forbidden)
 
 
 def test_remote_folders_know_no_runs() -> None:
     ours = {name for file in sources("sweep/remote") for name in imports_of(file) if name.split(".")[0] == "sweep"}
-    assert not [name for name in ours if not name.startswith("sweep.remote") and name != "sweep.errors"]
+    assert not [name for name in ours if not name.startswith("sweep.storage") and name != "sweep.errors"]
 
 
 def test_the_metric_needs_nothing_but_python() -> None:
@@ -86,15 +94,15 @@ def test_only_study_and_space_import_optuna() -> None:
 
 def test_space_and_study_do_not_know_who_uses_them() -> None:
     users = {
-        "sweep.tune",
-        "sweep.runner",
-        "sweep.coordinator",
-        "sweep.cli",
-        "sweep.trial",
-        "sweep.ranking",
-        "sweep.export",
-        "sweep.judging",
-        "sweep.collecting",
+        "sweep.execution.ray",
+        "sweep.driver.run",
+        "sweep.execution.coordinator",
+        "sweep.cli.app",
+        "sweep.trials.trial",
+        "sweep.results.ranking",
+        "sweep.results.export",
+        "sweep.driver.evaluation",
+        "sweep.driver.collection",
     }
     assert not offenders([*sources("sweep/space"), *sources("sweep/study")], users)
 
@@ -102,9 +110,9 @@ def test_space_and_study_do_not_know_who_uses_them() -> None:
 def test_a_folder_is_looked_at_without_ray_and_without_transformers() -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "import sweep.cli, sweep.export, sweep.ranking, sweep.show\n"
+        "import sweep.cli.app, sweep.results.export, sweep.results.ranking, sweep.report.terminal\n"
         "assert 'transformers' not in sys.modules\n"
-        "import sweep.runner"
+        "import sweep.driver.run"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

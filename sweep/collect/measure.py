@@ -11,8 +11,8 @@ import numpy as np
 from selector.data.checks import check_dataset
 from selector.data.dataset import Dataset, FloatArray, Outcome
 from selector.errors import DataError
+from sweep.collect.beams import CollectPlan, Items, plan_dataset
 from sweep.collect.outcomes import ScoreText, is_correct, relevance
-from sweep.collect.plan import CollectPlan, Items, plan_dataset
 from sweep.collect.queries import BoolArray
 from sweep.vlm.work import Failure, Result, WorkItem
 

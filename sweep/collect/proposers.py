@@ -27,7 +27,7 @@ import torch
 from selector.batches import derive_seed
 from selector.data.dataset import FloatArray, IntArray
 from selector.model import PointerSelector
-from sweep.collect.settings import CollectSettings, Proposer
+from sweep.settings.collect import CollectSettings, Proposer
 
 Picks = tuple[int, ...]
 FloatVector = npt.NDArray[np.float64]

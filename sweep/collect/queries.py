@@ -30,7 +30,7 @@ from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable, read_queries
 from selector.data.split import assign_splits
 from selector.errors import DataError
-from sweep.collect.settings import BuildSettings, PoolBy, PoolSettings
+from sweep.settings.collect import BuildSettings, PoolBy, PoolSettings
 
 BoolArray = npt.NDArray[np.bool_]
 

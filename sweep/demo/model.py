@@ -14,7 +14,7 @@ from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForCondit
 
 from sweep.demo.drawing import ByteArray
 from sweep.demo.tokenizer import MAX_LENGTH, build_tokenizer, write_tokenizer
-from sweep.vlm.loading import without_progress_bars
+from sweep.vlm.engine.loading import without_progress_bars
 
 # A Qwen2_5_VLForConditionalGeneration and its Qwen2_5_VLConfig: transformers types their parts too loosely for use.
 DemoModel = Any

@@ -22,8 +22,8 @@ from selector.errors import DataError
 from sweep.demo.drawing import ByteArray
 from sweep.demo.features import item_features
 from sweep.demo.model import DEMO_MODEL_FOLDER, load_demo_model
-from sweep.demo.settings import WorldSettings
 from sweep.demo.world import World, make_world
+from sweep.settings.demo import WorldSettings
 
 ITEMS, QUERIES, EMBEDDINGS = "items.parquet", "queries.parquet", "embeddings.npy"
 ROW_GROUP = 64

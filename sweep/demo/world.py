@@ -31,7 +31,7 @@ from sweep.demo.concepts import (
     concept_parts,
 )
 from sweep.demo.drawing import ByteArray, draw
-from sweep.demo.settings import WorldSettings
+from sweep.settings.demo import WorldSettings
 
 ANNOTATORS = 10
 KIND_SHARES = (0.30, 0.25, 0.29, 0.08, 0.08)

@@ -17,7 +17,6 @@ from sweep.evaluation.bootstrap import Bootstrap, FloatArray, IntArray
 from sweep.evaluation.racing import Race
 from sweep.evaluation.records import CorrelationRecord, Difference, Estimate, RowRecord, TrainRecord
 from sweep.evaluation.rows import Row, RowKind
-from sweep.evaluation.settings import EvaluationSettings
 from sweep.evaluation.statistics import (
     Estimates,
     best_set,
@@ -29,6 +28,7 @@ from sweep.evaluation.statistics import (
     with_mean,
 )
 from sweep.evaluation.wording import counted
+from sweep.settings.evaluation import EvaluationSettings
 from sweep.vqa.accuracy import Mode
 
 DIGITS = 9  # matrix products of another width or on other cores differ in the last bits; records do not

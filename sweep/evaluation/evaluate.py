@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweep.errors import RunError
+from sweep.evaluation.accuracies import AnswerBook, AnswerRecord, Ask, Board, Score
 from sweep.evaluation.analysis import Measured, analyse, correlate, mean_per_measure, notes
-from sweep.evaluation.answers import AnswerBook, AnswerRecord, Ask, Board, Score
 from sweep.evaluation.bootstrap import IntArray
 from sweep.evaluation.racing import Race, plan_race, survivors
 from sweep.evaluation.records import Evaluation, FinalistRecord, SeedRecord, StageRecord
 from sweep.evaluation.rows import Panel, Row, RowKind, Selections
-from sweep.evaluation.settings import EvaluationSettings
 from sweep.evaluation.statistics import with_mean
 from sweep.evaluation.winner import Contest, decide
 from sweep.evaluation.wording import counted
+from sweep.settings.evaluation import EvaluationSettings
 from sweep.vqa.accuracy import Mode
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from selector.data import Dataset
 from selector.errors import DataError
 from sweep.evaluation.bootstrap import IntArray
-from sweep.evaluation.settings import SplitName
+from sweep.settings.evaluation import SplitName
 
 NONE = -1
 Images = Sequence[object]

@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sweep.evaluation.bootstrap import Bootstrap, FloatArray
-from sweep.evaluation.settings import LEVEL, RacingSettings
 from sweep.evaluation.statistics import best_set
+from sweep.settings.evaluation import LEVEL, RacingSettings
 
 
 @dataclass(frozen=True)

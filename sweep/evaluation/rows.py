@@ -25,7 +25,7 @@ from selector.data import Dataset
 from selector.model import PointerSelector
 from sweep.evaluation.bootstrap import IntArray
 from sweep.evaluation.questions import NONE, Questions
-from sweep.evaluation.settings import EvaluationSettings, Reference
+from sweep.settings.evaluation import EvaluationSettings, Reference
 
 BATCH = 256
 

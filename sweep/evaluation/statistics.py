@@ -17,7 +17,7 @@ import numpy as np
 
 from selector.batches import derive_seed
 from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, FloatArray, IntArray, Replicates
-from sweep.evaluation.settings import LEVEL
+from sweep.settings.evaluation import LEVEL
 
 PERMUTATIONS = 9_999
 MOST_EXACT = 7  # rows whose orders are all tried: 7! = 5040

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from selector.health import Verdict
 from sweep.evaluation.records import Difference, FinalistRecord, RowRecord, WinnerRecord
 from sweep.evaluation.rows import RowKind
-from sweep.evaluation.settings import LEVEL
 from sweep.evaluation.wording import counted, p_text, points, signed
+from sweep.settings.evaluation import LEVEL
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from selector.data.json_text import read_json
 from selector.data.place import Place, file_label, quote
 from sweep.items.folders import choose, find_images
 from sweep.items.images import ImageFiles
-from sweep.items.settings import AnswerForm
 from sweep.items.table import ItemColumns, ItemTable
+from sweep.settings.items import AnswerForm
 
 LISTS = ("questions", "annotations")
 

@@ -27,7 +27,7 @@ from sweep.space.parameters import FixedParameter, Parameter
 from sweep.vlm.prompts import check_template
 
 if TYPE_CHECKING:
-    from sweep.space.space import SearchSpace
+    from sweep.space.model import SearchSpace
 
 MAX_GRID = 100_000
 MAX_PROBES = 2_000

@@ -3,8 +3,8 @@
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.study.owner import StudyOwner, read_summaries
-from sweep.study.records import AskedTrial, NoTrial, TrialSummary
 from sweep.study.storage import has_study, sqlite_url
+from sweep.study.summaries import AskedTrial, NoTrial, TrialSummary
 
 __all__ = [
     "AskedTrial",

@@ -4,7 +4,7 @@ Invariants:
 1. The study is the only truth. What an owner keeps besides can be rebuilt from it, so that a process may be killed
    anywhere: the next owner calls `adopt` and goes on, and with one trial at a time it hands out the very parameters
    that the killed one would have (`sweep.study.samplers` says why).
-2. Numbers are contiguous, and each place in the plan is filled once (`sweep.study.plan`).
+2. Numbers are contiguous, and each place in the plan is filled once (`sweep.study.slots`).
 3. A trial ends in exactly one state, the first that is told. COMPLETE always has a finite value.
 
 For one thread of one process at a time. Adapters keep no Optuna objects, and so no owner, in what they pickle.
@@ -24,12 +24,13 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import SpaceError, StudyError
-from sweep.space.space import SearchSpace
+from sweep.space.model import SearchSpace
 from sweep.study import budget
-from sweep.study.drawing import Drawer
-from sweep.study.plan import Planner
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
-from sweep.study.records import (
+from sweep.study.slots import Planner
+from sweep.study.storage import existing_study, open_study, shown
+from sweep.study.suggest import Drawer
+from sweep.study.summaries import (
     DETAILS,
     PLAN,
     PRUNE_AT,
@@ -44,7 +45,6 @@ from sweep.study.records import (
     plan_of,
     summary,
 )
-from sweep.study.storage import existing_study, open_study, shown
 
 
 class StudyOwner:

@@ -14,7 +14,7 @@ number, also when the kill came in the middle of sampling it. Read in Optuna 5.0
   before the parameters are stored, so a kill in between skips a point; here it is the number of configurations drawn
   before, which the plan knows.
 - Grid: not Optuna's sampler, which keeps to unconditional spaces and to trials that were not enqueued; see
-  `sweep.study.plan`. What an enqueued point leaves open on a grid is drawn at random.
+  `sweep.study.slots`. What an enqueued point leaves open on a grid is drawn at random.
 
 GP, CMA-ES and QMC draw jointly only what every trial has: conditional parameters (and for CMA-ES categorical ones)
 are drawn at random. TPE with `group` (the default) models them.
@@ -32,7 +32,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from sweep.space.algorithms import CmaEsSettings, GpSettings, QmcSettings, TpeSettings
-from sweep.space.space import SearchSpace
+from sweep.space.model import SearchSpace
 
 
 def derived_seed(*parts: str | int) -> int:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLA
 
 from sweep.errors import StudyError
 from sweep.space.compare import differences, identity
-from sweep.space.space import SearchSpace
+from sweep.space.model import SearchSpace
 
 BUSY_SECONDS = 30.0
 PAUSES = (0.1, 0.3, 0.9)

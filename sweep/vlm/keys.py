@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from selector.errors import first_line
-from sweep.vlm.locating import ModelError, resolve_folder, resolve_precision
-from sweep.vlm.settings import DEMO_MODEL, Layout, ModelSettings, PromptSettings, VlmSettings
-from sweep.vlm.tables import VlmTable
-from sweep.vlm.work import WorkItem
+from sweep.settings.vlm import DEMO_MODEL, Layout, ModelSettings, PromptSettings, VlmSettings
+from sweep.vlm.checkpoint import ModelError, resolve_folder, resolve_precision
+from sweep.vlm.work import VlmTable, WorkItem
 
 ANSWER_VERSION = 1
 """Raised when the engine's answers to the same question may change: prompts, image handling, decoding."""

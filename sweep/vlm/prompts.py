@@ -17,8 +17,8 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sweep.errors import SpaceError
-from sweep.vlm.placeholders import fill
-from sweep.vlm.settings import CountPlace, Layout, PromptSettings
+from sweep.settings.texts import fill
+from sweep.settings.vlm import CountPlace, Layout, PromptSettings
 from sweep.vlm.work import WorkItem
 
 IMAGE_MARK = "<|vision_start|><|image_pad|><|vision_end|>"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,3 +72,25 @@ class Failure:
 
 
 Result = Answer | Failure
+
+
+class VlmTable(Protocol):
+    """Questions, answers and images by item id. Methods may be called from several threads."""
+
+    def question(self, item: int) -> str:
+        """The question's text."""
+
+    def answers(self, item: int) -> tuple[str, ...]:
+        """The annotators' answers; may be empty."""
+
+    def shown_answer(self, item: int) -> str:
+        """The answer that a demonstration shows; `DataError` if there is none."""
+
+    def image_label(self, item: int) -> str:
+        """Where the image is, for messages."""
+
+    def image_bytes(self, item: int) -> bytes:
+        """The encoded image; `ImageError` if it cannot be had."""
+
+    def image_hash(self, item: int) -> str:
+        """SHA-256 of `image_bytes`, 64 hex digits; raises likewise."""

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from pyarrow import fs
 
-from sweep.paths import RunPaths
+from sweep.runs.paths import RunPaths
 from tests.chaos.cluster import TwoNodes
 from tests.chaos.processes import MARK, Kind, Process, end_all, kill, processes_of
 from tests.chaos.spaces import NAME

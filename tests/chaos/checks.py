@@ -17,9 +17,9 @@ from optuna.trial import TrialState
 from tensorboardX.proto.event_pb2 import Event
 
 from selector.errors import UserError
-from sweep.checkpoints import read_checkpoint
-from sweep.paths import RunPaths
-from sweep.study.records import PLAN
+from sweep.runs.paths import RunPaths
+from sweep.study.summaries import PLAN
+from sweep.trials.checkpoints import read_checkpoint
 
 TIMES = ("duration", "attempt", "worker", "worker_deaths")  # of a ranking's trials: where and when, not what
 

@@ -11,20 +11,20 @@ import numpy as np
 from selector.data import DataSettings, load
 from selector.data.native import write_native
 from selector.model import SelectorConfig, build_selector
-from sweep.answers.rows import Wanted
-from sweep.answers.store import AnswerStore
-from sweep.answers.writer import AnswerWriter
-from sweep.checkpoints import write_checkpoint
-from sweep.contestants import best_epochs
-from sweep.creation import create_run
+from sweep.driver.create import create_run
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import build_panel
-from sweep.evaluation.settings import EvaluationSettings
 from sweep.items import write_items
-from sweep.paths import RunPaths
-from sweep.plan import make_plan
+from sweep.plan.requests import make_plan
+from sweep.results.policies import best_epochs
+from sweep.runs.paths import RunPaths
+from sweep.settings.evaluation import EvaluationSettings
 from sweep.space.files import shipped_spaces
+from sweep.trials.checkpoints import write_checkpoint
+from sweep.vlm.answers.parquet import Wanted
+from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.answers.writer import AnswerWriter
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.selector.data.builders import older_data, rl_data, store
 from tests.sweep.evaluation import worlds

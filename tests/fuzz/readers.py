@@ -13,16 +13,16 @@ from rich.console import Console
 from selector.data import Dataset, DataSettings, load
 from selector.model import PointerSelector
 from selector.training.stage import TrainingStage
-from sweep.checkpoints import read_checkpoint, read_manifest
-from sweep.contestants import Contestant, contestants, winner_checkpoint
 from sweep.evaluation.records import Evaluation, read_evaluation
-from sweep.evaluation.table import render
-from sweep.export import Exported, _readme
 from sweep.items import ItemsSettings, ItemTable, open_items
-from sweep.paths import RunPaths
+from sweep.report.evaluation import render
+from sweep.results.export import Exported, _readme
+from sweep.results.policies import Contestant, contestants, winner_checkpoint
+from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, canonical, parse_space
 from sweep.study import TrialSummary
-from sweep.trial import EpochResult, Trial, _latest_state
+from sweep.trials.checkpoints import read_checkpoint, read_manifest
+from sweep.trials.trial import EpochResult, Trial, _latest_state
 
 
 def opened(path: Path, **more: Any) -> Dataset:

@@ -21,11 +21,11 @@ from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
 from selector.training import GrpoStage
 from selector.validation import Evaluator
-from sweep.answers.store import AnswerStore
-from sweep.checkpoints import MANIFEST_FILE, file_hash
-from sweep.paths import RunPaths
-from sweep.records import read_record
-from sweep.retraining import Finalist, ended
+from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
+from sweep.trials.checkpoints import MANIFEST_FILE, file_hash
+from sweep.trials.finalists import Finalist, ended
+from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.checkpoint import check_checkpoint
 from sweep.vlm.work import Failure
 from tests.fuzz.builders import (

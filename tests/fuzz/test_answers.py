@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.answers.store import AnswerStore
+from sweep.vlm.answers.store import AnswerStore
 from tests.fuzz.builders import ASKED, make_answers
 from tests.fuzz.harness import budget, held, mutated
 from tests.fuzz.mutations import COLUMNS

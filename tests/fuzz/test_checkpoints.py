@@ -16,12 +16,19 @@ from hypothesis import strategies as st
 from selector.errors import CheckpointError
 from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
-from sweep.checkpoints import MANIFEST_FILE, canonical_hash, file_hash, read_checkpoint, read_manifest, read_reports
-from sweep.contestants import best_epochs
 from sweep.evaluation.records import read_evaluation
-from sweep.paths import RunPaths
-from sweep.records import read_record
-from sweep.trial import Trial
+from sweep.results.policies import best_epochs
+from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
+from sweep.trials.checkpoints import (
+    MANIFEST_FILE,
+    canonical_hash,
+    file_hash,
+    read_checkpoint,
+    read_manifest,
+    read_reports,
+)
+from sweep.trials.trial import Trial
 from tests.fuzz.builders import Good, make_selector
 from tests.fuzz.harness import VALUES, altered, budget, held, mutated
 from tests.fuzz.mutations import header_of, with_header
@@ -197,7 +204,7 @@ def test_states_and_warm_ups(good: Good, data: st.DataObject, as_bytes: bool, wh
 
 
 def good_store(good: Good) -> Any:
-    from sweep.rce_store import RceStore
+    from sweep.trials.rce_store import RceStore
 
     found = trial(good.context, good.dataset)
     assert isinstance(found, Trial)

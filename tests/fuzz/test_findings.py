@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from selector.errors import CheckpointError
-from sweep.answers.store import AnswerStore
-from sweep.checkpoints import FORMAT, MANIFEST_FILE, read_manifest
 from sweep.errors import RunError, StudyError
 from sweep.evaluation.records import read_evaluation
-from sweep.paths import RunPaths, write_json
-from sweep.retraining import Finalist, ended
+from sweep.runs.paths import RunPaths, write_json
 from sweep.study.storage import existing_study, open_storage, shown
-from sweep.vlm.checkpoint import check_checkpoint
-from sweep.vlm.locating import ModelError
+from sweep.trials.checkpoints import FORMAT, MANIFEST_FILE, read_manifest
+from sweep.trials.finalists import Finalist, ended
+from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.checkpoint import ModelError, check_checkpoint
 from tests.fuzz.builders import ASKED, make_answers, make_evaluation
 from tests.sweep.spaces import SETTINGS
 

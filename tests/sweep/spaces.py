@@ -11,7 +11,7 @@ from selector.data import Dataset, DataSettings, load
 from selector.data.settings import DemoSettings
 from selector.settings import HealthSettings, TrialSettings, ValidationSettings
 from selector.validation import Evaluator
-from sweep.trial import EpochResult, Trial, TrialContext
+from sweep.trials.trial import EpochResult, Trial, TrialContext
 
 SMALL = """
 name: small

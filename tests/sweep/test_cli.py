@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from selector import PointerSelector
-from sweep.cli import main
+from sweep.cli.app import main
 from tests.sweep.commands import call, finish, start, stop_at_once, study_of, wait_for, write_space
 from tests.sweep.spaces import SMALL
 

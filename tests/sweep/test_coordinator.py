@@ -11,11 +11,11 @@ import pytest
 
 from selector.health import Verdict
 from selector.reports import EpochReport, Stage
-from sweep.coordinator import Coordinator, Next
-from sweep.events import Ended, Started
+from sweep.execution.coordinator import Coordinator, Next
+from sweep.execution.events import Ended, Started
 from sweep.space import parse_space
 from sweep.study import AskedTrial, StudyOwner, sqlite_url
-from sweep.trial import BestEpoch, EpochResult
+from sweep.trials.trial import BestEpoch, EpochResult
 from tests.sweep.spaces import SMALL
 
 EPOCHS = 5

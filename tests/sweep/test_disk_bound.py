@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from sweep.checkpoints import MANIFEST_FILE, read_checkpoint, write_checkpoint
-from sweep.contestants import best_epochs, contestants
-from sweep.disk import GB, DiskBound, disk_use
-from sweep.paths import RunPaths
-from sweep.ranking import TOP, rank
-from sweep.rce_store import RceKey
+from sweep.execution.disk_bound import GB, DiskBound, disk_use
+from sweep.results.policies import best_epochs, contestants
+from sweep.results.ranking import TOP, rank
+from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, parse_space
 from sweep.study import StudyOwner, TrialSummary, sqlite_url
-from sweep.trial import TrialContext
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, write_checkpoint
+from sweep.trials.rce_store import RceKey
+from sweep.trials.trial import TrialContext
 from tests.sweep.commands import call, finish, start, study_of, write_space
 from tests.sweep.spaces import SMALL, context, small_dataset, trial
 

@@ -15,13 +15,13 @@ from selector.data.native import write_native
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.synthetic import demo_dataset
 from selector.errors import DataError, UserError
-from sweep.collecting import draft
+from sweep.driver.collection import draft
+from sweep.driver.evaluation import check_evaluation
 from sweep.items import NewItem, write_items
-from sweep.judging import check_evaluation
-from sweep.paths import SharedPaths
-from sweep.plan import Plan, describe_draft, describe_plan, make_request
+from sweep.plan.requests import Plan, describe_draft, describe_plan, make_request
+from sweep.runs.paths import SharedPaths
+from sweep.settings.vlm import demo_model_folder
 from sweep.space import SearchSpace, parse_space
-from sweep.vlm.settings import demo_model_folder
 
 ITEMS = 300
 

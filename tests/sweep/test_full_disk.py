@@ -16,16 +16,16 @@ import torch
 from selector.data.native import read_native, write_native
 from selector.errors import UserError
 from selector.settings import TrialSettings
-from sweep.answers.rows import Wanted
-from sweep.answers.store import AnswerStore
-from sweep.answers.writer import AnswerWriter
-from sweep.checkpoints import read_checkpoint, write_checkpoint
-from sweep.creation import create_run
-from sweep.evaluation.answers import AnswerRecord, write_answers
-from sweep.outage import is_outage, told
-from sweep.paths import RunPaths, write_json
-from sweep.plan import make_plan
-from sweep.trial import EpochResult
+from sweep.driver.create import create_run
+from sweep.evaluation.accuracies import AnswerRecord, write_answers
+from sweep.plan.requests import make_plan
+from sweep.runs.paths import RunPaths, write_json
+from sweep.storage.outage import is_outage, told
+from sweep.trials.checkpoints import read_checkpoint, write_checkpoint
+from sweep.trials.trial import EpochResult
+from sweep.vlm.answers.parquet import Wanted
+from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.answers.writer import AnswerWriter
 from sweep.vlm.work import Answer, WorkItem
 from tests.sweep.commands import call, epochs_done, finish, start, study_of, wait_for, write_space
 from tests.sweep.disks import SmallDisk, small_disk
@@ -138,7 +138,7 @@ def test_no_run_is_begun_on_a_full_disk(disk: SmallDisk, tmp_path: Path) -> None
 def test_what_the_log_cannot_hold_does_not_come_on_the_screen(disk: SmallDisk) -> None:
     """In a process of its own: pytest's streams are not what a shell gives."""
     program = (
-        "import sys; from pathlib import Path; from sweep.console import quiet\n"
+        "import sys; from pathlib import Path; from sweep.terminal.console import quiet\n"
         "from tests.sweep.disks import SmallDisk\n"
         f"with quiet(Path({str(disk.root)!r}) / 'run.log') as console:\n"
         f"    SmallDisk(Path({str(disk.root)!r})).fill()\n"

@@ -18,8 +18,8 @@ from selector.data.synthetic import TOPICS, demo_dataset, demo_world
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import Training
 from selector.validation import Evaluator
-from sweep.heldout import UNIFORM_TEMPERATURE, compare, paired_difference, row_dict, similarity_selector
-from sweep.ranking import held_out_table
+from sweep.results.held_out import UNIFORM_TEMPERATURE, compare, paired_difference, row_dict, similarity_selector
+from sweep.results.ranking import held_out_table
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

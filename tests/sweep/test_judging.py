@@ -17,12 +17,12 @@ from rich.console import Console
 
 from selector import PointerSelector
 from selector.data.native import read_native, read_notes
-from sweep.environment import RayOptions
-from sweep.evaluation.answers import read_answers, write_answers
+from sweep.driver.run import reevaluate
+from sweep.evaluation.accuracies import read_answers, write_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
-from sweep.paths import RunPaths
-from sweep.plan import plan_of_run
-from sweep.runner import reevaluate
+from sweep.execution.ray.options import RayOptions
+from sweep.plan.requests import plan_of_run
+from sweep.runs.paths import RunPaths
 from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
 from tests.sweep.commands import call, finish, start, wait_for
 

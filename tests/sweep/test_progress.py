@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from sweep.events import Ended, Started
-from sweep.progress import Progress, brief_params
+from sweep.execution.events import Ended, Started
+from sweep.execution.progress import Progress, brief_params
 from tests.sweep.test_coordinator import result
 
 PARAMS = {"grpo.lr": 5e-05, "grpo.kl_beta": 0.1, "reward.mode": "hard_plus_soft"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.checkpoints import read_manifest
+from sweep.trials.checkpoints import read_manifest
 
 PROGRAM = """
     import sys, time

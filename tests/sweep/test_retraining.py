@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 from selector.batches import TensorData
 from selector.data import Dataset
 from selector.validation import Evaluator
-from sweep.checkpoints import read_manifest
-from sweep.retraining import FIRST_FRESH_SEED, Finalist, Retrained, ended, finalists, retrain
 from sweep.study import TrialSummary
-from sweep.trial import Trial, TrialContext
+from sweep.trials.checkpoints import read_manifest
+from sweep.trials.finalists import FIRST_FRESH_SEED, Finalist, Retrained, ended, finalists, retrain
+from sweep.trials.trial import Trial, TrialContext
 from tests.sweep.spaces import SETTINGS, context, small_dataset, trial
 
 

@@ -17,14 +17,14 @@ from rich.console import Console
 
 from selector.data.native import write_native
 from selector.errors import UserError
-from sweep.creation import create_run
-from sweep.environment import RayOptions
+from sweep.driver.create import create_run
+from sweep.driver.run import Outcome, execute
 from sweep.errors import RunError
-from sweep.paths import RunPaths
-from sweep.plan import make_plan, plan_of_run
-from sweep.ranking import trial_table
-from sweep.runner import Outcome, execute
-from sweep.verifying import verify
+from sweep.execution.ray.options import RayOptions
+from sweep.plan.requests import make_plan, plan_of_run
+from sweep.results.ranking import trial_table
+from sweep.results.verify import verify
+from sweep.runs.paths import RunPaths
 from tests.sweep.spaces import SMALL, small_dataset
 
 TRIALS = 16

@@ -14,8 +14,8 @@ from selector import PointerSelector
 from selector.data import Dataset, Split
 from selector.health import Verdict
 from selector.settings import TrialSettings
-from sweep.checkpoints import read_checkpoint, read_manifest
-from sweep.trial import EpochResult, step_of
+from sweep.trials.checkpoints import read_checkpoint, read_manifest
+from sweep.trials.trial import EpochResult, step_of
 from tests.sweep.spaces import SETTINGS, context, numbers, small_dataset, trial
 
 

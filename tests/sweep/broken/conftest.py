@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweep import runner
+from sweep.driver import run as runner
 from tests.sweep.broken.commands import TINY
 
 

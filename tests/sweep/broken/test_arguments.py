@@ -9,7 +9,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweep import cli, runner
+from sweep.cli import app as cli
+from sweep.driver import run as runner
 from sweep.errors import ClusterError
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.broken.commands import refused, space

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweep import cli
-from sweep.creation import create_run
-from sweep.plan import make_plan
+from sweep.cli import app as cli
+from sweep.driver.create import create_run
+from sweep.plan.requests import make_plan
 from sweep.study import AskedTrial, StudyOwner
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.broken.builders import (

@@ -13,11 +13,11 @@ from selector.errors import CheckpointError, DataError
 from selector.model import SelectorConfig, build_selector
 from selector.rewards import compute_rewards
 from selector.settings import RewardMode, RewardSettings
-from sweep.checkpoints import write_checkpoint
-from sweep.collect.collect import check_empty, collect, collect_digest, embeddings_hash, store_collected
-from sweep.collect.plan import make_plan
+from sweep.collect.beams import make_plan
 from sweep.collect.queries import unit_rows
-from sweep.vlm.settings import VlmSettings
+from sweep.collect.store import check_empty, collect, collect_digest, embeddings_hash, store_collected
+from sweep.settings.vlm import VlmSettings
+from sweep.trials.checkpoints import write_checkpoint
 from sweep.vlm.work import Answer, WorkItem
 from sweep.vqa import Mode, accuracy
 from tests.sweep.collect.worlds import WIDTH, Answerer, embeddings, settings, table

@@ -10,7 +10,7 @@ from selector.data.dataset import Split
 from selector.data.queries import QueryTable, write_queries
 from selector.errors import DataError
 from sweep.collect.queries import build_queries, cosines, load_queries, nearest, unit_rows
-from sweep.collect.settings import BuildSettings
+from sweep.settings.collect import BuildSettings
 from tests.sweep.collect.worlds import embeddings, table
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sweep.answers.rows import Wanted
-from sweep.answers.service import answered
-from sweep.answers.store import AnswerStore
+from sweep.collect.beams import make_plan
 from sweep.collect.measure import Measurement
-from sweep.collect.plan import make_plan
+from sweep.vlm.answers.cached import answered
+from sweep.vlm.answers.parquet import Wanted
+from sweep.vlm.answers.store import AnswerStore
 from sweep.vqa import Mode, accuracy
 from tests.sweep.collect.worlds import Answerer, embeddings, settings, table
 

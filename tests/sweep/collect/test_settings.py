@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from sweep.collect.settings import CollectSettings
+from sweep.settings.collect import CollectSettings
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep.collect.settings import CollectSettings
+from sweep.settings.collect import CollectSettings
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 
 WIDTH = 6

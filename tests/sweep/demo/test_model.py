@@ -13,15 +13,15 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from sweep.demo.concepts import QUESTIONS, Kind, held_out
 from sweep.demo.drawing import draw
-from sweep.demo.episodes import Episodes, Turn, Words
-from sweep.demo.measure import Answerer, right_picks
 from sweep.demo.model import DEMO_MODEL_FOLDER, build_model, demo_model_config, image_tokens, patches, write_model
 from sweep.demo.tokenizer import build_tokenizer
-from sweep.demo.train_text import BATCH, CURRICULUM, TextTrainer, collate
-from sweep.demo.train_vision import train_vision
+from sweep.demo.training.episodes import Episodes, Turn, Words
+from sweep.demo.training.measure import Answerer, right_picks
+from sweep.demo.training.train_text import BATCH, CURRICULUM, TextTrainer, collate
+from sweep.demo.training.train_vision import train_vision
 from sweep.demo.world import World
+from sweep.settings.vlm import CountPlace, Layout, PromptSettings
 from sweep.vlm.prompts import conversation
-from sweep.vlm.settings import CountPlace, Layout, PromptSettings
 
 LAYOUTS = [
     (PromptSettings(), 0),
@@ -169,9 +169,11 @@ def test_collation_pads_on_the_right() -> None:
 
 @pytest.mark.slow
 def test_a_short_training_lowers_the_loss_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.demo.train_text.BANK", 4)
-    monkeypatch.setattr("sweep.demo.train_text.CURRICULUM", (CURRICULUM[0].__class__(40, CURRICULUM[0].phase, (0, 0)),))
-    monkeypatch.setattr("sweep.demo.train_text.BATCH", {2: 16})
+    monkeypatch.setattr("sweep.demo.training.train_text.BANK", 4)
+    monkeypatch.setattr(
+        "sweep.demo.training.train_text.CURRICULUM", (CURRICULUM[0].__class__(40, CURRICULUM[0].phase, (0, 0)),)
+    )
+    monkeypatch.setattr("sweep.demo.training.train_text.BATCH", {2: 16})
     torch.set_num_threads(1)
     histories = []
     for _ in range(2):

@@ -24,10 +24,10 @@ from sweep.demo.concepts import (
 )
 from sweep.demo.drawing import draw
 from sweep.demo.features import FEATURES
-from sweep.demo.measure import WorldTable, right_picks
-from sweep.demo.settings import WorldSettings
 from sweep.demo.store import EMBEDDINGS, ITEMS, QUERIES, ROW_GROUP, make_demo_items
+from sweep.demo.training.measure import WorldTable, right_picks
 from sweep.demo.world import ANNOTATORS, World, make_world
+from sweep.settings.demo import WorldSettings
 
 SMALL = WorldSettings(seed=3, demonstrations=200, train=12, val=6, test=9)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweep.errors import RunError
-from sweep.evaluation.answers import AnswerRecord, read_answers, write_answers
+from sweep.evaluation.accuracies import AnswerRecord, read_answers, write_answers
 
 RECORDS = [
     AnswerRecord("trial 3", "test", 4, 7, 2, 0, (5, 1), "a cat", 1.0, None, None),

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweep.errors import RunError
-from sweep.evaluation.answers import write_answers
+from sweep.evaluation.accuracies import write_answers
 from sweep.evaluation.evaluate import Evaluated, evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import RowRecord, read_evaluation
 from sweep.evaluation.rows import Panel, Row, RowKind, build_panel
-from sweep.evaluation.settings import EvaluationSettings, RacingSettings, SplitName
+from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
 from sweep.vlm.work import FailureKind
 from sweep.vqa.accuracy import Mode
 from tests.sweep.evaluation.worlds import Coins, World, dataset, held_out, score, selector, trial

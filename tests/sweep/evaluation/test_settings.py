@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from sweep.evaluation.settings import EvaluationSettings
+from sweep.settings.evaluation import EvaluationSettings
 
 
 @pytest.mark.parametrize(

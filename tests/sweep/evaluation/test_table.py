@@ -14,8 +14,8 @@ from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import Row, RowKind, build_panel
-from sweep.evaluation.settings import EvaluationSettings, RacingSettings, SplitName
-from sweep.evaluation.table import caveats, correlation_line, render
+from sweep.report.evaluation import caveats, correlation_line, render
+from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
 from tests.sweep.evaluation.worlds import Coins, World, dataset, held_out, score, selector, trial
 
 

@@ -15,7 +15,7 @@ from selector.data.synthetic import demo_dataset, demo_world
 from selector.model import PointerSelector, SelectorConfig, build_selector
 from sweep.evaluation.questions import Questions, choose_questions
 from sweep.evaluation.rows import Panel, Row, RowKind, Selections
-from sweep.evaluation.settings import SplitName
+from sweep.settings.evaluation import SplitName
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 from sweep.vqa.accuracy import Mode
 

@@ -13,9 +13,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sweep.creation import create_run
+from sweep.driver.create import create_run
 from sweep.errors import StudyError
-from sweep.plan import make_plan
+from sweep.plan.requests import make_plan
 from sweep.study import StudyOwner, has_study, read_summaries
 from sweep.study.storage import open_storage, shown
 from tests.sweep.commands import call, finish, start, wait_for, write_space
@@ -164,7 +164,7 @@ def test_status_and_validate_show_no_password(
     StudyOwner.open(url, "mine", make_plan(str(file)).space)
     create_run(make_plan(str(file)), tmp_path / "runs", "mine2")
     monkeypatch.setattr(sys, "argv", ["sweep", "validate", str(file)])
-    from sweep.cli import main
+    from sweep.cli.app import main
 
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.vlm.encoding import PromptEncoder, multimodal_positions
-from sweep.vlm.engine import Engine
+from sweep.vlm.engine.encoding import PromptEncoder, multimodal_positions
+from sweep.vlm.engine.engine import Engine
 from tests.sweep.vlm.models import build_tokenizer
 
 PIECES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 6), st.integers(1, 6)), max_size=5)

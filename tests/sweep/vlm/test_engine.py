@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from selector.errors import DataError
-from sweep.vlm.engine import Engine
-from sweep.vlm.settings import VlmSettings
-from sweep.vlm.statistics import EngineStatistics
+from sweep.settings.vlm import VlmSettings
+from sweep.vlm.engine.counters import EngineStatistics
+from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.sweep.vlm.conftest import Make
 from tests.sweep.vlm.models import MemoryTable, build_table, write_checkpoint
@@ -269,7 +269,7 @@ def test_half_precision_runs(make: Make, table: MemoryTable, checkpoint: Path) -
 def test_many_images_go_in_chunks(make: Make, monkeypatch: pytest.MonkeyPatch, table: MemoryTable) -> None:
     items = random_items(19, len(table), 25)
     expected = Engine(make(), "cpu").answer(table, items)
-    monkeypatch.setattr("sweep.vlm.intake.CHUNK_IMAGES", 5)
+    monkeypatch.setattr("sweep.vlm.engine.intake.CHUNK_IMAGES", 5)
     engine = Engine(make(), "cpu")
     assert engine.answer(table, items) == expected
     images = {image for item in items for image in (item.query, *item.demonstrations)}

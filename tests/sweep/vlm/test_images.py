@@ -14,13 +14,15 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from sweep.vlm.engine import Engine
-from sweep.vlm.images import MAX_PIXELS, Patching, UnfitImageError, load_pixels, target_size
-from sweep.vlm.settings import ImageSettings
+from sweep.settings.vlm import ImageSettings
+from sweep.vlm.engine.engine import Engine
+from sweep.vlm.engine.images import MAX_PIXELS, Patching, UnfitImageError, load_pixels, target_size
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.sweep.vlm.models import build_table
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # as sweep.vlm.images sets it outside of pytest
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning:PIL"
+)  # as sweep.vlm.engine.images sets it outside of pytest
 LIMITS = ImageSettings(min_pixels=784, max_pixels=784 * 16)
 PATCHING = Patching.of(Qwen2VLImageProcessorPil())
 GRADIENT = np.linspace(0, 255, 60 * 40 * 3).reshape(40, 60, 3).astype(np.uint8)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.items.errors import ImageError
+from sweep.settings.vlm import DecodingSettings, ImageSettings, ModelSettings, PromptSettings, VlmSettings
 from sweep.vlm import keys
 from sweep.vlm.keys import answer_key, model_identity, score_key
-from sweep.vlm.settings import DecodingSettings, ImageSettings, ModelSettings, PromptSettings, VlmSettings
 from sweep.vlm.work import WorkItem
 from tests.sweep.vlm.models import MemoryTable
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2VLImageProcessorPil
 
 from selector.errors import UserError
-from sweep.vlm.loading import ModelError, load, resolve_device, resolve_folder, resolve_precision
-from sweep.vlm.settings import ModelSettings, Precision
+from sweep.settings.vlm import ModelSettings, Precision
+from sweep.vlm.engine.loading import ModelError, load, resolve_device, resolve_folder, resolve_precision
 
 
 @pytest.fixture

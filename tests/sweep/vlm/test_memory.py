@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from sweep.vlm.engine import Engine
+from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.sweep.vlm.conftest import Make
 from tests.sweep.vlm.models import MemoryTable
@@ -45,7 +45,7 @@ def items(table: MemoryTable) -> list[WorkItem]:
 
 @pytest.fixture(autouse=True)
 def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.WARNING, "sweep.vlm.devices"):
+    with caplog.at_level(logging.WARNING, "sweep.vlm.engine.devices"):
         yield
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRMSNorm
 
-from sweep.vlm.engine import Engine
-from sweep.vlm.norms import FusedNorm
+from sweep.vlm.engine.engine import Engine
+from sweep.vlm.engine.norms import FusedNorm
 
 
 @given(st.integers(1, 40), st.integers(1, 200), st.floats(1e-3, 1e3), st.sampled_from([1e-6, 1e-5]))

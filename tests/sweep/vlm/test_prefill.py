@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sweep.vlm.engine import Engine
-from sweep.vlm.intake import Job
-from sweep.vlm.prefill import Prefilled, prefill
-from sweep.vlm.tails import Tails
+from sweep.vlm.engine.engine import Engine
+from sweep.vlm.engine.intake import Job
+from sweep.vlm.engine.prefill import Prefilled, prefill
+from sweep.vlm.engine.tails import Tails
 from sweep.vlm.work import WorkItem
 from tests.sweep.vlm.conftest import Make
 from tests.sweep.vlm.models import MemoryTable

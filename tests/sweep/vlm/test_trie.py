@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.vlm.prefill import block_groups
-from sweep.vlm.trie import TokenRow, batch_size, common_prefix, pack, packed_length
+from sweep.vlm.engine.packing import TokenRow, batch_size, common_prefix, pack, packed_length
+from sweep.vlm.engine.prefill import block_groups
 
 SEQUENCES = st.sets(st.lists(st.integers(0, 2), min_size=1, max_size=9).map(tuple), min_size=1, max_size=14)
 

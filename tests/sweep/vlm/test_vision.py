@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.vlm.engine import Engine
-from sweep.vlm.vision import FeatureCache, vision_features
+from sweep.vlm.engine.engine import Engine
+from sweep.vlm.engine.vision import FeatureCache, vision_features
 from sweep.vlm.work import WorkItem
 from tests.sweep.vlm.conftest import Make
 from tests.sweep.vlm.models import MemoryTable

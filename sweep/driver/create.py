@@ -1,0 +1,160 @@
+"""A new run's folder: claimed under a name that nobody has, with a record of what the run is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import Timeout
+
+from sweep.errors import ClusterError, RunError
+from sweep.plan.requests import Draft, Plan, place_of_data
+from sweep.runs.paths import RunPaths, remove_folder, write_json
+from sweep.runs.record import RunRecord
+from sweep.space import canonical
+from sweep.storage import mirror
+from sweep.study import has_study
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as a space's name: one folder, safe in URLs and metrics
+
+
+def create_run(plan: Plan | Draft, runs: Path, name: str | None) -> RunPaths:
+    """Make the run's folder and record what it is. The data of a draft has no fingerprint until it is collected.
+
+    Raises:
+        RunError: a run or a study of this name exists, or it cannot be a name.
+        StudyError: the space's storage cannot be used.
+    """
+    for paths in _candidates(runs, name, plan.space.name):
+        if plan.space.storage is not None:
+            _check_new_study(plan.space.storage, paths)
+        if _made(paths, plan):
+            return paths
+    raise RunError(
+        f"run {name!r} exists in {mirror.shown(runs)}: continue it with `python -m sweep resume "
+        f"{mirror.shown(runs / str(name))}`, or take another --name"
+    )
+
+
+def _made(paths: RunPaths, plan: Plan | Draft) -> bool:
+    """Make a run's folder, whole or not at all: a start that is killed must not take the name. False if it is taken."""
+    record = RunRecord(
+        space=canonical(plan.space),
+        data=plan.space.data.path and place_of_data(paths, plan.space.data.path),
+        embeddings=plan.space.data.embeddings and plan.space.data.embeddings.absolute(),
+        data_fingerprint=plan.summary.fingerprint if isinstance(plan, Plan) else None,
+        study=paths.name,
+        storage=plan.space.storage,
+        versions=versions(),
+    )
+    if mirror.is_mirrored(paths.root):
+        return _made_elsewhere(paths, plan.text, record)
+    unfinished = RunPaths(paths.root.with_name(f".{paths.name}.{uuid4().hex}"))
+    try:
+        unfinished.root.mkdir()
+    except OSError as error:
+        raise RunError(f"cannot make a run folder in {paths.root.parent}: {error.strerror}") from error
+    try:
+        _write_private(unfinished.space_file, plan.text)
+        write_json(unfinished.run_file, record.model_dump(mode="json"), private=True)
+        unfinished.root.rename(paths.root)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody else was faster
+            return False
+        raise
+    finally:
+        shutil.rmtree(unfinished.root, ignore_errors=True)
+    return True
+
+
+def _made_elsewhere(paths: RunPaths, text: str, record: RunRecord) -> bool:
+    """The same where folders cannot be renamed: `run.json`, written last, makes the folder a run's."""
+    try:
+        with mirror.lock(paths.lock_file):
+            if mirror.exists(paths.run_file):
+                return False
+            paths.root.mkdir(parents=True, exist_ok=True)
+            paths.space_file.unlink(missing_ok=True)
+            _write_private(paths.space_file, text)
+            mirror.push(paths.space_file)
+            write_json(paths.run_file, record.model_dump(mode="json"), private=True)
+    except Timeout:
+        return False
+    return True
+
+
+def _write_private(file: Path, text: str) -> None:
+    """For the owner's eyes, as `run.json` is: a space may name a database with its password."""
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write(text)
+
+
+@contextmanager
+def discarded_if_unstarted(paths: RunPaths) -> Iterator[None]:
+    """Remove a new run's folder if it could not start any trial: there is nothing in it to resume."""
+    try:
+        yield
+    except ClusterError:
+        remove_folder(paths.root)
+        raise
+
+
+def _check_new_study(storage: str, paths: RunPaths) -> None:
+    """A database may serve many runs, and runs in different folders may have one name."""
+    if has_study(storage, paths.name):
+        raise RunError(
+            f"the storage of the space has a study {paths.name!r} already: `sweep resume` continues that run; for "
+            "a new one take another --name"
+        )
+
+
+def _candidates(runs: Path, name: str | None, base: str) -> Iterator[RunPaths]:
+    """Folders that the run may get, none of which is there yet."""
+    if name is not None and not NAME.fullmatch(name):
+        raise RunError(
+            f"--name {name!r} cannot be a run's name: use up to 64 letters, digits, dots, dashes and underscores, the "
+            "first a letter or digit; --runs says in which folder it stands"
+        )
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make a run folder in {mirror.shown(runs)}: {error.strerror}") from error
+    for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
+        if not mirror.exists(RunPaths(runs / attempt).run_file if mirror.is_mirrored(runs) else runs / attempt):
+            yield RunPaths(runs / attempt)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a number may depend on, and the commit of this code where it is a git checkout."""
+    found = {
+        name: metadata.version(name)
+        for name in ("torch", "transformers", "ray", "optuna", "numpy", "pillow", "safetensors")
+    }
+    return {
+        "sweep": metadata.version("demonstration-sweep"),
+        "code": _commit(),
+        "python": platform.python_version(),
+        **found,
+    }
+
+
+def _commit() -> str:
+    here = Path(__file__).resolve()
+    git = ["git", "-C", os.fspath(here.parent)]
+    try:
+        # An environment inside of somebody else's checkout must not lend us its commit.
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10)  # noqa: S603
+        described = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(described, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return "not a git checkout"

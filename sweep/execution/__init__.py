@@ -1,0 +1,1 @@
+"""Trials between the study and what runs them."""

@@ -1,0 +1,224 @@
+"""The bound on a run's disk use: `max_disk_gb` of the space.
+
+Whatever happens, these stay: the study, the run's record, the states of trials that have not ended, the stored epochs
+of the trials that a comparison loads, the warm-ups that they or unfinished trials start from, finalists, evaluations.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from selector.errors import UserError
+from sweep.execution.events import Ended, Started
+from sweep.results.policies import best_epochs, stored_epochs
+from sweep.results.ranking import TOP, rank
+from sweep.runs.paths import RunPaths, remove_folder
+from sweep.space import SearchSpace
+from sweep.storage import mirror
+from sweep.study import TrialSummary
+from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
+from sweep.trials.rce_store import RceKey
+from sweep.trials.trial import EpochResult
+
+logger = logging.getLogger(__name__)
+
+GB = 10**9
+SECONDS_BETWEEN_LOOKS = 30.0
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What one kind of files gave back, in bytes."""
+
+    what: str
+    count: int
+    size: int
+
+
+class DiskBound:
+    """An observer that keeps a run folder below its bound while trials run.
+
+    When the folder is larger, it removes what is neither best nor needed, in this order and no more than it takes:
+
+    1. what killed workers left half-written, in trials that have ended;
+    2. stored epochs of failed trials, then of pruned ones;
+    3. warm-ups that no stored epoch and no unfinished trial refers to (another trial would train them again);
+    4. all but the best stored epoch of complete trials, from the bottom of the ranking, except the first `top`;
+    5. TensorBoard events of trials that have ended, complete ones last and from the bottom;
+    6. the best epochs of complete trials below the first `top`, from the bottom, and then their warm-ups.
+
+    `top` is what an evaluation of the run compares, and at least as many as the table of held-out queries shows.
+
+    Args:
+        paths: of the run.
+        space: with the bound; without one nothing is ever done.
+        data_fingerprint: of the run's data.
+        summaries: all trials, as the study has them now.
+        say: shows a line to the user.
+    """
+
+    def __init__(
+        self,
+        paths: RunPaths,
+        space: SearchSpace,
+        data_fingerprint: str,
+        summaries: Callable[[], Sequence[TrialSummary]],
+        say: Callable[[str], None],
+    ) -> None:
+        self._paths = paths
+        self._space = space
+        self._fingerprint = data_fingerprint
+        self._summaries = summaries
+        self._say = say
+        self._looked = 0.0
+        self._warned = False
+
+    def started(self, event: Started) -> None:
+        """Nothing to do."""
+
+    def epoch(self, result: EpochResult) -> None:
+        """Look now and then."""
+        if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
+            self.enforce()
+
+    def ended(self, event: Ended) -> None:
+        """There may be something to give up."""
+        self.enforce()
+
+    def enforce(self) -> list[Removed]:
+        """Remove as much as it takes, and tell. A folder that is still too large gives one warning, not an error."""
+        if self._space.max_disk_gb is None:
+            return []
+        limit = self._space.max_disk_gb * GB
+        used = disk_use(self._paths.root)
+        removed: list[Removed] = []
+        if used > limit:
+            removed = self._remove(used - limit)
+            used -= sum(one.size for one in removed)
+        self._looked = time.monotonic()
+        self._tell(removed, used, limit)
+        return removed
+
+    def _remove(self, excess: float) -> list[Removed]:
+        rows = rank(self._summaries())
+        removed = []
+        for what, folders in self._order(rows):
+            if excess <= 0:
+                break
+            count = size = 0
+            for folder in folders:
+                if excess <= 0:
+                    break
+                found = disk_use(folder)
+                remove_folder(folder)
+                freed = found - disk_use(folder)
+                excess, size, count = excess - freed, size + freed, count + 1
+                logger.info("disk bound: removed %s (%d bytes, %s)", folder, freed, what)
+            if count:
+                removed.append(Removed(what, count, size))
+        return removed
+
+    def _order(self, rows: Sequence[TrialSummary]) -> Iterator[tuple[str, Iterator[Path]]]:
+        """Kinds of what may go, the first to go first; what a kind holds is looked up when its turn has come."""
+        ended = [row for row in rows if row.state.is_finished()]
+        incomplete = sorted((row for row in ended if not row.is_complete), key=lambda row: (row.state_name, row.number))
+        complete = [row for row in rows if row.is_complete]
+        kept = self._kept(complete)
+        below = [row for row in reversed(complete) if row.number not in kept]
+        yield "half-written files", (folder for row in ended for folder in self._leftovers(row.number))
+        yield "epochs of failed and pruned trials", (step for row in incomplete for step in self._steps(row.number))
+        yield "unused warm-ups", self._unused_warm_ups(rows)
+        yield "second-best epochs", (step for row in below for step in self._second_best(row.number))
+        events = (self._paths.trial(row.number).events_folder for row in [*incomplete, *reversed(complete)])
+        yield "TensorBoard events", (folder for folder in events if mirror.exists(folder))
+        yield "epochs of trials far down the ranking", (step for row in below for step in self._steps(row.number))
+        yield "their warm-ups", self._unused_warm_ups(rows)
+
+    def _kept(self, complete: Sequence[TrialSummary]) -> set[int]:
+        """Trials that a comparison loads, and the best one whatever it is (see `sweep.results.policies.contestants`)."""
+        evaluation = self._space.evaluation
+        top = max(TOP, evaluation.top, evaluation.finalists.count) if evaluation else TOP
+        changed = [row for row in complete if "no_op" not in row.verdicts]
+        return {row.number for row in [*complete[:1], *changed[:top]]}
+
+    def _leftovers(self, number: int) -> list[Path]:
+        trial = self._paths.trial(number)
+        return [path for folder in (trial.best_folder, trial.resume_folder) for path in sorted(folder.glob(".step-*"))]
+
+    def _steps(self, number: int) -> list[Path]:
+        return mirror.listing(self._paths.trial(number).best_folder, "step-*")
+
+    def _second_best(self, number: int) -> list[Path]:
+        try:
+            return best_epochs(self._paths, number)[:0:-1]
+        except UserError:  # none left, or damaged: for others to say
+            return []
+
+    def _unused_warm_ups(self, rows: Sequence[TrialSummary]) -> Iterator[Path]:
+        wanted: set[str] = set()
+        for row in rows:
+            if not row.state.is_finished():
+                settings = self._space.resolve(row.params, row.repeat)
+                wanted.add(RceKey.of(settings, self._space.validation, self._fingerprint).digest)
+        stored = (self._paths.trials_folder, self._paths.finalists_folder)
+        for folder in (step for trials in stored for step in stored_epochs(trials)):
+            try:
+                wanted.add(read_manifest(folder)["rce"]["digest"])
+            except (UserError, KeyError, TypeError):  # damaged: it refers to nothing that could be loaded
+                continue
+        for file in mirror.listing(self._paths.rce_folder, f"[!.]*/{MANIFEST_FILE}"):
+            if file.parent.name not in wanted:
+                yield file.parent
+
+    def _tell(self, removed: list[Removed], used: float, limit: float) -> None:
+        if removed:
+            told = ", ".join(f"{one.count} x {one.what} ({_size(one.size)})" for one in removed)
+            line = f"disk: the run is at its bound of {_size(limit)}; removed {told}"
+            logger.warning("%s", line)
+            self._say(line)
+        if used > limit and not self._warned:
+            line = (
+                f"disk: the run holds {_size(used)}, more than its bound of {_size(limit)}, and all of it is needed; "
+                "raise max_disk_gb in its space.yaml, or lower keep_epochs"
+            )
+            logger.warning("%s", line)
+            self._say(line)
+        self._warned = used > limit
+
+
+def disk_use(path: Path) -> int:
+    """Bytes that a file or folder occupies, links not followed. What vanishes meanwhile counts nothing.
+
+    Of a run kept elsewhere: bytes stored there, without what the storage itself keeps besides.
+    """
+    stored = mirror.size(path)
+    if stored is not None:
+        return stored
+    total, folders = 0, [path]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    total += _occupied(entry)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return total
+
+
+def _occupied(entry: os.DirEntry[str]) -> int:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return max(status.st_size, status.st_blocks * 512)  # blocks may not be counted before they are written out
+
+
+def _size(size: float) -> str:
+    return f"{size / GB:.3g} GB" if size >= GB / 10 else f"{size / 1e6:.3g} MB"

@@ -1,0 +1,46 @@
+"""What the driver announces while a run goes on. Observers show it; they decide nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sweep.trials.trial import EpochResult
+
+
+@dataclass(frozen=True)
+class Started:
+    """A trial begins, or goes on after a restart of the driver (`adopted`).
+
+    `states` counts trials by Optuna state, in lower case.
+    """
+
+    number: int
+    params: dict[str, Any]
+    adopted: bool
+    states: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial is over. `value` is its objective if complete; `best_value` the lowest of all complete ones so far."""
+
+    number: int
+    state: str
+    value: float | None
+    reason: str
+    best_value: float | None
+    states: dict[str, int]
+
+
+class Observer(Protocol):
+    """Anything that follows a run."""
+
+    def started(self, event: Started) -> None:
+        """A trial begins."""
+
+    def epoch(self, result: EpochResult) -> None:
+        """A trial finished an epoch."""
+
+    def ended(self, event: Ended) -> None:
+        """A trial is over."""

@@ -1,0 +1,89 @@
+"""Drives Tune over a run's trials: a fresh Tuner at every start, never a restored one."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import Any
+
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
+
+from sweep.errors import ClusterError
+from sweep.execution.coordinator import Coordinator
+from sweep.execution.ray.adapters import StudyScheduler, StudySearcher
+from sweep.execution.ray.cluster import Cluster
+from sweep.execution.ray.metrics import PrometheusObserver
+from sweep.execution.ray.trainable import NUMBER, SweepTrial
+from sweep.plan.requests import Plan
+from sweep.space import SearchSpace
+from sweep.trials.trial import TrialContext
+
+logger = logging.getLogger(__name__)
+
+
+def concurrency(space: SearchSpace, cluster: Cluster) -> int:
+    """Trials at a time: what the space asks for, but no more than fit the cluster.
+
+    Raises:
+        ClusterError: not even one fits.
+    """
+    wanted = space.resources
+    fitting = int(cluster.cpus / wanted.cpus + 1e-6)
+    if wanted.gpus:
+        fitting = min(fitting, int(cluster.gpus / wanted.gpus + 1e-6))
+    if fitting < 1:
+        raise ClusterError(
+            f"a trial asks for {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs, the cluster has {cluster.cpus:g} and "
+            f"{cluster.gpus:g}: lower `resources` in the space, or join a larger cluster with --address"
+        )
+    return min(space.concurrency or fitting, fitting)
+
+
+def prometheus(run: str) -> PrometheusObserver:
+    """The observer that feeds Ray's metrics endpoint."""
+    return PrometheusObserver(run)
+
+
+def run_trials(coordinator: Coordinator, plan: Plan, context: TrialContext) -> None:
+    """Run until the coordinator has no more trials. Tune's own files go to a folder of the run that nothing reads."""
+    space = plan.space
+    resources = space.resources
+    trainable = tune.with_parameters(
+        SweepTrial, context=context, dataset=plan.dataset, cpus=resources.cpus, gpus=resources.gpus
+    )
+    trainable = tune.with_resources(
+        trainable, tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
+    )
+    # Ray names actors after their class, and the names of Tune's wrappers say nothing in the dashboard.
+    trainable.__name__ = trainable.__qualname__ = f"SweepTrial[{context.paths.name}]"
+    shutil.rmtree(context.paths.tune_folder, ignore_errors=True)
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(coordinator),
+            scheduler=StudyScheduler(),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=_trial_name(context.paths.name),
+            trial_dirname_creator=lambda trial: f"trial-{trial.config[NUMBER]:04d}",
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(context.paths.tune_folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=space.max_retries),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+    try:
+        tuner.fit()
+    except (TuneError, RayError, OSError) as error:
+        # Not a trial's failure but Ray's own (the cluster went away, the disk is full). The log has the traceback.
+        logger.exception("Ray Tune gave up")
+        coordinator.error = coordinator.error or error
+
+
+def _trial_name(run: str) -> Any:  # noqa: ANN401 (a Tune callback)
+    return lambda trial: f"{run}/trial-{trial.config[NUMBER]:04d}"

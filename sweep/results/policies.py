@@ -1,0 +1,156 @@
+"""The selectors that a run has to show: its shared warm-ups, its best trials, their epochs, its finalists."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from selector.errors import CheckpointError
+from selector.health import Verdict
+from selector.model import PointerSelector
+from sweep.errors import RunError
+from sweep.evaluation.records import Evaluation
+from sweep.evaluation.rows import Row, RowKind
+from sweep.runs.paths import RunPaths
+from sweep.storage import mirror
+from sweep.study import TrialSummary
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+from sweep.trials.finalists import Retrained
+from sweep.trials.rce_store import RceStore
+from sweep.trials.trial import step_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A row of the comparison and how its selector is loaded."""
+
+    row: Row
+    load: Callable[[], PointerSelector]
+
+
+def best_epochs(paths: RunPaths, number: int) -> list[Path]:
+    """Folders of a trial's stored epochs, best val_loss first.
+
+    Raises:
+        RunError: the trial has none (pruned before its first epoch, failed, or removed by hand).
+    """
+    folders = [file.parent for file in mirror.listing(paths.trial(number).best_folder, f"step-*/{MANIFEST_FILE}")]
+    if not folders:
+        raise RunError(
+            f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.shown}` lists trials"
+        )
+    return sorted(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
+
+
+def winner_checkpoint(paths: RunPaths, evaluation: Evaluation) -> Path | None:
+    """The stored epoch that an evaluation's winner stands for; of a finalist, its fresh seed of lowest val_loss.
+
+    None where no trial was evaluated, or its files are gone.
+    """
+    if evaluation.winner.row is None:
+        return None
+    row = evaluation.row(evaluation.winner.row)
+    seeds = [seed for one in evaluation.finalists if one.row == row.name for seed in one.seeds]
+    best = min(seeds, key=lambda seed: math.inf if seed.val_loss is None else seed.val_loss, default=row)
+    for folder in stored_epochs(paths.finalists_folder if seeds else paths.trials_folder):
+        if read_manifest(folder)["sha256"] == best.checkpoint:
+            return folder
+    return None
+
+
+def stored_epochs(trials: Path) -> list[Path]:
+    """Folders of all stored epochs of all trials, or of all finalists, by name."""
+    return [file.parent for file in mirror.listing(trials, f"*/best/step-*/{MANIFEST_FILE}")]
+
+
+def contestants(
+    paths: RunPaths,
+    ranked: Sequence[TrialSummary],
+    top: int,
+    epochs_per_trial: int = 1,
+    retrained: Sequence[Retrained] = (),
+) -> list[Contestant]:
+    """Shared warm-ups, the best complete trials that changed something, and finalists, in this order.
+
+    A trial labelled no_op selects what its reference selects: its row would repeat the reference's. A trial whose
+    files are gone or damaged is left out and said so in the log.
+    """
+    complete = [row for row in ranked if row.is_complete]
+    changed = [row for row in complete if Verdict.NO_OP not in row.verdicts]
+    trials: list[Contestant] = []
+    shown: list[TrialSummary] = []
+    for row in changed:
+        if len(shown) == top:
+            break
+        try:
+            trials += list(_epochs(paths, row, epochs_per_trial))
+            shown.append(row)
+        except (RunError, CheckpointError) as error:
+            logger.warning("trial %s is left out of the comparison: %s", row.number, error)
+    warm_ups = list(_warm_ups(paths, shown or complete[:1]))
+    return [*warm_ups, *trials, *(_finalist(paths, result) for result in retrained if result.step is not None)]
+
+
+def _epochs(paths: RunPaths, row: TrialSummary, count: int) -> Iterator[Contestant]:
+    for place, folder in enumerate(best_epochs(paths, row.number)[:count]):
+        manifest = read_manifest(folder)
+        name = f"trial {row.number}" if place == 0 else f"trial {row.number}, epoch {manifest['step']}"
+        yield _contestant(name, RowKind.TRIAL if place == 0 else RowKind.EPOCH, folder)
+
+
+def _finalist(paths: RunPaths, result: Retrained) -> Contestant:
+    if result.step is None:
+        raise ValueError(f"finalist {result.trial} under seed {result.seed} has no checkpoint")
+    folder = paths.finalist(result.trial, result.seed).epoch(result.step)
+    return _contestant(f"trial {result.trial}, seed {result.seed}", RowKind.FINALIST_SEED, folder)
+
+
+def _contestant(name: str, kind: RowKind, folder: Path) -> Contestant:
+    """Of a stored epoch. Raises CheckpointError if it is damaged."""
+    read_checkpoint(folder)
+    manifest = read_manifest(folder)
+    row = Row(
+        name,
+        kind,
+        trial=manifest["trial"],
+        step=manifest["step"],
+        seed=manifest["seed"],
+        val_loss=manifest["metrics"]["val_loss"],
+        checkpoint=manifest["sha256"],
+    )
+    return Contestant(row, lambda: PointerSelector.from_pretrained(folder))
+
+
+def _warm_ups(paths: RunPaths, rows: Sequence[TrialSummary]) -> Iterator[Contestant]:
+    """The RCE artifacts that these trials started from, each once."""
+    owners: dict[str, int] = {}
+    for row in rows:
+        if row.attrs.get("rce") is not None:
+            owners.setdefault(row.attrs["rce"], row.number)
+    for place, (digest, number) in enumerate(owners.items()):
+        try:
+            yield _warm_up(paths, digest, number, "rce_only" if place == 0 else f"rce_only {digest[:6]}")
+        except (RunError, CheckpointError) as error:
+            logger.warning("warm-up %s is left out of the comparison: %s", digest[:6], error)
+
+
+def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Contestant:
+    folder = RceStore(paths.rce_folder).folder_of(digest)
+    weights, manifest = read_checkpoint(folder)
+    shape = best_epochs(paths, number)[0]  # of the same architecture; its weights are replaced
+    losses = [report["val_loss"] for report in manifest["reports"]]
+    keep_best = manifest["key"]["settings"]["rce"]["keep"] == "best"
+    loss = (min(losses) if keep_best else losses[-1]) if losses else None
+    row = Row(name, RowKind.RCE_ONLY, seed=manifest["seed"], val_loss=loss, checkpoint=manifest["sha256"])
+
+    def load() -> PointerSelector:
+        model = PointerSelector.from_pretrained(shape)
+        model.load_weights(weights, folder)
+        return model
+
+    return Contestant(row, load)

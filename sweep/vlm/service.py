@@ -1,0 +1,140 @@
+"""The model that answers: its pool of workers and the memory of what it said before, behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from sweep.items import ItemTable
+from sweep.items.errors import ImageError
+from sweep.runs.paths import SharedPaths
+from sweep.settings.vlm import VlmSettings
+from sweep.vlm.answers.cached import Answered, answered
+from sweep.vlm.answers.parquet import Wanted
+from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.keys import answer_key, model_identity, score_key
+from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
+
+if TYPE_CHECKING:
+    from sweep.vlm.engine.engine import Engine
+    from sweep.vlm.pool.pool import Pool
+    from sweep.vlm.pool.progress import Progress, ProgressLine
+
+Observer = Callable[[WorkItem, Result], None]
+
+
+class Asker:
+    """Has work items answered, each content once in all runs that share a folder. Use as a context manager.
+
+    Workers are started, and the model is loaded, only when something is asked that nobody knows yet; they stay until
+    the end. Needs a connected Ray from then on.
+    """
+
+    def __init__(
+        self, settings: VlmSettings, table: ItemTable, shared: SharedPaths, run: str, console: Console
+    ) -> None:
+        """Of one model.
+
+        Args:
+            settings: of the model.
+            table: what the numbers in work items are about.
+            shared: where answers are kept.
+            run: name in Ray's dashboard.
+            console: shows progress.
+
+        Raises:
+            UserError: the model's files cannot be found.
+        """
+        self._settings = settings
+        self._table = table
+        self._store = AnswerStore(shared.answers_folder)
+        self._run = run
+        self._console = console
+        self._pool: Pool[ItemTable] | None = None
+        self._line: ProgressLine | None = None
+        self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
+        self.identity = model_identity(settings.model)
+        if "@" in self.identity and not self.identity.startswith("sha256:"):
+            # The commit that the keys stand for: a branch may move before a worker looks it up.
+            model = settings.model.model_copy(update={"revision": self.identity.rpartition("@")[2]})
+            self._settings = settings.model_copy(update={"model": model})
+
+    def __enter__(self) -> Asker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.__exit__(kind, error, trace)
+            self._pool = None
+
+    def ask(
+        self,
+        items: Iterable[WorkItem],
+        what: str,
+        *,
+        score: bool = False,
+        failure_limit: float = 1.0,
+        observer: Observer | None = None,
+    ) -> Answered:
+        """Results of all items.
+
+        Args:
+            items: may repeat.
+            what: is being done, in a word, for the progress line.
+            score: whether answers shall have `gt_prob`.
+            failure_limit: share of items without an answer above which this stops.
+            observer: told of every result as it comes.
+
+        Raises:
+            EvaluationError: too many items have no answer.
+            RunError: the model cannot be loaded, or no worker can be had.
+        """
+        options = {} if observer is None else {"observer": observer}
+        return answered(
+            items,
+            wants=partial(self._wanted, score=score),
+            store=self._store,
+            ask=partial(self._dispatch, what),
+            score=score,
+            model=self._settings.model.path,
+            failure_limit=failure_limit,
+            **options,
+        )
+
+    def _wanted(self, item: WorkItem, *, score: bool) -> Wanted | Failure:
+        try:
+            key = answer_key(self.identity, self._settings, self._table, item, self._device)
+        except ImageError as error:
+            return Failure(FailureKind.MISSING, error.reason, error.label)
+        return Wanted(key, score_key(self._table, item) if score else None)
+
+    def _dispatch(
+        self, what: str, items: Sequence[WorkItem], score: bool
+    ) -> Generator[tuple[WorkItem, Result], None, None]:
+        from sweep.vlm.pool.pool import Pool  # imports ray, which an evaluation of known answers has no use for
+        from sweep.vlm.pool.progress import ProgressLine
+
+        with ProgressLine(self._console, what) as line:
+            if self._pool is None:
+                factory = partial(_engine, self._settings, self._device)
+                self._pool = Pool(factory, self._table, self._settings.workers, self._run, self._progress)
+                self._pool.__enter__()
+            self._line = line
+            yield from self._pool.run(items, score)
+
+    def _progress(self, progress: Progress) -> None:
+        if self._line is not None:
+            self._line(progress)
+
+
+def _engine(settings: VlmSettings, device: str) -> Engine:
+    """Runs in a worker's process."""
+    from sweep.vlm.engine.engine import Engine
+
+    return Engine(settings, device)

@@ -10,47 +10,31 @@ from typing import Annotated
 
 import typer
 
+from selector.data.convert import import_data
 from selector.errors import UserError
+from sweep.cli.options import RUNS, Address, Cpus, Dashboard, Data, Embeddings, Moved, RunName, Runs, Space
 from sweep.collect.store import check_empty
 from sweep.driver.create import create_run, discarded_if_unstarted
 from sweep.driver.run import collect_only, execute, reevaluate
 from sweep.errors import RunError
 from sweep.execution.ray.options import RayOptions
+from sweep.plan.plan import Draft, Plan
 from sweep.plan.prompt import rendered_prompt
-from sweep.plan.requests import Draft, Plan, judged_by, make_draft, make_request, plan_of_run, request_of_run
+from sweep.plan.requests import judged_by, make_draft, make_request, plan_of_run, request_of_run
 from sweep.report import terminal as show
 from sweep.results import export as exporting
 from sweep.results.verify import verify as verify_epochs
 from sweep.results.verify import verify_answers
+from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths, SharedPaths
-from sweep.runs.record import find_run
 from sweep.space import json_schema
 from sweep.storage.location import local_folder
-from sweep.storage.mirror import folder_of
 from sweep.storage.outage import is_outage, told
 from sweep.terminal.console import quiet, screen
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Training data.")
 app.add_typer(data_app, name="data")
-
-Space = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as spaces/grpo.yaml.")]
-RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder or name; default: the newest.")]
-Runs = Annotated[
-    Path,
-    typer.Option(
-        "--runs", metavar="FOLDER", parser=folder_of, help="Folder that holds the runs, or its URI: s3://bucket/runs."
-    ),
-]
-Data = Annotated[Path | None, typer.Option("--data", help="Data folder or RL-data JSON, instead of the space's.")]
-Moved = Annotated[Path | None, typer.Option("--data", help="Where the run's data is now, if it was moved.")]
-Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding file, if not beside the data.")]
-Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
-Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores for a Ray started here; default: all.")]
-Dashboard = Annotated[
-    bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
-]
-RUNS = Path("runs")
 
 
 @app.command()
@@ -211,14 +195,14 @@ def schema() -> None:
 
 
 @data_app.command("import")
-def import_data(
+def data_import(
     data: Annotated[Path, typer.Argument(help="RL-data JSON, or a folder with it.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder.")],
     embeddings: Embeddings = None,
     keep_fallback: Annotated[bool, typer.Option(help="Keep beams measured by the fallback evaluation.")] = False,
 ) -> None:
     """Check training data once and store it in the native columnar form."""
-    screen().print(show.data_table(exporting.import_data(data, embeddings, out, keep_fallback)))
+    screen().print(show.data_table(import_data(data, embeddings, out, keep_fallback)))
 
 
 def main() -> None:

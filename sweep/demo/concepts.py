@@ -13,12 +13,13 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from sweep.settings.demo import CONCEPTS
+
 IntArray = npt.NDArray[np.int64]
 
 SHAPES = ("disc", "square", "triangle", "diamond", "star", "cross", "ring", "moon")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 TEXTURES = ("plain", "striped", "dotted")
-CONCEPTS = len(SHAPES) * len(COLOURS) * len(TEXTURES)
 HELD_OUT = 24
 HELD_OUT_SEED = 20
 

@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from sweep.demo.concepts import (
     COLOURS,
-    CONCEPTS,
     QUESTIONS,
     SHAPES,
     SYLLABLES,
@@ -31,7 +30,7 @@ from sweep.demo.concepts import (
     concept_parts,
 )
 from sweep.demo.drawing import ByteArray, draw
-from sweep.settings.demo import WorldSettings
+from sweep.settings.demo import CONCEPTS, WorldSettings
 
 ANNOTATORS = 10
 KIND_SHARES = (0.30, 0.25, 0.29, 0.08, 0.08)

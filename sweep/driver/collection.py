@@ -8,60 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selector.data.native import is_native
-from selector.errors import DataError
-from sweep.collect.beams import CollectPlan
-from sweep.collect.beams import make_plan as propose_beams
 from sweep.collect.measure import CollectProgress, Measurement
-from sweep.collect.store import collect_digest, embeddings_hash, store_collected
-from sweep.driver.evaluation import asked_splits
+from sweep.collect.store import store_collected
 from sweep.errors import SpaceError
-from sweep.plan.items import open_source
-from sweep.plan.requests import Draft
+from sweep.plan.plan import Draft
 from sweep.runs.paths import SharedPaths
-from sweep.space import SearchSpace
 from sweep.storage import mirror
-from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
-from sweep.vlm.keys import model_identity
 from sweep.vlm.service import Asker
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import accuracy
 
 SECONDS_BETWEEN_REPORTS = 10.0
-
-
-def draft(space: SearchSpace, text: str, source: str, shared: SharedPaths) -> Draft:
-    """Everything about a collection that can be known and checked before the model is asked.
-
-    Raises:
-        SpaceError: the space says nothing of collecting.
-        UserError: items, embeddings, queries or the model's files cannot be used.
-    """
-    if space.collect is None or space.vlm is None:
-        raise SpaceError(f"space {space.name!r} has no section collect: which beams are measured")
-    items = open_source(space, shared)
-    settings = items.collect_settings(space.collect)
-    embeddings = items.embeddings(settings)
-    beams = propose_beams(settings, items.table, embeddings)
-    _check_splits(space, beams)
-    check_checkpoint(resolve_folder(space.vlm.model))
-    identity = model_identity(space.vlm.model)
-    digest = collect_digest(settings, items.table.fingerprint(), embeddings_hash(embeddings), space.vlm, identity)
-    return Draft(space, text, source, items, beams, shared.data_folder(digest))
-
-
-def _check_splits(space: SearchSpace, beams: CollectPlan) -> None:
-    for split in [] if space.evaluation is None else asked_splits(space.evaluation):
-        if not (beams.queries.split == int(split.in_data)).any():
-            raise DataError(
-                f"the {split} split would have no query to evaluate on: give it a share in collect.build.split, or "
-                "name another one in evaluation.split"
-            )
-
-
-def is_collected(planned: Draft) -> bool:
-    """Whether somebody has measured exactly this already."""
-    return is_native(mirror.fetch(planned.folder))
 
 
 def collect_data(planned: Draft, folder: Path, shared: SharedPaths, run: str, console: Console) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -18,12 +15,15 @@ from uuid import uuid4
 from filelock import Timeout
 
 from sweep.errors import ClusterError, RunError
-from sweep.plan.requests import Draft, Plan, place_of_data
-from sweep.runs.paths import RunPaths, remove_folder, write_json
+from sweep.plan.plan import Draft, Plan
+from sweep.runs.paths import RunPaths, place_of_data
 from sweep.runs.record import RunRecord
+from sweep.runs.versions import versions
 from sweep.space import canonical
 from sweep.storage import mirror
+from sweep.storage.files import remove_folder, write_json
 from sweep.study import has_study
+from sweep.trials.messages import TrialContext
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as a space's name: one folder, safe in URLs and metrics
 
@@ -134,27 +134,25 @@ def _candidates(runs: Path, name: str | None, base: str) -> Iterator[RunPaths]:
             yield RunPaths(runs / attempt)
 
 
-def versions() -> dict[str, str]:
-    """Of everything that a number may depend on, and the commit of this code where it is a git checkout."""
-    found = {
-        name: metadata.version(name)
-        for name in ("torch", "transformers", "ray", "optuna", "numpy", "pillow", "safetensors")
-    }
-    return {
-        "sweep": metadata.version("demonstration-sweep"),
-        "code": _commit(),
-        "python": platform.python_version(),
-        **found,
-    }
+def _check_unchanged(plan: Plan, paths: RunPaths, record: RunRecord) -> None:
+    fingerprint = record.fingerprint
+    if fingerprint != plan.summary.fingerprint:
+        raise RunError(
+            f"run {paths.name} was started on data {fingerprint[:16]}, this data is "
+            f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
+        )
+    if record.storage is None and not paths.study_file.exists() and mirror.exists(paths.trials_folder):
+        raise RunError(
+            f"{mirror.shown(paths.study_file)} is missing, though trials have run: restore it, or start a new run"
+        )
 
 
-def _commit() -> str:
-    here = Path(__file__).resolve()
-    git = ["git", "-C", os.fspath(here.parent)]
-    try:
-        # An environment inside of somebody else's checkout must not lend us its commit.
-        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True, timeout=10)  # noqa: S603
-        described = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(described, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return "not a git checkout"
+def _context(plan: Plan, paths: RunPaths, record: RunRecord) -> TrialContext:
+    return TrialContext(
+        run_folder=mirror.place_of(paths.root),
+        validation=plan.space.validation,
+        health=plan.space.health,
+        keep_epochs=plan.space.keep_epochs,
+        data_fingerprint=record.fingerprint,
+        versions=versions(),  # of now: a resumed run may go on with other code than it began with
+    )

@@ -6,85 +6,21 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
-from selector.data import Dataset
-from selector.errors import DataError
 from sweep.errors import SpaceError
-from sweep.evaluation.accuracies import write_answers
+from sweep.evaluation.answer_table import write_answers
 from sweep.evaluation.evaluate import evaluate
-from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import Evaluation
-from sweep.evaluation.rows import Panel, build_panel
-from sweep.items import ImageError, ItemTable
 from sweep.plan.items import open_source
-from sweep.plan.requests import Plan
-from sweep.results.policies import Contestant, contestants
-from sweep.runs.paths import RunPaths, SharedPaths
+from sweep.plan.plan import Plan
+from sweep.results.policies import contestants, panel_of
+from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
-from sweep.space import SearchSpace
 from sweep.study import TrialSummary
 from sweep.trials.finalists import Retrained, finalists
-from sweep.trials.trial import TrialContext
-from sweep.vlm.answers.cached import CHECKED_FROM
-from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
+from sweep.trials.messages import TrialContext
 from sweep.vlm.service import Asker
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import Mode, accuracy
-
-
-def check_evaluation(space: SearchSpace, dataset: Dataset, shared: SharedPaths) -> int:
-    """What would otherwise come out when all trials have ended: items that do not fit the data, a missing model.
-
-    Returns how many items lack their image.
-
-    Raises:
-        SpaceError: a section is missing.
-        DataError: the items are not those of the data, one that may be shown has no answer, or too many questions
-            lack their image.
-        UserError: the model's files cannot be found, or are no Qwen2.5-VL.
-    """
-    if space.evaluation is None:
-        return 0
-    if space.vlm is None:
-        raise SpaceError(f"space {space.name!r} has no section vlm: the model that answers")
-    table = open_source(space, shared).table
-    if len(table) != len(dataset.embeddings):
-        raise DataError(
-            f"items: {len(table)} items, but the data's embeddings have {len(dataset.embeddings)} rows; both must be "
-            "the same items in the same order"
-        )
-    for split in asked_splits(space.evaluation):
-        questions = choose_questions(dataset, split, None, space.evaluation.seed, _images(table))
-        _check_images(table, questions.items_Q[: space.evaluation.samples].tolist(), space.evaluation.failure_limit)
-        for item in {*questions.items_Q.tolist(), *questions.pools_QK.reshape(-1).tolist()} - {-1}:
-            if not table.answers(item):
-                raise DataError(
-                    f"items: item {item} (question {table.question_id(item)}) has no answers, but the {split} split "
-                    "asks or shows it; give its annotations"
-                )
-    check_checkpoint(resolve_folder(space.vlm.model))
-    return table.images_missing()
-
-
-def asked_splits(settings: EvaluationSettings) -> list[SplitName]:
-    """The splits whose questions an evaluation asks."""
-    return [settings.split, *([SplitName.TRAIN] if settings.train_rows else [])]
-
-
-def _check_images(table: ItemTable, questions: Sequence[int], limit: float) -> None:
-    """Refuse questions of which so many lack their image that the evaluation would stop over them."""
-    if len(questions) < CHECKED_FROM or not table.images_missing():
-        return
-    failures = []
-    for item in questions:
-        try:
-            table.image_hash(item)
-        except ImageError as error:
-            failures.append(error)
-    if len(failures) > limit * len(questions):
-        raise DataError(
-            f"items: {len(failures)} of {len(questions)} questions to be asked lack their image, which is more than "
-            f"evaluation.failure_limit {limit:g} allows; the first: {failures[0]}"
-        )
 
 
 def evaluate_run(
@@ -131,22 +67,6 @@ class _Counts:
     def add(self, answered: int, reused: int) -> None:
         self.answered += answered
         self.reused += reused
-
-
-def _images(table: ItemTable) -> list[int]:
-    return [table.image_id(item) for item in range(len(table))]
-
-
-def panel_of(
-    dataset: Dataset,
-    table: ItemTable,
-    split: SplitName,
-    found: Sequence[Contestant],
-    settings: EvaluationSettings,
-) -> Panel:
-    """The questions of a split and what every row shows before them."""
-    questions = choose_questions(dataset, split, settings.samples, settings.seed, _images(table))
-    return build_panel(dataset, questions, ((one.row, one.load()) for one in found), settings)
 
 
 def _retrain(

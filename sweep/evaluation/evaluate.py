@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweep.errors import RunError
-from sweep.evaluation.accuracies import AnswerBook, AnswerRecord, Ask, Board, Score
+from sweep.evaluation.accuracies import AnswerBook, Ask, Board, Score
 from sweep.evaluation.analysis import Measured, analyse, correlate, mean_per_measure, notes
+from sweep.evaluation.answer_table import AnswerRecord
 from sweep.evaluation.bootstrap import IntArray
 from sweep.evaluation.racing import Race, plan_race, survivors
 from sweep.evaluation.records import Evaluation, FinalistRecord, SeedRecord, StageRecord

@@ -14,6 +14,7 @@ import numpy as np
 from selector.data import Dataset
 from selector.errors import DataError
 from sweep.evaluation.bootstrap import IntArray
+from sweep.items import ItemTable
 from sweep.settings.evaluation import SplitName
 
 NONE = -1
@@ -100,3 +101,7 @@ def _codes(images: Images | None, items: int) -> IntArray:
         for position, image in enumerate(images)
     ]
     return np.array(codes, dtype=np.int64)
+
+
+def _images(table: ItemTable) -> list[int]:
+    return [table.image_id(item) for item in range(len(table))]

@@ -13,8 +13,8 @@ from pydantic import ValidationError, model_validator
 from selector.settings import Settings
 from sweep.errors import RunError
 from sweep.evaluation.rows import RowKind
-from sweep.runs.paths import write_json
 from sweep.settings.evaluation import LEVEL, EvaluationSettings
+from sweep.storage.files import write_json
 from sweep.vlm.work import FailureKind
 from sweep.vqa.accuracy import Mode
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from selector.health import Verdict
 from sweep.execution.events import Ended, Observer, Started
 from sweep.study import AskedTrial, NoTrial, StudyOwner
-from sweep.trials.trial import EpochResult
+from sweep.trials.messages import EpochResult
 
 logger = logging.getLogger(__name__)
 

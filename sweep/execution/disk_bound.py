@@ -15,15 +15,16 @@ from pathlib import Path
 
 from selector.errors import UserError
 from sweep.execution.events import Ended, Started
-from sweep.results.policies import best_epochs, stored_epochs
-from sweep.results.ranking import TOP, rank
-from sweep.runs.paths import RunPaths, remove_folder
+from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
 from sweep.storage import mirror
+from sweep.storage.files import remove_folder
 from sweep.study import TrialSummary
+from sweep.study.ranking import TOP, rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
+from sweep.trials.messages import EpochResult
 from sweep.trials.rce_store import RceKey
-from sweep.trials.trial import EpochResult
+from sweep.trials.stored import best_epochs, stored_epochs
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class DiskBound:
         yield "their warm-ups", self._unused_warm_ups(rows)
 
     def _kept(self, complete: Sequence[TrialSummary]) -> set[int]:
-        """Trials that a comparison loads, and the best one whatever it is (see `sweep.results.policies.contestants`)."""
+        """Trials that a comparison loads, and the best one whatever it is (see `policies.contestants`)."""
         evaluation = self._space.evaluation
         top = max(TOP, evaluation.top, evaluation.finalists.count) if evaluation else TOP
         changed = [row for row in complete if "no_op" not in row.verdicts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sweep.trials.trial import EpochResult
+from sweep.trials.messages import EpochResult
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from sweep.execution.events import Ended, Started
 from sweep.terminal.live import HEARTBEAT_SECONDS, duration, live_view
-from sweep.trials.trial import EpochResult
+from sweep.terminal.words import brief_params
+from sweep.trials.messages import EpochResult
 
 RECENT = 6
 
@@ -118,16 +119,3 @@ def _state_of(result: EpochResult) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def brief_params(params: Mapping[str, Any]) -> str:
-    """Parameters on one line: the last part of the path, numbers to three digits."""
-    return " ".join(f"{_short_name(path)}={_short_value(value)}" for path, value in params.items())
-
-
-def _short_name(path: str) -> str:
-    return ".".join(path.split(".")[-2:]) if path.split(".")[-1] in ("mode", "lr", "epochs") else path.split(".")[-1]
-
-
-def _short_value(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

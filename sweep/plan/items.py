@@ -11,13 +11,14 @@ from selector.data.embeddings import load_embeddings
 from selector.errors import DataError
 from sweep.errors import SpaceError
 from sweep.items import ItemTable, open_items
-from sweep.runs.paths import SharedPaths, atomic_folder
+from sweep.runs.paths import SharedPaths
 from sweep.settings.collect import BuildSettings, CollectSettings
 from sweep.settings.demo import WorldSettings
 from sweep.settings.items import ItemsSettings
 from sweep.settings.vlm import DEMO_MODEL, ModelSettings
 from sweep.space import SearchSpace
-from sweep.trials.checkpoints import canonical_hash
+from sweep.storage.files import atomic_folder
+from sweep.storage.hashes import canonical_hash
 from sweep.vlm.keys import model_identity
 
 EMBEDDINGS_FILE, QUERIES_FILE = "embeddings.npy", "queries.parquet"

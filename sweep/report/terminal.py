@@ -9,15 +9,18 @@ from rich.console import Console
 from rich.table import Table
 
 from selector.data import DataSummary, Split
-from sweep.driver.run import Outcome
 from sweep.evaluation.records import Evaluation, read_evaluation
-from sweep.plan.requests import Draft, Plan, describe_draft, describe_parameters, describe_plan
+from sweep.plan.plan import Draft, Plan
 from sweep.report.evaluation import render
-from sweep.results.ranking import held_out_table, rank, trial_table
+from sweep.report.held_out import held_out_table
+from sweep.report.plan import describe_draft, describe_parameters, describe_plan
+from sweep.report.trials import trial_table
+from sweep.results.outcome import Outcome
 from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.study import read_summaries
+from sweep.study.ranking import rank
 
 
 def plan_table(plan: Plan | Draft) -> Table:

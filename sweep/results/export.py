@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selector.data import DataSettings, DataSummary, describe, load
-from selector.data.native import write_native
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
-from selector.rewards import compute_rewards, missing_fields
-from selector.settings import RewardMode, RewardSettings
 from sweep.errors import RunError
 from sweep.evaluation.records import read_evaluation
 from sweep.results.policies import winner_checkpoint
-from sweep.results.ranking import best_checkpoint, rank
-from sweep.runs.paths import RunPaths, atomic_folder, write_json
+from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
+from sweep.storage.files import atomic_folder, write_json
 from sweep.study import read_summaries
+from sweep.study.ranking import rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+from sweep.trials.stored import best_checkpoint
 
 
 @dataclass(frozen=True)
@@ -118,12 +116,3 @@ picks = PointerSelector.from_pretrained("THIS FOLDER").select(query_emb, cand_em
 
 
 # Data -----------------------------------------------------------------------------------------------------------------
-
-
-def import_data(data: Path, embeddings: Path | None, out: Path, keep_fallback: bool) -> DataSummary:
-    """Read and check data in any accepted form and write it in the native one. Returns what it holds."""
-    dataset = load(DataSettings(path=data, embeddings=embeddings, keep_fallback=keep_fallback))
-    write_native(dataset, out, str(data))
-    modes = (RewardSettings(mode=mode) for mode in RewardMode)
-    usable = next(mode for mode in modes if not missing_fields(mode, set(dataset.outcomes)))
-    return describe(dataset, compute_rewards(dataset.outcomes, usable))

@@ -8,19 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from selector.data import Dataset
 from selector.errors import CheckpointError
 from selector.health import Verdict
 from selector.model import PointerSelector
 from sweep.errors import RunError
+from sweep.evaluation.questions import _images, choose_questions
 from sweep.evaluation.records import Evaluation
-from sweep.evaluation.rows import Row, RowKind
+from sweep.evaluation.rows import Panel, Row, RowKind, build_panel
+from sweep.items import ItemTable
 from sweep.runs.paths import RunPaths
-from sweep.storage import mirror
+from sweep.settings.evaluation import EvaluationSettings, SplitName
 from sweep.study import TrialSummary
-from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.finalists import Retrained
 from sweep.trials.rce_store import RceStore
-from sweep.trials.trial import step_of
+from sweep.trials.stored import best_epochs, stored_epochs
 
 logger = logging.getLogger(__name__)
 
@@ -31,20 +34,6 @@ class Contestant:
 
     row: Row
     load: Callable[[], PointerSelector]
-
-
-def best_epochs(paths: RunPaths, number: int) -> list[Path]:
-    """Folders of a trial's stored epochs, best val_loss first.
-
-    Raises:
-        RunError: the trial has none (pruned before its first epoch, failed, or removed by hand).
-    """
-    folders = [file.parent for file in mirror.listing(paths.trial(number).best_folder, f"step-*/{MANIFEST_FILE}")]
-    if not folders:
-        raise RunError(
-            f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.shown}` lists trials"
-        )
-    return sorted(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
 
 
 def winner_checkpoint(paths: RunPaths, evaluation: Evaluation) -> Path | None:
@@ -61,11 +50,6 @@ def winner_checkpoint(paths: RunPaths, evaluation: Evaluation) -> Path | None:
         if read_manifest(folder)["sha256"] == best.checkpoint:
             return folder
     return None
-
-
-def stored_epochs(trials: Path) -> list[Path]:
-    """Folders of all stored epochs of all trials, or of all finalists, by name."""
-    return [file.parent for file in mirror.listing(trials, f"*/best/step-*/{MANIFEST_FILE}")]
 
 
 def contestants(
@@ -154,3 +138,15 @@ def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Contestant
         return model
 
     return Contestant(row, load)
+
+
+def panel_of(
+    dataset: Dataset,
+    table: ItemTable,
+    split: SplitName,
+    found: Sequence[Contestant],
+    settings: EvaluationSettings,
+) -> Panel:
+    """The questions of a split and what every row shows before them."""
+    questions = choose_questions(dataset, split, settings.samples, settings.seed, _images(table))
+    return build_panel(dataset, questions, ((one.row, one.load()) for one in found), settings)

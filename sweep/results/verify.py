@@ -11,22 +11,22 @@ import torch
 from selector.batches import TensorData
 from selector.model import PointerSelector
 from selector.validation import Evaluator
-from sweep.driver.evaluation import panel_of
 from sweep.errors import RunError
-from sweep.evaluation.accuracies import AnswerRecord, read_answers
+from sweep.evaluation.answer_table import AnswerRecord, read_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.evaluation.rows import Panel, Selections
 from sweep.items import ItemTable
 from sweep.plan.items import open_source
-from sweep.plan.requests import Plan
-from sweep.results.policies import contestants, stored_epochs
-from sweep.results.ranking import rank
+from sweep.plan.plan import Plan
+from sweep.results.policies import contestants, panel_of
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.storage import mirror
 from sweep.study import read_summaries
+from sweep.study.ranking import rank
 from sweep.trials.checkpoints import read_checkpoint
 from sweep.trials.finalists import ended, finalists
+from sweep.trials.stored import stored_epochs
 from sweep.vqa.accuracy import accuracy
 
 # Another machine, or another number of threads, adds floats in another order.

@@ -7,7 +7,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from selector.settings import Fraction, NonNegativeInt, Settings
-from sweep.demo.concepts import CONCEPTS
+
+CONCEPTS = 192
+"""Concepts of the world: 8 shapes, 8 colours and 3 textures, combined (`sweep.demo.concepts`)."""
 
 
 class WorldSettings(Settings):

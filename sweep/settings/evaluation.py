@@ -137,3 +137,8 @@ class EvaluationSettings(Settings):
     def rank_column(self) -> int:
         """Where `rank_by` stands among the measures: one per number of shots, then their mean."""
         return len(self.shot_numbers) if self.rank_by == "mean" else self.shot_numbers.index(self.rank_by)
+
+
+def asked_splits(settings: EvaluationSettings) -> list[SplitName]:
+    """The splits whose questions an evaluation asks."""
+    return [settings.split, *([SplitName.TRAIN] if settings.train_rows else [])]

@@ -136,3 +136,14 @@ def with_values(base: TrialSettings, values: Mapping[str, Scalar]) -> TrialSetti
             current = current[key]
         current[leaf] = value
     return TrialSettings.model_validate(dump)
+
+
+def refusal(error: ValidationError, values: Mapping[str, Scalar]) -> str:
+    """`a=1, b=2: why`, naming the parameters that a refused combination is about."""
+    first = error.errors()[0]
+    text = first["msg"].removeprefix("Value error, ")
+    section = ".".join(str(part) for part in first["loc"])
+    inside = [path for path in values if path.startswith(f"{section}." if section else "")]
+    named = [path for path in inside if path in text or path.rsplit(".", 1)[-1] in text.replace(".", " ").split()]
+    shown = named or inside or list(values)
+    return f"{', '.join(f'{path}={values[path]}' for path in shown)}: {text}"

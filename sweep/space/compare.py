@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sweep.space.model import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 MAY_CHANGE = (
     "budget",

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from sweep.errors import SpaceError
 from sweep.space.document import MAX_CHARACTERS, read_document
-from sweep.space.model import SearchSpace
 from sweep.space.problems import problems_of
+from sweep.space.search_space import SearchSpace
 
 SHIPPED = "search_spaces"
 

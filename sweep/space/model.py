@@ -25,8 +25,8 @@ from sweep.settings.collect import CollectSettings
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.items import ItemsSettings
 from sweep.settings.vlm import VlmSettings
-from sweep.space import checks, fields
-from sweep.space.addresses import Scalar, addresses, flatten, with_values
+from sweep.space import fields
+from sweep.space.addresses import Scalar, addresses, flatten, refusal, with_values
 from sweep.space.algorithms import MedianSettings, PrunerSettings, PruningStarts, SamplerSettings, TpeSettings
 from sweep.space.conditions import decision_order, holds
 from sweep.space.parameters import FixedParameter, Parameter
@@ -62,10 +62,10 @@ class Resources(Settings):
         return value
 
 
-class SearchSpace(Settings):
-    """One sweep, as its YAML file describes it.
+class SpaceModel(Settings):
+    """The sections of a search space and what follows from them, each checked alone.
 
-    Construct it with `parse_space` to have errors carry the line of the file.
+    `SearchSpace` adds the checks between sections; only that one is ever constructed.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Names the study and runs.")]
@@ -118,11 +118,6 @@ class SearchSpace(Settings):
     @classmethod
     def _list_is_tuple(cls, value: Any) -> Any:  # noqa: ANN401 (not yet validated)
         return tuple(value) if isinstance(value, list) else value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> SearchSpace:
-        checks.consistent(self)
-        return self
 
     @cached_property
     def base(self) -> dict[str, Scalar]:
@@ -181,13 +176,22 @@ class SearchSpace(Settings):
         try:
             return with_values(self.trial, values)
         except ValidationError as error:
-            raise SpaceError(checks.refusal(error, values)) from None
+            raise SpaceError(refusal(error, values)) from None
 
     def epochs(self) -> tuple[int, int]:
         """The most epochs that a trial of the space can have: in RCE, in GRPO."""
-        return checks.largest(self, "rce.epochs"), checks.largest(self, "grpo.epochs")
+        return largest(self, "rce.epochs"), largest(self, "grpo.epochs")
 
     def pruned_epochs(self) -> int:
         """The most epochs that the pruner of a trial can see, at least 1 (see `PruningStarts`)."""
         rce, grpo = self.epochs()
         return max(1, grpo if self.pruning_starts is PruningStarts.AFTER_RCE else rce + grpo)
+
+
+def largest(space: SpaceModel, path: str) -> int:
+    """The largest value that an int setting can take in the space."""
+    parameter = space.parameters.get(path)
+    values = [space.base[path]] if parameter is None or parameter.when else []
+    if parameter is not None:
+        values += parameter.probes()
+    return max(int(value) for value in values if value is not None)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from selector.settings import RewardSettings, TrialSettings
 from sweep.space.addresses import Scalar, with_values
 from sweep.space.conditions import combinations, with_ancestors
-from sweep.space.model import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 _DECISIVE = ("mode", "alpha", "beta")
 _MAX_VALUES = 12

@@ -3,7 +3,7 @@
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.study.owner import StudyOwner, read_summaries
-from sweep.study.storage import has_study, sqlite_url
+from sweep.study.storage import has_study
 from sweep.study.summaries import AskedTrial, NoTrial, TrialSummary
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "TrialSummary",
     "has_study",
     "read_summaries",
-    "sqlite_url",
 ]

@@ -24,7 +24,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import SpaceError, StudyError
-from sweep.space.model import SearchSpace
+from sweep.space.search_space import SearchSpace
 from sweep.study import budget
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
 from sweep.study.slots import Planner

@@ -32,7 +32,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from sweep.space.algorithms import CmaEsSettings, GpSettings, QmcSettings, TpeSettings
-from sweep.space.model import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 
 def derived_seed(*parts: str | int) -> int:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from sweep.space.addresses import Scalar
 from sweep.space.algorithms import GridSettings
 from sweep.space.conditions import combinations
-from sweep.space.model import SearchSpace
+from sweep.space.search_space import SearchSpace
 from sweep.study.samplers import derived_seed
 from sweep.study.summaries import configuration_key, details, plan_of
 

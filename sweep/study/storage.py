@@ -8,7 +8,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 from optuna.storages import RDBStorage
@@ -18,17 +17,12 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLA
 
 from sweep.errors import StudyError
 from sweep.space.compare import differences, identity
-from sweep.space.model import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 BUSY_SECONDS = 30.0
 PAUSES = (0.1, 0.3, 0.9)
 SPACE = "sweep:space"
 STARTED = "sweep:started"
-
-
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file; `%`, `?` and `#` in its path are quoted, or they would name another file."""
-    return f"sqlite:///{quote(str(path), safe='/ ')}"
 
 
 def shown(url: str) -> str:

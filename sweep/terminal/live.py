@@ -18,7 +18,7 @@ DRAWN_PER_SECOND = 4
 def live_view(console: Console, draw: Callable[[], RenderableType]) -> AbstractContextManager[object]:
     """A context in which the terminal shows what `draw` returns, and which leaves nothing of it behind.
 
-    What others print to stdout and stderr meanwhile is not caught: it goes to a run's log (`sweep.terminal.console.quiet`).
+    What others print to stdout and stderr meanwhile is not caught: it goes to a run's log (`console.quiet`).
     """
     if not console.is_terminal:
         return nullcontext()

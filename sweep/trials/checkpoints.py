@@ -5,7 +5,6 @@ Folders appear whole or not at all (`atomic_folder`); a folder without a valid m
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from selector.errors import CheckpointError, printable
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from selector.reports import EpochReport
 from selector.tensors import read_tensors
-from sweep.runs.paths import atomic_folder, write_json
 from sweep.storage import mirror
+from sweep.storage.files import atomic_folder, write_json
+from sweep.storage.hashes import file_hash
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = "sweep-checkpoint/1"
@@ -45,17 +45,6 @@ KINDS = {"best": "epoch", "rce": "rce", "resume": "resume"}
 """Which kind stands in a run's folder of this name."""
 LARGEST = 2**63 - 1
 _REPORTS = TypeAdapter(list[EpochReport])
-
-
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def canonical_hash(value: Any) -> str:  # noqa: ANN401 (any JSON value)
-    """SHA-256 of a JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def write_checkpoint(

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from selector.batches import TensorData
 from selector.settings import TrialSettings
 from selector.validation import Evaluator
-from sweep.runs.paths import RunPaths, remove_folder, write_json
+from sweep.runs.paths import RunPaths
 from sweep.storage import mirror
+from sweep.storage.files import remove_folder, write_json
 from sweep.study import TrialSummary
-from sweep.trials.trial import Trial, TrialContext
+from sweep.trials.messages import TrialContext
+from sweep.trials.trial import Trial
 
 logger = logging.getLogger(__name__)
 

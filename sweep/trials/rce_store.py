@@ -22,14 +22,8 @@ from selector.reports import EpochReport
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import RceStage
 from sweep.storage import mirror
-from sweep.trials.checkpoints import (
-    MANIFEST_FILE,
-    canonical_hash,
-    read_checkpoint,
-    read_manifest,
-    read_reports,
-    write_checkpoint,
-)
+from sweep.storage.hashes import canonical_hash
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
 
 WAIT_SECONDS = 0.2
 

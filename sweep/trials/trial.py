@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,78 +23,18 @@ from selector.data import Dataset
 from selector.errors import CheckpointError, first_line
 from selector.health import Verdict, assess, divergence, reason_to_prune
 from selector.reports import EpochReport, Stage
-from selector.settings import HealthSettings, Keep, TrialSettings, ValidationSettings
+from selector.settings import Keep, TrialSettings
 from selector.training import GrpoStage, RceStage, StageState
 from selector.training.stage import TrainingStage, copy_weights, new_selector
 from selector.validation import Evaluator
-from sweep.runs.paths import RunPaths, TrialPaths, remove_folder, write_json
+from sweep.runs.paths import TrialPaths
 from sweep.storage import mirror
+from sweep.storage.files import remove_folder, write_json
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
+from sweep.trials.messages import BestEpoch, EpochResult, TrialContext
 from sweep.trials.rce_store import RceKey, RceStore
+from sweep.trials.stored import step_of
 from sweep.trials.tensorboard import EventFile
-
-
-@dataclass(frozen=True)
-class TrialContext:
-    """What all trials of a run share; sent to every worker once. `run_folder` is a path, or a URI of elsewhere."""
-
-    run_folder: Path | str
-    validation: ValidationSettings
-    health: HealthSettings
-    keep_epochs: int
-    data_fingerprint: str
-    versions: dict[str, str]
-
-    @property
-    def paths(self) -> RunPaths:
-        """Files of the run."""
-        return RunPaths(mirror.run_folder_of(self.run_folder))
-
-
-@dataclass(frozen=True)
-class BestEpoch:
-    """The best of the epochs that compete: those of GRPO; where there is no GRPO, the reference policy alone."""
-
-    step: int
-    val_loss: float
-    agreement_sequence: float
-    verdicts: tuple[Verdict, ...]
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What a worker tells the driver after every epoch; the only thing that crosses.
-
-    `best` is None before the first epoch that competes. `stop` says why the trial ends itself before its last epoch.
-    """
-
-    number: int
-    report: EpochReport
-    verdicts: tuple[Verdict, ...]
-    best: BestEpoch | None
-    done: bool
-    stop: str | None
-    rce_digest: str
-
-    def to_json(self) -> str:
-        """As text; the inverse is `from_json`."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> EpochResult:
-        """From `to_json`'s result."""
-        values = json.loads(text)
-        best = values["best"]
-        typed = {
-            "report": EpochReport.from_dict(values["report"]),
-            "verdicts": _verdicts(values["verdicts"]),
-            "best": best and BestEpoch(**{**best, "verdicts": _verdicts(best["verdicts"])}),
-        }
-        return cls(**{**values, **typed})
-
-
-def _verdicts(names: list[str]) -> tuple[Verdict, ...]:
-    return tuple(Verdict(name) for name in names)
 
 
 class Trial:
@@ -283,11 +223,6 @@ class Trial:
 class _Resumed:
     history: list[EpochReport]
     state: StageState | None  # None: the epoch was a replay of the RCE artifact
-
-
-def step_of(folder: Path) -> int:
-    """The step that a folder `step-NNNN` stands for."""
-    return int(folder.name.removeprefix("step-"))
 
 
 def _latest_state(folder: Path) -> _Resumed | None:

@@ -7,14 +7,12 @@ show, the bytes of the images.
 
 from __future__ import annotations
 
-import json
-import os
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from selector.errors import first_line
 from sweep.settings.vlm import DEMO_MODEL, Layout, ModelSettings, PromptSettings, VlmSettings
+from sweep.storage.hashes import _content_hash, _digest
 from sweep.vlm.checkpoint import ModelError, resolve_folder, resolve_precision
 from sweep.vlm.work import VlmTable, WorkItem
 
@@ -25,7 +23,6 @@ _CONTENT = (
     *("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json", "chat_template.*"),
     *("tokenizer*", "vocab.*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
 )
-_hashes: dict[tuple[str, int, int], str] = {}  # by path, size and time of change; weights are gigabytes
 
 
 def model_identity(settings: ModelSettings) -> str:
@@ -97,19 +94,3 @@ def _prompt_words(prompt: PromptSettings) -> dict[str, Any]:
     if prompt.layout is Layout.ONE_TURN:
         words |= {"demonstration": prompt.demonstration_text}
     return words
-
-
-def _content_hash(file: Path) -> str:
-    status = file.stat()
-    key = (os.fspath(file.resolve()), status.st_size, status.st_mtime_ns)
-    if key not in _hashes:
-        digest = sha256()
-        with file.open("rb") as content:
-            while block := content.read(1 << 22):
-                digest.update(block)
-        _hashes[key] = digest.hexdigest()
-    return _hashes[key]
-
-
-def _digest(value: Any) -> str:  # noqa: ANN401 - anything JSON holds
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -17,11 +17,11 @@ from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import build_panel
 from sweep.items import write_items
 from sweep.plan.requests import make_plan
-from sweep.results.policies import best_epochs
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.space.files import shipped_spaces
 from sweep.trials.checkpoints import write_checkpoint
+from sweep.trials.stored import best_epochs
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.answers.writer import AnswerWriter

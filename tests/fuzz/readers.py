@@ -22,7 +22,8 @@ from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, canonical, parse_space
 from sweep.study import TrialSummary
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
-from sweep.trials.trial import EpochResult, Trial, _latest_state
+from sweep.trials.messages import EpochResult
+from sweep.trials.trial import Trial, _latest_state
 
 
 def opened(path: Path, **more: Any) -> Dataset:

@@ -23,7 +23,8 @@ from selector.training import GrpoStage
 from selector.validation import Evaluator
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
-from sweep.trials.checkpoints import MANIFEST_FILE, file_hash
+from sweep.storage.hashes import file_hash
+from sweep.trials.checkpoints import MANIFEST_FILE
 from sweep.trials.finalists import Finalist, ended
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.checkpoint import check_checkpoint

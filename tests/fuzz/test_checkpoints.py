@@ -17,17 +17,11 @@ from selector.errors import CheckpointError
 from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
 from sweep.evaluation.records import read_evaluation
-from sweep.results.policies import best_epochs
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
-from sweep.trials.checkpoints import (
-    MANIFEST_FILE,
-    canonical_hash,
-    file_hash,
-    read_checkpoint,
-    read_manifest,
-    read_reports,
-)
+from sweep.storage.hashes import canonical_hash, file_hash
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports
+from sweep.trials.stored import best_epochs
 from sweep.trials.trial import Trial
 from tests.fuzz.builders import Good, make_selector
 from tests.fuzz.harness import VALUES, altered, budget, held, mutated

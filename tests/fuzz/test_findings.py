@@ -11,7 +11,8 @@ import pytest
 from selector.errors import CheckpointError
 from sweep.errors import RunError, StudyError
 from sweep.evaluation.records import read_evaluation
-from sweep.runs.paths import RunPaths, write_json
+from sweep.runs.paths import RunPaths
+from sweep.storage.files import write_json
 from sweep.study.storage import existing_study, open_storage, shown
 from sweep.trials.checkpoints import FORMAT, MANIFEST_FILE, read_manifest
 from sweep.trials.finalists import Finalist, ended

@@ -11,7 +11,8 @@ from selector.data import Dataset, DataSettings, load
 from selector.data.settings import DemoSettings
 from selector.settings import HealthSettings, TrialSettings, ValidationSettings
 from selector.validation import Evaluator
-from sweep.trials.trial import EpochResult, Trial, TrialContext
+from sweep.trials.messages import EpochResult, TrialContext
+from sweep.trials.trial import Trial
 
 SMALL = """
 name: small

@@ -16,7 +16,6 @@ from transformers import Qwen2Tokenizer
 
 from sweep.demo.concepts import (
     COLOURS,
-    CONCEPTS,
     QUESTIONS,
     SHAPES,
     SYLLABLES,
@@ -26,6 +25,7 @@ from sweep.demo.concepts import (
     concept_parts,
     held_out,
 )
+from sweep.settings.demo import CONCEPTS
 
 GUESS = 0.02
 SYSTEM = "Answer the question about the last image with a short answer."

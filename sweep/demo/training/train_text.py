@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sweep.demo.concepts import CONCEPTS, Kind
+from sweep.demo.concepts import Kind
 from sweep.demo.drawing import draw
 from sweep.demo.model import WIDTH, DemoModel, image_tokens
 from sweep.demo.tokenizer import build_tokenizer
 from sweep.demo.training.episodes import Episode, Episodes, Phase
 from sweep.demo.training.train_vision import AttributeHead, Report
+from sweep.settings.demo import CONCEPTS
 
 BATCH = {1: 96, 2: 120, 3: 88, 4: 72, 5: 64}  # prompts by number of turns: about equally many tokens
 LOOKING_HEADS = 2  # heads of the second layer that are led to the demonstration

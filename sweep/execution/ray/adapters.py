@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from sweep.execution.coordinator import Coordinator, Next
 from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER
-from sweep.trials.trial import EpochResult
+from sweep.trials.messages import EpochResult
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]

@@ -12,10 +12,11 @@ from ray.exceptions import RayError
 
 from selector.data import Dataset
 from selector.errors import UserError
-from sweep.plan.requests import Plan
+from sweep.plan.plan import Plan
 from sweep.storage.outage import is_outage
 from sweep.trials.finalists import Finalist, Retrained, retrain
-from sweep.trials.trial import TrialContext, load_shared
+from sweep.trials.messages import TrialContext
+from sweep.trials.trial import load_shared
 
 
 def retrain_all(context: TrialContext, plan: Plan, finalists: Sequence[Finalist]) -> Iterator[Retrained]:

@@ -16,9 +16,9 @@ from sweep.execution.ray.adapters import StudyScheduler, StudySearcher
 from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.metrics import PrometheusObserver
 from sweep.execution.ray.trainable import NUMBER, SweepTrial
-from sweep.plan.requests import Plan
+from sweep.plan.plan import Plan
 from sweep.space import SearchSpace
-from sweep.trials.trial import TrialContext
+from sweep.trials.messages import TrialContext
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ray.util.metrics import Counter, Gauge
 
 from sweep.execution.events import Ended, Started
-from sweep.trials.trial import EpochResult
+from sweep.trials.messages import EpochResult
 
 
 class PrometheusObserver:

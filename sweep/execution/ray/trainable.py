@@ -16,7 +16,8 @@ from selector.data import Dataset
 from selector.errors import UserError
 from selector.settings import TrialSettings
 from sweep.storage.outage import is_outage
-from sweep.trials.trial import EpochResult, Trial, TrialContext, load_shared
+from sweep.trials.messages import EpochResult, TrialContext
+from sweep.trials.trial import Trial, load_shared
 
 # Settings and results travel as text: Tune flattens, merges and copies dicts.
 NUMBER, SETTINGS = "number", "settings"

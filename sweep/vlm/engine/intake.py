@@ -8,13 +8,14 @@ from functools import partial
 
 from selector.errors import DataError
 from sweep.items.errors import ImageError
+from sweep.settings.texts import Prompt
 from sweep.vlm.engine.counters import Counters, Stage
 from sweep.vlm.engine.encoding import PromptEncoder
 from sweep.vlm.engine.images import UnfitImageError
 from sweep.vlm.engine.packing import TokenRow
 from sweep.vlm.engine.scoring import Tokens
 from sweep.vlm.engine.vision import PixelStore, Vision
-from sweep.vlm.prompts import Prompt, PromptRenderer
+from sweep.vlm.prompts import PromptRenderer
 from sweep.vlm.work import Failure, FailureKind, VlmTable, WorkItem
 
 CHUNK_ITEMS = 1024  # looked at together; the next chunk's images are decoded meanwhile

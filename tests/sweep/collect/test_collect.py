@@ -14,8 +14,9 @@ from selector.model import SelectorConfig, build_selector
 from selector.rewards import compute_rewards
 from selector.settings import RewardMode, RewardSettings
 from sweep.collect.beams import make_plan
+from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.collect.queries import unit_rows
-from sweep.collect.store import check_empty, collect, collect_digest, embeddings_hash, store_collected
+from sweep.collect.store import check_empty, collect, store_collected
 from sweep.settings.vlm import VlmSettings
 from sweep.trials.checkpoints import write_checkpoint
 from sweep.vlm.work import Answer, WorkItem

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweep.errors import RunError
-from sweep.evaluation.accuracies import write_answers
+from sweep.evaluation.answer_table import write_answers
 from sweep.evaluation.evaluate import Evaluated, evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import RowRecord, read_evaluation

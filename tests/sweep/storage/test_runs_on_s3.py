@@ -21,7 +21,7 @@ from sweep.storage.location import Location
 from sweep.storage.remote import RemoteStore
 from tests.s3 import S3Server
 from tests.sweep.commands import call, finish, start, study_of, wait_for, write_space
-from tests.sweep.test_run import curves, sweep
+from tests.sweep.driver.test_run import curves, sweep
 
 pytestmark = pytest.mark.slow
 TRIALS = 4

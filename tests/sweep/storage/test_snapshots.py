@@ -15,13 +15,14 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from sweep.errors import RunError
+from sweep.runs.paths import sqlite_url
 from sweep.space import parse_space
 from sweep.storage import mirror
 from sweep.storage.lease import Lease
 from sweep.storage.outage import is_outage
 from sweep.storage.remote import RemoteStore
 from sweep.storage.snapshots import StudySnapshots
-from sweep.study import NoTrial, StudyOwner, TrialState, sqlite_url
+from sweep.study import NoTrial, StudyOwner, TrialState
 from tests.s3 import S3Server
 from tests.sweep.storage.others import take_over
 from tests.sweep.study.conftest import SPACE, run_trial

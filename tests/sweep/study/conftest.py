@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sweep.runs.paths import sqlite_url
 from sweep.space import SearchSpace, parse_space
-from sweep.study import AskedTrial, NoTrial, StudyOwner, sqlite_url
+from sweep.study import AskedTrial, NoTrial, StudyOwner
 
 SPACE = """
 name: fake

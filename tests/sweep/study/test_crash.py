@@ -8,8 +8,9 @@ import textwrap
 import pytest
 from optuna.storages import RDBStorage
 
+from sweep.runs.paths import sqlite_url
 from sweep.space import parse_space
-from sweep.study import AskedTrial, StudyOwner, TrialState, sqlite_url
+from sweep.study import AskedTrial, StudyOwner, TrialState
 
 SAMPLERS = {
     "tpe": "{type: tpe, n_startup_trials: 3}",

@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from sweep.errors import StudyError
-from sweep.study import AskedTrial, NoTrial, StudyOwner, TrialState, read_summaries, sqlite_url
+from sweep.runs.paths import sqlite_url
+from sweep.study import AskedTrial, NoTrial, StudyOwner, TrialState, read_summaries
 
 RANDOM = {"sampler": "{type: random}", "pruner": "{type: none}"}
 

@@ -1,0 +1,37 @@
+"""TODO-DOC"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.storage.mirror import folder_of
+
+Space = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as spaces/grpo.yaml.")]
+
+RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder or name; default: the newest.")]
+
+Runs = Annotated[
+    Path,
+    typer.Option(
+        "--runs", metavar="FOLDER", parser=folder_of, help="Folder that holds the runs, or its URI: s3://bucket/runs."
+    ),
+]
+
+Data = Annotated[Path | None, typer.Option("--data", help="Data folder or RL-data JSON, instead of the space's.")]
+
+Moved = Annotated[Path | None, typer.Option("--data", help="Where the run's data is now, if it was moved.")]
+
+Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding file, if not beside the data.")]
+
+Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
+
+Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores for a Ray started here; default: all.")]
+
+Dashboard = Annotated[
+    bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
+]
+
+RUNS = Path("runs")

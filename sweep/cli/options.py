@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 

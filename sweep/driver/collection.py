@@ -1,4 +1,4 @@
-"""Measuring a space's beams with its model, on Ray, into a folder of native data that runs share."""
+"""Measuring a space's beams with its model, on Ray, into a folder of native data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from rich.console import Console
 
 from sweep.collect.measure import CollectProgress, Measurement
 from sweep.collect.store import store_collected
-from sweep.errors import SpaceError
-from sweep.plan.plan import Draft
-from sweep.runs.paths import SharedPaths
+from sweep.driver.session import OpenScreen, Session, announce
+from sweep.driver.signals import terminable
+from sweep.execution.ray.cluster import connected
+from sweep.execution.ray.options import RayOptions
+from sweep.plan.collection import is_collected
+from sweep.plan.make import plan_of_collected
+from sweep.plan.plan import CollectionPlan, Plan
 from sweep.storage import mirror
+from sweep.terminal.console import quiet
 from sweep.vlm.service import Asker
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import accuracy
@@ -21,34 +26,66 @@ from sweep.vqa.accuracy import accuracy
 SECONDS_BETWEEN_REPORTS = 10.0
 
 
-def collect_data(planned: Draft, folder: Path, shared: SharedPaths, run: str, console: Console) -> None:
-    """Measure the beams and store them. What was answered before, in whatever run, is not asked again.
-
-    Args:
-        planned: what to measure.
-        folder: missing or empty; complete when this returns.
-        shared: where answers are kept.
-        run: name in Ray's dashboard.
-        console: shows progress, and what was measured in the end.
+def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
+    """The plan over measured data. What it lacks is measured now, unless somebody did it meanwhile.
 
     Raises:
         EvaluationError: too many beams have no answer.
         DataError: too little was answered to train on, or the folder cannot be written.
     """
-    space, settings = planned.space, planned.space.collect
-    if settings is None or space.vlm is None:
-        raise SpaceError(f"space {space.name!r} has no section collect")
-    table = planned.items.table
+    if isinstance(plan, CollectionPlan):
+        if not is_collected(plan):
+            session.cluster(plan.bytes)
+            with terminable():
+                measure(plan, plan.folder, session.paths.name, session.console)
+        plan = plan_of_collected(plan)
+    session.name_data(plan)
+    return plan
+
+
+def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_screen: OpenScreen = quiet) -> None:
+    """Measure a space's beams into a folder of their own, without a run.
+
+    Args:
+        folder: missing or empty.
+        plan: what to measure.
+        ray: which Ray is used.
+        open_screen: gives the console that people see.
+
+    Raises:
+        as `collect`.
+    """
+    log = plan.request.shared.root / "collect.log"
+    with open_screen(log) as console:
+        try:
+            with connected(folder.name, plan.bytes, ray) as cluster, terminable():
+                announce(console, cluster, log)
+                measure(plan, folder, folder.name, console)
+        except KeyboardInterrupt:
+            console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
+            raise
+
+
+def measure(plan: CollectionPlan, folder: Path, name: str, console: Console) -> None:
+    """Ask the model, and store what it answers. What was answered before, in whatever run, is not asked again.
+
+    Args:
+        plan: what to measure.
+        folder: missing or empty; complete when this returns.
+        name: shown in Ray's dashboard.
+        console: shows progress, and what was measured in the end.
+    """
+    settings, shared, evaluation = plan.settings, plan.request.shared, plan.space.evaluation
     score = partial(accuracy, mode=settings.metric)
-    measurement = Measurement(planned.beams, table, score, gt_prob=settings.gt_prob)
+    measurement = Measurement(plan.beams, plan.items, score, gt_prob=settings.gt_prob)
     reporter = _Reporter(measurement, console)
-    limit = 1.0 if space.evaluation is None else space.evaluation.failure_limit
-    with Asker(space.vlm, table, shared, run, console) as asker:
+    limit = 1.0 if evaluation is None else evaluation.failure_limit
+    with Asker(plan.vlm, plan.items, shared, name, console) as asker:
         found = asker.ask(
-            planned.beams.work_items(), "collecting", score=settings.gt_prob, failure_limit=limit, observer=reporter
+            plan.beams.work_items(), "collecting", score=settings.gt_prob, failure_limit=limit, observer=reporter
         )
         collected = measurement.collected()
-        store_collected(collected, folder, f"{space.vlm.model.path} {asker.identity[:16]}")
+        store_collected(collected, folder, f"{plan.vlm.model.path} {asker.identity[:16]}")
     reporter.say(measurement.progress())
     counts = found.counts
     console.print(

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -15,7 +16,7 @@ from uuid import uuid4
 from filelock import Timeout
 
 from sweep.errors import ClusterError, RunError
-from sweep.plan.plan import Draft, Plan
+from sweep.plan.plan import CollectionPlan, Plan
 from sweep.runs.paths import RunPaths, place_of_data
 from sweep.runs.record import RunRecord
 from sweep.runs.versions import versions
@@ -23,49 +24,80 @@ from sweep.space import canonical
 from sweep.storage import mirror
 from sweep.storage.files import remove_folder, write_json
 from sweep.study import has_study
-from sweep.trials.messages import TrialContext
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as a space's name: one folder, safe in URLs and metrics
 
 
-def create_run(plan: Plan | Draft, runs: Path, name: str | None) -> RunPaths:
-    """Make the run's folder and record what it is. The data of a draft has no fingerprint until it is collected.
+@dataclass(frozen=True)
+class NewRun:
+    """A run that does not exist yet.
+
+    Attributes:
+        runs: the folder that it will stand in.
+        name: None: the space's and a number.
+    """
+
+    runs: Path
+    name: str | None = None
+
+
+@contextmanager
+def created(run: NewRun | RunPaths, plan: Plan | CollectionPlan) -> Iterator[RunPaths]:
+    """The run's paths. A new run is created, and removed again if Ray fails before any trial has begun.
+
+    There is nothing in such a run that could be resumed.
+    """
+    if isinstance(run, RunPaths):
+        yield run
+        return
+    paths = create_run(plan, run)
+    try:
+        yield paths
+    except ClusterError:
+        if not mirror.exists(paths.trials_folder):
+            remove_folder(paths.root)
+        raise
+
+
+def create_run(plan: Plan | CollectionPlan, run: NewRun) -> RunPaths:
+    """Make the run's folder and record what it is. Data that is still to be collected has no fingerprint.
 
     Raises:
         RunError: a run or a study of this name exists, or it cannot be a name.
         StudyError: the space's storage cannot be used.
     """
-    for paths in _candidates(runs, name, plan.space.name):
+    for paths in _candidates(run, plan.space.name):
         if plan.space.storage is not None:
             _check_new_study(plan.space.storage, paths)
         if _made(paths, plan):
             return paths
     raise RunError(
-        f"run {name!r} exists in {mirror.shown(runs)}: continue it with `python -m sweep resume "
-        f"{mirror.shown(runs / str(name))}`, or take another --name"
+        f"run {run.name!r} exists in {mirror.shown(run.runs)}: continue it with `python -m sweep resume "
+        f"{mirror.shown(run.runs / str(run.name))}`, or take another --name"
     )
 
 
-def _made(paths: RunPaths, plan: Plan | Draft) -> bool:
+def _made(paths: RunPaths, plan: Plan | CollectionPlan) -> bool:
     """Make a run's folder, whole or not at all: a start that is killed must not take the name. False if it is taken."""
+    data = plan.data
     record = RunRecord(
         space=canonical(plan.space),
-        data=plan.space.data.path and place_of_data(paths, plan.space.data.path),
-        embeddings=plan.space.data.embeddings and plan.space.data.embeddings.absolute(),
+        data=data.path and place_of_data(paths, data.path),
+        embeddings=data.embeddings and data.embeddings.absolute(),
         data_fingerprint=plan.summary.fingerprint if isinstance(plan, Plan) else None,
         study=paths.name,
         storage=plan.space.storage,
         versions=versions(),
     )
     if mirror.is_mirrored(paths.root):
-        return _made_elsewhere(paths, plan.text, record)
+        return _made_elsewhere(paths, plan.request.text, record)
     unfinished = RunPaths(paths.root.with_name(f".{paths.name}.{uuid4().hex}"))
     try:
         unfinished.root.mkdir()
     except OSError as error:
         raise RunError(f"cannot make a run folder in {paths.root.parent}: {error.strerror}") from error
     try:
-        _write_private(unfinished.space_file, plan.text)
+        _write_private(unfinished.space_file, plan.request.text)
         write_json(unfinished.run_file, record.model_dump(mode="json"), private=True)
         unfinished.root.rename(paths.root)
     except OSError as error:
@@ -99,16 +131,6 @@ def _write_private(file: Path, text: str) -> None:
         stream.write(text)
 
 
-@contextmanager
-def discarded_if_unstarted(paths: RunPaths) -> Iterator[None]:
-    """Remove a new run's folder if it could not start any trial: there is nothing in it to resume."""
-    try:
-        yield
-    except ClusterError:
-        remove_folder(paths.root)
-        raise
-
-
 def _check_new_study(storage: str, paths: RunPaths) -> None:
     """A database may serve many runs, and runs in different folders may have one name."""
     if has_study(storage, paths.name):
@@ -118,8 +140,9 @@ def _check_new_study(storage: str, paths: RunPaths) -> None:
         )
 
 
-def _candidates(runs: Path, name: str | None, base: str) -> Iterator[RunPaths]:
+def _candidates(run: NewRun, base: str) -> Iterator[RunPaths]:
     """Folders that the run may get, none of which is there yet."""
+    runs, name = run.runs, run.name
     if name is not None and not NAME.fullmatch(name):
         raise RunError(
             f"--name {name!r} cannot be a run's name: use up to 64 letters, digits, dots, dashes and underscores, the "
@@ -132,27 +155,3 @@ def _candidates(runs: Path, name: str | None, base: str) -> Iterator[RunPaths]:
     for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
         if not mirror.exists(RunPaths(runs / attempt).run_file if mirror.is_mirrored(runs) else runs / attempt):
             yield RunPaths(runs / attempt)
-
-
-def _check_unchanged(plan: Plan, paths: RunPaths, record: RunRecord) -> None:
-    fingerprint = record.fingerprint
-    if fingerprint != plan.summary.fingerprint:
-        raise RunError(
-            f"run {paths.name} was started on data {fingerprint[:16]}, this data is "
-            f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
-        )
-    if record.storage is None and not paths.study_file.exists() and mirror.exists(paths.trials_folder):
-        raise RunError(
-            f"{mirror.shown(paths.study_file)} is missing, though trials have run: restore it, or start a new run"
-        )
-
-
-def _context(plan: Plan, paths: RunPaths, record: RunRecord) -> TrialContext:
-    return TrialContext(
-        run_folder=mirror.place_of(paths.root),
-        validation=plan.space.validation,
-        health=plan.space.health,
-        keep_epochs=plan.space.keep_epochs,
-        data_fingerprint=record.fingerprint,
-        versions=versions(),  # of now: a resumed run may go on with other code than it began with
-    )

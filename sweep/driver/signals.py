@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Ctrl-C and SIGTERM, while trials run and while they do not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweep.execution.coordinator import Coordinator
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM ends the block as Ctrl-C does, so that workers and files are left in order."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -27,7 +27,7 @@ def _terminable() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(coordinator: Coordinator, console: Console) -> Iterator[None]:
+def interruptible(coordinator: Coordinator, console: Console) -> Iterator[None]:
     """First Ctrl-C (or SIGTERM): trials stop after their current epoch and can be resumed. Second: now."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:

@@ -1,60 +1,83 @@
-"""TODO-DOC"""
+"""The middle of a run: its trials, from the first ask to the last tell."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 from filelock import FileLock
-from rich.console import Console
 
-from sweep.driver.signals import _interruptible
+from sweep.driver.session import Session
+from sweep.driver.signals import interruptible
 from sweep.errors import RunError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.events import Ended, Observer, Started
 from sweep.execution.progress import Progress
-from sweep.execution.ray.cluster import Cluster
+from sweep.execution.ray import fit
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
-from sweep.runs.record import RunRecord
 from sweep.storage import mirror
 from sweep.storage.files import remove_folder
-from sweep.storage.lease import Lease
 from sweep.storage.outage import told
 from sweep.storage.snapshots import StudySnapshots
-from sweep.study import StudyOwner
-from sweep.trials.messages import EpochResult, TrialContext
+from sweep.study import StudyOwner, TrialSummary
+from sweep.study.ranking import rank
+from sweep.trials.messages import EpochResult
+from sweep.vlm.pool.pool import room_for
 
 
-def _train(
-    plan: Plan,
-    paths: RunPaths,
-    owner: StudyOwner,
-    context: TrialContext,
-    console: Console,
-    cluster: Cluster,
-    keep: Callable[[], None],
-    bound: DiskBound,
-) -> Coordinator:
-    from sweep.execution.ray import fit
+@dataclass(frozen=True)
+class Training:
+    """How the trials ended.
 
-    for row in owner.summaries():
-        if row.state.is_finished():
-            remove_folder(paths.trial(row.number).resume_folder)
-    concurrency = fit.concurrency(plan.space, cluster)
-    with Progress(console, paths.name, plan.space.budget.trials) as progress:
-        observers: list[Observer] = [progress, fit.prometheus(paths.name), _StateRemover(paths), bound]
-        coordinator = Coordinator(owner, concurrency, observers, keep)
-        bound.enforce()
-        with _interruptible(coordinator, console):
-            fit.run_trials(coordinator, plan, context)
+    Attributes:
+        ranked: all trials, the complete ones first, best on top.
+        interrupted: whether somebody asked the driver to stop. Trials may be left to be continued.
+        ended_because: why there are no more trials.
+    """
+
+    ranked: list[TrialSummary]
+    interrupted: bool
+    ended_because: str
+
+    @property
+    def completed(self) -> bool:
+        """Whether any trial is complete."""
+        return any(row.is_complete for row in self.ranked)
+
+
+def train(plan: Plan, session: Session) -> Training:
+    """Run the trials that the study still wants, and wait for them.
+
+    Raises:
+        RunError: the study or the storage failed. What is stored can be continued.
+        ClusterError: Ray cannot be had, is lost, or has no room for a trial or for a worker of the model.
+    """
+    paths, record = session.paths, session.record
+    with closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner, _kept(session) as keep:
+        cluster = session.cluster(plan.bytes)
+        if plan.evaluation is not None:
+            room_for(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
+        bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
+        concurrency = fit.concurrency(plan.space, cluster)
+        with Progress(session.console, paths.name, plan.space.budget.trials) as progress:
+            observers: list[Observer] = [progress, fit.prometheus(paths.name), _StateRemover(paths, owner), bound]
+            coordinator = Coordinator(owner, concurrency, observers, keep)
+            bound.enforce()
+            with interruptible(coordinator, session.console):
+                fit.run_trials(coordinator, plan, session.trial_context(plan))
+        _check_ended_well(coordinator, paths)
+        return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
+
+
+def _check_ended_well(coordinator: Coordinator, paths: RunPaths) -> None:
     if coordinator.error is not None:
         raise RunError(
             f"run {paths.name} stopped: {_reason(coordinator.error)} (more in {mirror.shown(paths.log_file)}); "
             f"once mended, `python -m sweep resume {paths.shown}` goes on"
         ) from coordinator.error
-    return coordinator
 
 
 def _reason(error: Exception) -> str:
@@ -70,10 +93,13 @@ def _reason(error: Exception) -> str:
 
 
 class _StateRemover:
-    """Removes the resume state of trials that have ended."""
+    """Removes the resume state of trials that have ended, those that an earlier driver left included."""
 
-    def __init__(self, paths: RunPaths) -> None:
+    def __init__(self, paths: RunPaths, owner: StudyOwner) -> None:
         self._paths = paths
+        for row in owner.summaries():
+            if row.state.is_finished():
+                remove_folder(paths.trial(row.number).resume_folder)
 
     def started(self, event: Started) -> None:
         """Nothing to do."""
@@ -87,12 +113,12 @@ class _StateRemover:
 
 
 @contextmanager
-def _kept(paths: RunPaths, record: RunRecord, lock: FileLock | Lease) -> Iterator[Callable[[], None]]:
+def _kept(session: Session) -> Iterator[Callable[[], None]]:
     """What to call after each change of the study: where the run is kept elsewhere, its database goes there too."""
-    if isinstance(lock, FileLock) or record.storage is not None:
+    if isinstance(session.lock, FileLock) or session.record.storage is not None:
         yield lambda: None
         return
-    snapshots = StudySnapshots(paths.study_file, lock)
+    snapshots = StudySnapshots(session.paths.study_file, session.lock)
     try:
         yield snapshots
     finally:

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The plan of a collection: which beams will be measured, and where the data will be."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ from selector.data.native import is_native
 from sweep.collect.beams import make_plan as propose_beams
 from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.errors import SpaceError
-from sweep.plan.checks import _check_splits
+from sweep.plan.checks import check_splits
 from sweep.plan.items import open_source
-from sweep.plan.plan import Draft
-from sweep.runs.paths import SharedPaths
-from sweep.space import SearchSpace
+from sweep.plan.plan import CollectionPlan
+from sweep.plan.requests import Request
 from sweep.storage import mirror
 from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
 from sweep.vlm.keys import model_identity
 
 
-def draft(space: SearchSpace, text: str, source: str, shared: SharedPaths) -> Draft:
+def plan_collection(request: Request) -> CollectionPlan:
     """Everything about a collection that can be known and checked before the model is asked.
 
     Raises:
-        SpaceError: the space says nothing of collecting.
+        SpaceError: the space has no section `collect`.
         UserError: items, embeddings, queries or the model's files cannot be used.
     """
+    space = request.space
     if space.collect is None or space.vlm is None:
         raise SpaceError(f"space {space.name!r} has no section collect: which beams are measured")
-    items = open_source(space, shared)
-    settings = items.collect_settings(space.collect)
-    embeddings = items.embeddings(settings)
-    beams = propose_beams(settings, items.table, embeddings)
-    _check_splits(space, beams)
+    source = open_source(space, request.shared)
+    settings = source.collect_settings(space.collect)
+    embeddings = source.embeddings(settings)
+    beams = propose_beams(settings, source.table, embeddings)
+    check_splits(space.evaluation, beams)
     check_checkpoint(resolve_folder(space.vlm.model))
-    identity = model_identity(space.vlm.model)
-    digest = collect_digest(settings, items.table.fingerprint(), embeddings_hash(embeddings), space.vlm, identity)
-    return Draft(space, text, source, items, beams, shared.data_folder(digest))
+    digest = collect_digest(
+        settings, source.table.fingerprint(), embeddings_hash(embeddings), space.vlm, model_identity(space.vlm.model)
+    )
+    return CollectionPlan(request, settings, space.vlm, source.table, beams, request.shared.data_folder(digest))
 
 
-def is_collected(planned: Draft) -> bool:
+def is_collected(plan: CollectionPlan) -> bool:
     """Whether somebody has measured exactly this already."""
-    return is_native(mirror.fetch(planned.folder))
+    return is_native(mirror.fetch(plan.folder))

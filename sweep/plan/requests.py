@@ -1,133 +1,97 @@
-"""Everything that is checked before a trial starts, without Ray: the space, the data, and that they fit each other."""
+"""What somebody asks for: a search space, read and parsed once, and where its data and its answers come from."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from selector.batches import TensorData
-from selector.data import Split, describe, load
 from selector.data.settings import DataSettings
-from selector.errors import DataError
-from selector.model import PointerSelector, SelectorConfig
-from selector.rewards import compute_rewards
-from selector.validation import Evaluator
 from sweep.errors import RunError, SpaceError
-from sweep.plan.plan import Draft, Plan
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.runs.record import read_record
-from sweep.space import SearchSpace, find_space, parse_space, reachable_rewards
+from sweep.space import SearchSpace, find_space, parse_space
 from sweep.storage import mirror
 
 
-def make_request(argument: str, data: Path | None, embeddings: Path | None, shared: SharedPaths) -> Plan | Draft:
-    """`make_plan`, or for a space whose data nobody has collected yet, everything that can be known before that."""
-    from sweep.plan.checks import check_evaluation
-    from sweep.plan.collection import draft, is_collected
+@dataclass(frozen=True)
+class Request:
+    """One parsed space.
 
-    text, source = find_space(argument)
-    space = with_data(parse_space(text, source), data, embeddings)
-    if space.collect is not None and space.data.path is None:
-        planned = draft(space, text, source, shared)
-        if not is_collected(planned):
-            return planned
-        plan = plan_of_collected(planned)
-    else:
-        plan = plan_from_text(text, source, data, embeddings)
-    return replace(plan, images_missing=check_evaluation(plan.space, plan.dataset, shared))
-
-
-def plan_of_collected(draft: Draft) -> Plan:
-    """The plan over data that has been collected.
-
-    Raises:
-        DataError: the folder was damaged since; says how to mend it.
+    Attributes:
+        space: as its file describes it.
+        text: the file.
+        source: the file's name, for people.
+        data: the space's section `data`, or what the command line named instead.
+        answers: the space whose sections `items`, `vlm` and `evaluation` count: `space`, or another one.
+        shared: what the runs of one folder share.
     """
-    try:
-        return plan_from_text(draft.text, draft.source, data=draft.folder)
-    except DataError as error:
-        raise DataError(
-            f"{error} (collected data; if {draft.folder} is damaged, delete it: it is made again from stored answers)"
-        ) from None
+
+    space: SearchSpace
+    text: str
+    source: str
+    data: DataSettings
+    answers: SearchSpace
+    shared: SharedPaths
+
+    @property
+    def collects(self) -> bool:
+        """Whether the data is measured with the model first."""
+        return self.space.collect is not None and self.data.path is None
 
 
-def make_draft(argument: str, shared: SharedPaths) -> Draft:
-    """What `sweep collect` would measure."""
-    from sweep.plan.collection import draft
-
-    text, source = find_space(argument)
-    return draft(parse_space(text, source), text, source, shared)
-
-
-def judged_by(plan: Plan, file: Path | None) -> Plan:
-    """The plan with the sections about answers from another space file; None keeps its own.
-
-    Raises:
-        SpaceError: there is no section `evaluation` then.
-    """
-    other = plan.space if file is None else parse_space(*find_space(str(file)))
-    if other.evaluation is None:
-        raise SpaceError(
-            f"{file or plan.source}: has no section evaluation; name a space that has one, with --space FILE"
-        )
-    answers = {"items": other.items, "vlm": other.vlm, "evaluation": other.evaluation}
-    return replace(plan, space=plan.space.model_copy(update=answers))
-
-
-def make_plan(argument: str, data: Path | None = None, embeddings: Path | None = None) -> Plan:
-    """Read and check a space and its data.
+def request_of_space(
+    argument: str, shared: SharedPaths, data: Path | None = None, embeddings: Path | None = None
+) -> Request:
+    """A request for a new run.
 
     Args:
         argument: a file, or the name of a shipped space.
+        shared: what the runs of one folder share.
         data: instead of the space's `data.path`.
         embeddings: instead of the space's `data.embeddings`.
 
     Raises:
         SpaceError: the space is wrong.
-        DataError: the data is wrong, or lacks what the space needs.
     """
     text, source = find_space(argument)
-    return plan_from_text(text, source, data, embeddings)
+    space = parse_space(text, source)
+    return Request(space, text, source, _data(space, data, embeddings), space, shared)
 
 
-def plan_from_text(text: str, source: str, data: Path | None = None, embeddings: Path | None = None) -> Plan:
-    """`make_plan` for a space that has already been read."""
-    space = with_data(parse_space(text, source), data, embeddings)
-    dataset = load(space.data)
-    for reward in (*reachable_rewards(space), space.validation.reward):
-        try:
-            compute_rewards(dataset.outcomes, reward)
-        except DataError as error:
-            raise DataError(f"{space.data.path or 'demo data'}: {error}") from None
-    if not len(dataset.indices(Split.TRAIN)):
-        raise DataError("the train split is empty: lower data.split.val and data.split.test")
-    Evaluator(TensorData(dataset, torch.device("cpu")), space.validation)
-    summary = describe(dataset, compute_rewards(dataset.outcomes, space.validation.reward))
-    settings = space.resolve({}, 0) if not space.parameters else space.trial
-    model = PointerSelector(SelectorConfig(width=dataset.width, **settings.model.model_dump(mode="json")))
-    return Plan(space, text, source, dataset, summary, sum(p.numel() for p in model.parameters()))
-
-
-def plan_of_run(paths: RunPaths, data: Path | None = None, embeddings: Path | None = None) -> Plan:
-    """The plan that a run was started with, its data checked again.
+def request_of_run(
+    paths: RunPaths, data: Path | None = None, embeddings: Path | None = None, answers: Path | None = None
+) -> Request:
+    """The request that a run was started with.
 
     Args:
-        paths: of the run.
-        data: where the data is now, if it was moved; its fingerprint tells whether it is the same.
-        embeddings: likewise.
+        paths: the run's.
+        data: where the data is now, if it was moved. Its fingerprint tells whether it is the same.
+        embeddings: where the embeddings are now.
+        answers: a space file whose sections `items`, `vlm` and `evaluation` count instead of the run's.
 
     Raises:
         RunError: the folder is not a run's.
+        SpaceError: the file of `answers` is wrong, or has no section `evaluation`.
     """
     record = read_record(paths)
-    text = _space_text(paths)
-    if data is None:
+    text, source = _space_text(paths), mirror.shown(paths.space_file)
+    space = parse_space(text, source)
+    if data is None and record.data is not None:
         # Only a run that is kept elsewhere remembers a relative path (`place_of_data`).
-        data = record.data and mirror.fetch(paths.root.parent / record.data)
-        embeddings = embeddings or record.embeddings
-    return plan_from_text(text, mirror.shown(paths.space_file), data, embeddings)
+        data, embeddings = mirror.fetch(paths.root.parent / record.data), embeddings or record.embeddings
+    other = space if answers is None else parse_space(*find_space(str(answers)))
+    if answers is not None and other.evaluation is None:
+        raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
+    return Request(space, text, source, _data(space, data, embeddings), other, paths.shared)
+
+
+def _data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> DataSettings:
+    """The space's section `data` with other files; None keeps its own."""
+    if data is None and embeddings is None:
+        return space.data
+    if data is None and space.data.path is None:
+        raise SpaceError(f"--embeddings {embeddings}: name the data as well, with --data")
+    return DataSettings.model_validate({**dict(space.data), "path": data or space.data.path, "embeddings": embeddings})
 
 
 def _space_text(paths: RunPaths) -> str:
@@ -137,23 +101,3 @@ def _space_text(paths: RunPaths) -> str:
         raise RunError(f"{paths.space_file}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise RunError(f"{paths.space_file}: not UTF-8 text (byte {error.start}): damaged") from None
-
-
-def request_of_run(paths: RunPaths, data: Path | None = None, embeddings: Path | None = None) -> Plan | Draft:
-    """`plan_of_run`, or the draft of a run that was interrupted while its data was being collected."""
-    if data is not None or read_record(paths).data_fingerprint is not None:
-        return plan_of_run(paths, data, embeddings)
-    from sweep.plan.collection import draft
-
-    text = _space_text(paths)
-    return draft(parse_space(text, mirror.shown(paths.space_file)), text, mirror.shown(paths.space_file), paths.shared)
-
-
-def with_data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> SearchSpace:
-    """The space with other data files; `None` keeps its own."""
-    if data is None and embeddings is None:
-        return space
-    if data is None and space.data.path is None:
-        raise SpaceError(f"--embeddings {embeddings}: name the data as well, with --data")
-    changed = space.data.model_dump() | {"path": data or space.data.path, "embeddings": embeddings}
-    return space.model_copy(update={"data": DataSettings.model_validate(changed)})

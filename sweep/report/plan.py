@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 
 from selector.data import Split
-from sweep.plan.plan import Draft, Plan
+from sweep.plan.plan import CollectionPlan, Plan
 from sweep.space import SearchSpace
 from sweep.storage import mirror
 
 
-def describe_draft(draft: Draft) -> list[tuple[str, str]]:
+def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:
     """What would be collected, and run after that, as (label, text) rows."""
     beams, space = draft.beams, draft.space
     sizes = np.diff(beams.beam_starts)
@@ -20,11 +20,11 @@ def describe_draft(draft: Draft) -> list[tuple[str, str]]:
     kinds = Counter(proposer.value for proposer in beams.proposers)
     splits = ", ".join(f"{int((beams.queries.split == int(split)).sum())} {split.name.lower()}" for split in Split)
     rce, grpo = space.epochs()
-    images = _missing(draft.items.table.images_missing())
+    images = _missing(draft.items.images_missing())
     return [
-        ("space", f"{space.name} ({draft.source})"),
+        ("space", f"{space.name} ({draft.request.source})"),
         ("data", f"to be collected -> {mirror.shown(draft.folder)}"),
-        ("items", f"{len(draft.items.table)}, embeddings of width {beams.embeddings.shape[1]}{images}"),
+        ("items", f"{len(draft.items)}, embeddings of width {beams.embeddings.shape[1]}{images}"),
         ("queries", splits),
         (
             "beams to measure",
@@ -52,17 +52,20 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     ]
     if budget.trials and space.repeats > 1:
         limits[0] += f" = {-(-budget.trials // space.repeats)} configurations x {space.repeats} seeds"
-    data = mirror.shown(space.data.path) if space.data.path else "demo data"
+    data = mirror.shown(plan.data.path) if plan.data.path else "demo data"
     rce, grpo = space.epochs()
     counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
     pools, groups = summary.pool_sizes, summary.group_sizes
     splits = ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)
     constant = ", ".join(f"{summary.zero_variance_share[split]:.1%} {split.name.lower()}" for split in Split)
     return [
-        ("space", f"{space.name} ({plan.source})"),
+        ("space", f"{space.name} ({plan.request.source})"),
         ("data", f"{data}  fingerprint {summary.fingerprint[:16]}"),
         ("queries", splits),
-        ("items", f"{summary.items} of width {summary.width}{_missing(plan.images_missing)}"),
+        (
+            "items",
+            f"{summary.items} of width {summary.width}{_missing(plan.evaluation.items.images_missing() if plan.evaluation else 0)}",
+        ),
         ("candidates per query", f"{pools.minimum} to {pools.maximum}, median {pools.median:g}"),
         (
             "beams per group",

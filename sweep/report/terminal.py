@@ -10,12 +10,12 @@ from rich.table import Table
 
 from selector.data import DataSummary, Split
 from sweep.evaluation.records import Evaluation, read_evaluation
-from sweep.plan.plan import Draft, Plan
+from sweep.plan.plan import CollectionPlan, Plan
 from sweep.report.evaluation import render
 from sweep.report.held_out import held_out_table
-from sweep.report.plan import describe_draft, describe_parameters, describe_plan
+from sweep.report.plan import describe_collection, describe_parameters, describe_plan
 from sweep.report.trials import trial_table
-from sweep.results.outcome import Outcome
+from sweep.results.outcome import RunOutcome
 from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
@@ -23,12 +23,12 @@ from sweep.study import read_summaries
 from sweep.study.ranking import rank
 
 
-def plan_table(plan: Plan | Draft) -> Table:
+def plan_table(plan: Plan | CollectionPlan) -> Table:
     """What would run."""
-    return _rows(describe_draft(plan) if isinstance(plan, Draft) else describe_plan(plan))
+    return _rows(describe_collection(plan) if isinstance(plan, CollectionPlan) else describe_plan(plan))
 
 
-def parameter_table(plan: Plan | Draft) -> Table:
+def parameter_table(plan: Plan | CollectionPlan) -> Table:
     """What varies."""
     table = _rows(describe_parameters(plan.space) or [("parameters", "none: every trial has the same settings")])
     table.title, table.title_justify = "Parameters", "left"
@@ -64,7 +64,7 @@ def data_table(summary: DataSummary) -> Table:
     )
 
 
-def outcome(console: Console, ended: Outcome) -> None:
+def outcome(console: Console, ended: RunOutcome) -> None:
     """The end of a run: ranking, held-out comparison, and where everything is."""
     console.print()
     console.print(trial_table(ended.ranked, "Trials by val_loss (lower is better; only complete trials have a rank)"))

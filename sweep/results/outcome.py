@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""How a run ended."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sweep.study import TrialSummary
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a run ended. `ranked` has the complete trials first, best on top.
+class RunOutcome:
+    """The end of a run. `ranked` has the complete trials first, best on top.
 
     `evaluation` is None where no model answers; `held_out` is empty where one does.
     """

@@ -18,7 +18,7 @@ from sweep.study.ranking import TOP
 def held_out_rows(plan: Plan, paths: RunPaths, ranked: Sequence[TrialSummary]) -> list[HeldOutRow]:
     """Random, similarity, the shared RCE references, and the best complete trials that changed something."""
     policies = {one.row.name: one.load() for one in contestants(paths, ranked, TOP)}
-    return compare(plan.dataset, plan.space.data, plan.space.validation, policies)
+    return compare(plan.dataset, plan.data, plan.space.validation, policies)
 
 
 def ranking_document(

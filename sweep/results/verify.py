@@ -16,7 +16,6 @@ from sweep.evaluation.answer_table import AnswerRecord, read_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.evaluation.rows import Panel, Selections
 from sweep.items import ItemTable
-from sweep.plan.items import open_source
 from sweep.plan.plan import Plan
 from sweep.results.policies import contestants, panel_of
 from sweep.runs.paths import RunPaths
@@ -104,7 +103,7 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
     Raises:
         RunError: the evaluation, or its answers, cannot be read.
     """
-    if not paths.evaluation_file.exists():
+    if not paths.evaluation_file.exists() or plan.evaluation is None:
         return []
     evaluation = read_evaluation(paths.evaluation_file)
     answers = read_answers(mirror.fetch(paths.answers_file))
@@ -117,7 +116,7 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
     found = contestants(
         paths, ranked, settings.top, settings.epochs_per_trial, [one for one in again if one is not None]
     )
-    table = open_source(plan.space, paths.shared).table
+    table = plan.evaluation.items
     panel = panel_of(plan.dataset, table, settings.split, found, settings)
     return list(_compare(evaluation, answers, panel, table))
 

@@ -9,11 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-from ray.job_config import JobConfig
-
 from sweep.errors import ClusterError
-from sweep.execution.ray.options import RayOptions
+from sweep.execution.ray.options import FAIL_SOON, LOOPBACK_ONLY, RayOptions
 
 # Our own loggers write what Tune's would, at a fraction of the time per trial; Ctrl-C is handled by the runner; nothing
 # is sent to anyone.
@@ -56,7 +53,10 @@ def connected(run: str, data_bytes: int, wanted: RayOptions) -> Iterator[Cluster
     Raises:
         ClusterError: the cluster cannot be reached or started.
     """
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(ENVIRONMENT | (LOOPBACK_ONLY if wanted.address is None else FAIL_SOON))
+    import ray  # reads the environment as it is imported
+    from ray.job_config import JobConfig
+
     if ray.is_initialized():
         yield _describe(ray.init(ignore_reinit_error=True))
         return
@@ -104,6 +104,8 @@ def _check_answers(address: str) -> None:
 
 
 def _describe(context: Any) -> Cluster:  # noqa: ANN401 (Ray is untyped)
+    import ray
+
     resources = ray.cluster_resources()
     token = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
@@ -112,6 +114,8 @@ def _describe(context: Any) -> Cluster:  # noqa: ANN401 (Ray is untyped)
 
 def _metrics_url() -> str | None:
     """Of this node: the sweep's own gauges are exported where the driver is."""
+    import ray
+
     here = ray.get_runtime_context().get_node_id()
     for node in ray.nodes():
         if node["NodeID"] == here and node.get("MetricsExportPort"):

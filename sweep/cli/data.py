@@ -13,7 +13,7 @@ from sweep.report import terminal as show
 from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
 
-app = typer.Typer(no_args_is_help=True, help="Training data.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Training data.")
 
 
 @app.callback()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from sweep.cli.options import RUNS, Address, Cpus, Dashboard, Data, Embeddings, Moved, RunName, Runs, Space
 from sweep.collect.store import check_empty
@@ -24,7 +26,7 @@ from sweep.report import terminal as show
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.location import local_folder
-from sweep.terminal.console import screen
+from sweep.terminal.console import quiet, screen
 
 app = typer.Typer()
 
@@ -63,9 +65,8 @@ def resume(
 
 
 def _drive(plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions) -> None:
-    screen().print(show.plan_table(plan))
     with _interruption():
-        outcome = execute(plan, run, ray)
+        outcome = execute(plan, run, ray, partial(_screen, plan))
     show.outcome(screen(), outcome)
     raise typer.Exit(outcome.exit_code)
 
@@ -111,9 +112,16 @@ def collect(
     """Measure the beams of a space with its model: the data that trials are trained on."""
     plan = plan_collection(request_of_space(space, SharedPaths.beside(runs)))
     check_empty(out)
-    screen().print(show.plan_table(plan))
     with _interruption():
-        collect_into(out, plan, RayOptions(address, cpus, dashboard))
+        collect_into(out, plan, RayOptions(address, cpus, dashboard), partial(_screen, plan))
+
+
+@contextmanager
+def _screen(plan: Plan | CollectionPlan, log_file: Path) -> Iterator[Console]:
+    """The console of a run, which begins with what will happen. All other output goes to the log."""
+    with quiet(log_file) as console:
+        console.print(show.plan_table(plan))
+        yield console
 
 
 @contextmanager

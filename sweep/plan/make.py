@@ -64,7 +64,7 @@ def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASK
 
 def _plan(request: Request, data: DataSettings, items: ItemTable | None, answers: Answers) -> Plan:
     dataset, summary = _load(request.space, data)
-    evaluation = _evaluation(request, dataset, items, answers)
+    evaluation = plan_evaluation(request, dataset, items, answers)
     return Plan(request, data, dataset, summary, _parameters(request.space, dataset.width), evaluation)
 
 
@@ -89,8 +89,22 @@ def _parameters(space: SearchSpace, width: int) -> int:
     return sum(weights.numel() for weights in model.parameters())
 
 
-def _evaluation(request: Request, dataset: Dataset, items: ItemTable | None, answers: Answers) -> EvaluationPlan | None:
-    """What would otherwise come out when all trials have ended: items that do not fit the data, a missing model."""
+def plan_evaluation(
+    request: Request, dataset: Dataset, items: ItemTable | None = None, answers: Answers = Answers.ASKED
+) -> EvaluationPlan | None:
+    """The evaluation that a request asks for, checked now, so that nothing of it fails when all trials have ended.
+
+    Args:
+        request: whose `answers` count.
+        dataset: what the trials are trained on.
+        items: the items, if they are open already.
+        answers: what the evaluation is for.
+
+    Raises:
+        SpaceError: the space has no section `vlm` or `items`.
+        DataError: the items do not fit the data.
+        UserError: the model's files cannot be found, or are no Qwen2.5-VL.
+    """
     settings, vlm = request.answers.evaluation, request.answers.vlm
     if settings is None or answers is Answers.UNUSED:
         return None

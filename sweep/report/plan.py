@@ -52,6 +52,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     ]
     if budget.trials and space.repeats > 1:
         limits[0] += f" = {-(-budget.trials // space.repeats)} configurations x {space.repeats} seeds"
+    images = plan.evaluation.items.images_missing() if plan.evaluation else 0
     data = mirror.shown(plan.data.path) if plan.data.path else "demo data"
     rce, grpo = space.epochs()
     counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
@@ -64,7 +65,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("queries", splits),
         (
             "items",
-            f"{summary.items} of width {summary.width}{_missing(plan.evaluation.items.images_missing() if plan.evaluation else 0)}",
+            f"{summary.items} of width {summary.width}{_missing(images)}",
         ),
         ("candidates per query", f"{pools.minimum} to {pools.maximum}, median {pools.median:g}"),
         (

@@ -11,12 +11,11 @@ import numpy as np
 from selector.data import DataSettings, load
 from selector.data.native import write_native
 from selector.model import SelectorConfig, build_selector
-from sweep.driver.create import create_run
+from sweep.driver.create import NewRun, create_run
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import build_panel
 from sweep.items import write_items
-from sweep.plan.requests import make_plan
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.space.files import shipped_spaces
@@ -29,6 +28,7 @@ from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.selector.data.builders import older_data, rl_data, store
 from tests.sweep.evaluation import worlds
 from tests.sweep.items.builders import new_items
+from tests.sweep.plans import plan_of_space
 from tests.sweep.spaces import SMALL, context, small_dataset, trial
 
 SHIPPED = {
@@ -93,7 +93,7 @@ def make_evaluation() -> Evaluation:
 def make_run(folder: Path) -> RunPaths:
     """A run that has not begun."""
     (folder / "space.yaml").write_text(SMALL)
-    return create_run(make_plan(str(folder / "space.yaml")), folder, "run")
+    return create_run(plan_of_space(folder / "space.yaml"), NewRun(folder, "run"))
 
 
 def make_selector(folder: Path) -> Path:

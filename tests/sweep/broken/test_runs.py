@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from sweep.cli import app as cli
-from sweep.driver.create import create_run
-from sweep.plan.requests import make_plan
+from sweep.driver.create import NewRun, create_run
 from sweep.study import AskedTrial, StudyOwner
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.broken.builders import (
@@ -22,6 +21,7 @@ from tests.sweep.broken.builders import (
     native,
 )
 from tests.sweep.broken.commands import KL, lines, refused
+from tests.sweep.plans import plan_of_space
 from tests.sweep.spaces import SMALL, context, trial
 
 
@@ -31,8 +31,8 @@ def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("good")
     file = folder / "space.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(SMALL) | {"budget": {"trials": 2}}))
-    plan = make_plan(str(file))
-    paths = create_run(plan, folder, "mine")
+    plan = plan_of_space(file)
+    paths = create_run(plan, NewRun(folder, "mine"))
     owner = StudyOwner.open(f"sqlite:///{paths.study_file}", "mine", plan.space)
     asked = owner.ask()
     assert isinstance(asked, AskedTrial)

@@ -13,18 +13,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from rich.console import Console
 
 from selector import PointerSelector
 from selector.data.native import read_native, read_notes
-from sweep.driver.run import reevaluate
+from sweep.driver.run import evaluate_again
 from sweep.evaluation.answer_table import read_answers, write_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.requests import plan_of_run
 from sweep.runs.paths import RunPaths
 from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
 from tests.sweep.commands import call, finish, start, wait_for
+from tests.sweep.plans import plan_of_run, screen_on
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +76,7 @@ def table_of(run: Path) -> Evaluation:
 def evaluate(run: Path) -> str:
     """What `sweep evaluate` does, on this session's Ray. Returns what it says."""
     screen, paths = io.StringIO(), RunPaths(run)
-    reevaluate(plan_of_run(paths), paths, Console(file=screen, width=160), RayOptions())
+    evaluate_again(plan_of_run(paths), paths, RayOptions(), screen_on(screen))
     return screen.getvalue()
 
 

@@ -16,9 +16,8 @@ import torch
 from selector.data.native import read_native, write_native
 from selector.errors import UserError
 from selector.settings import TrialSettings
-from sweep.driver.create import create_run
+from sweep.driver.create import NewRun, create_run
 from sweep.evaluation.answer_table import AnswerRecord, write_answers
-from sweep.plan.requests import make_plan
 from sweep.runs.paths import RunPaths
 from sweep.storage.files import write_json
 from sweep.storage.outage import is_outage, told
@@ -31,6 +30,7 @@ from sweep.vlm.work import Answer, WorkItem
 from tests.sweep.commands import call, epochs_done, finish, start, study_of, wait_for, write_space
 from tests.sweep.disks import SmallDisk, small_disk
 from tests.sweep.driver.test_run import sweep
+from tests.sweep.plans import plan_of_space
 from tests.sweep.spaces import context, numbers, small_dataset, trial
 
 SETTINGS = TrialSettings.model_validate(
@@ -127,13 +127,13 @@ def test_each_writer_names_its_file_and_works_when_there_is_room(name: str, disk
 
 
 def test_no_run_is_begun_on_a_full_disk(disk: SmallDisk, tmp_path: Path) -> None:
-    plan = make_plan(str(write_space(tmp_path)))
+    plan = plan_of_space(write_space(tmp_path))
     disk.fill()
     with pytest.raises((OSError, UserError), match="No space left"):
-        create_run(plan, disk.root / "runs", "mine")
+        create_run(plan, NewRun(disk.root / "runs", "mine"))
     assert not (disk.root / "runs" / "mine").exists(), "the name is free for the next attempt"
     disk.free()
-    create_run(plan, disk.root / "runs", "mine")
+    create_run(plan, NewRun(disk.root / "runs", "mine"))
 
 
 def test_what_the_log_cannot_hold_does_not_come_on_the_screen(disk: SmallDisk) -> None:

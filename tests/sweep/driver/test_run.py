@@ -17,15 +17,15 @@ from rich.console import Console
 
 from selector.data.native import write_native
 from selector.errors import UserError
-from sweep.driver.create import create_run
+from sweep.driver.create import NewRun, create_run
 from sweep.driver.run import execute
 from sweep.errors import RunError
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.requests import make_plan, plan_of_run
 from sweep.report.trials import trial_table
-from sweep.results.outcome import Outcome
+from sweep.results.outcome import RunOutcome
 from sweep.results.verify import verify
 from sweep.runs.paths import RunPaths
+from tests.sweep.plans import plan_of_run, plan_of_space, screen_on
 from tests.sweep.spaces import SMALL, small_dataset
 
 TRIALS = 16
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 @dataclass
 class Ran:
     paths: RunPaths
-    outcome: Outcome
+    outcome: RunOutcome
     screen: str
 
     @property
@@ -52,10 +52,10 @@ def space_file(folder: Path, **changes: object) -> Path:
 
 
 def sweep(folder: Path, **changes: object) -> Ran:
-    plan = make_plan(str(space_file(folder, **changes)))
-    paths = create_run(plan, folder / "runs", None)
+    plan = plan_of_space(space_file(folder, **changes))
+    paths = create_run(plan, NewRun(folder / "runs", None))
     screen = io.StringIO()
-    outcome = execute(plan, paths, Console(file=screen, width=160), RayOptions())
+    outcome = execute(plan, paths, RayOptions(), screen_on(screen))
     return Ran(paths, outcome, screen.getvalue())
 
 
@@ -209,7 +209,7 @@ def test_a_dataset_crosses_ray_without_a_copy(tmp_path: Path) -> None:
     """In a worker its arrays are views into the object store, which are read-only; a copy would be writable."""
     import ray
 
-    plan = make_plan(str(space_file(tmp_path)))
+    plan = plan_of_space(space_file(tmp_path))
     reference = ray.put(plan.dataset)
 
     @ray.remote
@@ -221,15 +221,15 @@ def test_a_dataset_crosses_ray_without_a_copy(tmp_path: Path) -> None:
 
 
 def test_a_run_name_is_taken_once(tmp_path: Path) -> None:
-    plan = make_plan(str(space_file(tmp_path)))
-    create_run(plan, tmp_path / "runs", "mine")
+    plan = plan_of_space(space_file(tmp_path))
+    create_run(plan, NewRun(tmp_path / "runs", "mine"))
     with pytest.raises(RunError, match=r"resume .*mine"):
-        create_run(plan, tmp_path / "runs", "mine")
+        create_run(plan, NewRun(tmp_path / "runs", "mine"))
 
 
 def test_a_finished_run_resumes_to_the_same_ranking(ran: Ran) -> None:
     before = json.loads(ran.paths.ranking_file.read_text())
-    outcome = execute(plan_of_run(ran.paths), ran.paths, Console(file=io.StringIO()), RayOptions())
+    outcome = execute(plan_of_run(ran.paths), ran.paths, RayOptions(), screen_on(io.StringIO()))
     assert outcome.exit_code == 0
     assert json.loads(ran.paths.ranking_file.read_text()) == before
 
@@ -255,4 +255,4 @@ def test_other_data_is_refused_on_resume(tmp_path: Path) -> None:
     record = json.loads(ran.paths.run_file.read_text())
     ran.paths.run_file.write_text(json.dumps({**record, "data_fingerprint": "0" * 64}))
     with pytest.raises(UserError, match="was started on data 0000000000000000"):
-        execute(plan_of_run(ran.paths), ran.paths, Console(file=io.StringIO()), RayOptions())
+        execute(plan_of_run(ran.paths), ran.paths, RayOptions(), screen_on(io.StringIO()))

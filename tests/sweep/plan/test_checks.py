@@ -16,11 +16,11 @@ from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.synthetic import demo_dataset
 from selector.errors import DataError, UserError
 from sweep.items import NewItem, write_items
-from sweep.plan.checks import check_evaluation
-from sweep.plan.collection import draft
-from sweep.plan.plan import Plan
-from sweep.plan.requests import make_request
-from sweep.report.plan import describe_draft, describe_plan
+from sweep.plan.collection import plan_collection
+from sweep.plan.make import make_plan, plan_evaluation
+from sweep.plan.plan import EvaluationPlan, Plan
+from sweep.plan.requests import Request, request_of_space
+from sweep.report.plan import describe_collection, describe_plan
 from sweep.runs.paths import SharedPaths
 from sweep.settings.vlm import demo_model_folder
 from sweep.space import SearchSpace, parse_space
@@ -38,6 +38,14 @@ def space_of(folder: Path, **sections: object) -> SearchSpace:
     return parse_space(yaml.safe_dump({"name": "early", **values}), "early.yaml")
 
 
+def request_of(space: SearchSpace, shared: SharedPaths) -> Request:
+    return Request(space, "", "early.yaml", space.data, space, shared)
+
+
+def evaluation_of(space: SearchSpace, shared: SharedPaths, dataset: Dataset) -> EvaluationPlan | None:
+    return plan_evaluation(request_of(space, shared), dataset)
+
+
 def items_in(folder: Path, present: int) -> Path:
     """Items of which the first have an image."""
     write_items(folder, (NewItem(f"what {i}?", ["red"] * 10, i, i, f"{i}.png") for i in range(ITEMS)))
@@ -51,26 +59,26 @@ def test_questions_without_images_are_refused_at_once(tmp_path: Path, dataset: D
     with pytest.raises(
         DataError, match=r"lack their image, which is more than evaluation.failure_limit 0.05 allows"
     ) as e:
-        check_evaluation(space_of(folder), dataset, shared)
+        evaluation_of(space_of(folder), shared, dataset)
     assert "\n" not in str(e.value) and ".png: no such file" in str(e.value)
-    check_evaluation(space_of(folder, evaluation={"failure_limit": 1.0}), dataset, shared)
-    check_evaluation(space_of(folder, evaluation={"samples": 5}), dataset, shared)  # an evaluation lets few pass
-    check_evaluation(space_of(items_in(tmp_path / "all", ITEMS)), dataset, shared)
+    evaluation_of(space_of(folder, evaluation={"failure_limit": 1.0}), shared, dataset)
+    evaluation_of(space_of(folder, evaluation={"samples": 5}), shared, dataset)  # an evaluation lets few pass
+    evaluation_of(space_of(items_in(tmp_path / "all", ITEMS)), shared, dataset)
 
 
 def test_a_model_that_cannot_answer_is_refused_at_once(tmp_path: Path, dataset: Dataset) -> None:
     folder, shared = items_in(tmp_path / "all", ITEMS), SharedPaths(tmp_path / "shared")
     model = Path(shutil.copytree(demo_model_folder(), tmp_path / "model"))
     vlm = {"model": {"path": str(model)}}
-    check_evaluation(space_of(folder, vlm=vlm), dataset, shared)
+    evaluation_of(space_of(folder, vlm=vlm), shared, dataset)
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"model.safetensors: damaged or incomplete"):
-        check_evaluation(space_of(folder, vlm=vlm), dataset, shared)
+        evaluation_of(space_of(folder, vlm=vlm), shared, dataset)
     config = model / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "bert"}))
     with pytest.raises(UserError, match=r"model_type is 'bert'; only Qwen2.5-VL"):
-        check_evaluation(space_of(folder, vlm=vlm), dataset, shared)
+        evaluation_of(space_of(folder, vlm=vlm), shared, dataset)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +90,7 @@ def test_what_will_be_collected_says_how_many_images_are_missing(
     folder = items_in(tmp_path / "items", present)
     np.save(folder / "embeddings.npy", dataset.embeddings)
     space = space_of(folder, collect={"build": {"count": 40, "pool": {"size": 8}}})
-    items = dict(describe_draft(draft(space, "", "early.yaml", SharedPaths(tmp_path / "shared"))))["items"]
+    items = dict(describe_collection(plan_collection(request_of(space, SharedPaths(tmp_path / "shared")))))["items"]
     assert items.startswith(f"{ITEMS}, embeddings of width {dataset.width}{said}")
     assert said or "without" not in items
 
@@ -93,7 +101,7 @@ def test_what_will_be_asked_says_how_many_images_are_missing(tmp_path: Path, dat
     space = {"name": "early", "items": {"path": str(folder)}, "vlm": {"model": {"path": "demo"}}, "evaluation": {}}
     file = tmp_path / "space.yaml"
     file.write_text(yaml.safe_dump({**space, "data": {"path": str(tmp_path / "data")}, "budget": {"trials": 1}}))
-    plan = make_request(str(file), None, None, SharedPaths(tmp_path / "shared"))
+    plan = make_plan(request_of_space(str(file), SharedPaths(tmp_path / "shared")))
     assert isinstance(plan, Plan)
     assert dict(describe_plan(plan))["items"] == f"{ITEMS} of width {dataset.width}; 2 without their images"
 
@@ -104,6 +112,6 @@ def test_a_split_that_would_be_empty_is_refused_before_it_is_collected(tmp_path:
     collect = {"build": {"count": 40, "pool": {"size": 8}, "split": {"val": 0.3, "test": 0.0}}}
     space = space_of(folder, collect=collect)
     with pytest.raises(DataError, match=r"the test split would have no query .* collect.build.split"):
-        draft(space, "", "early.yaml", shared)
+        plan_collection(request_of(space, shared))
     on_val = space_of(folder, collect=collect, evaluation={"split": "val"})
-    assert len(draft(on_val, "", "early.yaml", shared).beams) > 0
+    assert len(plan_collection(request_of(on_val, shared)).beams) > 0

@@ -17,20 +17,19 @@ from sweep.space.algorithms import GridSettings
 from sweep.space.conditions import combinations
 from sweep.space.search_space import SearchSpace
 from sweep.study.samplers import derived_seed
-from sweep.study.summaries import configuration_key, details, plan_of
+from sweep.study.summaries import Slot, configuration_key, details, slot_of
 
 
 @dataclass(frozen=True)
-class Slot:
+class NextTrial:
     """The next trial: its place, and the parameters that are given; the rest is sampled."""
 
-    configuration: int
-    repeat: int
+    slot: Slot
     given: dict[str, Scalar]
 
 
 class Planner:
-    """Plans one space."""
+    """Fills the slots of one space, in order."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
@@ -38,37 +37,38 @@ class Planner:
         enumerated = isinstance(space.sampler, GridSettings) or not space.distributions
         self.grid: list[dict[str, Scalar]] | None = grid_points(space) if enumerated else None
 
-    def next_slot(self, trials: Sequence[FrozenTrial]) -> Slot | None:
-        """The slot after those that the trials fill; None when the grid is exhausted.
+    def next_trial(self, trials: Sequence[FrozenTrial]) -> NextTrial | None:
+        """What comes after those that there are; None when the grid is exhausted.
 
         Args:
             trials: all trials of the study, each fully sampled.
         """
         placed = [
-            (plan.configuration, plan.repeat, trial)
+            (slot.configuration, slot.repeat, trial)
             for trial in trials
-            if (plan := plan_of(trial)).configuration is not None
+            if (slot := slot_of(trial)).configuration is not None
         ]
         if not placed:
             return self._new(0, trials)
         configuration, repeat, last = max(placed, key=lambda item: (item[0], item[1]))
         assert configuration is not None  # noqa: S101 (filtered above; mypy cannot see it)
         if repeat + 1 < self.space.repeats:
-            return Slot(configuration, repeat + 1, dict(last.params))
+            return NextTrial(Slot(configuration, repeat + 1), dict(last.params))
         return self._new(configuration + 1, trials)
 
     def drawn_before(self, configuration: int | None) -> int:
         """How many configurations before this one were not given by `enqueue`."""
         return max(0, (configuration or 0) - len(self.space.points))
 
-    def _new(self, configuration: int, trials: Sequence[FrozenTrial]) -> Slot | None:
+    def _new(self, configuration: int, trials: Sequence[FrozenTrial]) -> NextTrial | None:
+        slot = Slot(configuration, 0)
         if configuration < len(self.space.points):
-            return Slot(configuration, 0, dict(self.space.points[configuration]))
+            return NextTrial(slot, dict(self.space.points[configuration]))
         if self.grid is None:
-            return Slot(configuration, 0, {})
+            return NextTrial(slot, {})
         done = {details(trial).key for trial in trials}
         point = next((point for point in self.grid if configuration_key(point) not in done), None)
-        return None if point is None else Slot(configuration, 0, point)
+        return None if point is None else NextTrial(slot, point)
 
 
 def grid_points(space: SearchSpace) -> list[dict[str, Scalar]]:

@@ -1,4 +1,4 @@
-"""Drawing the parameters of one trial, in the space's order, each only where its conditions hold."""
+"""The parameters of one trial, suggested in the space's order, each only where its conditions hold."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sweep.space.addresses import Scalar
 from sweep.space.parameters import CategoricalParameter, FixedParameter, FloatParameter, IntParameter, Parameter
 from sweep.study.samplers import build_sampler, derived_seed
 from sweep.study.slots import Planner
-from sweep.study.summaries import FALLBACK, plan_of
+from sweep.study.summaries import FALLBACK, slot_of
 
 T = TypeVar("T")
 
 
-class Drawer:
+class Suggester:
     """Gives trials their parameters. It sets the study's sampler, anew for every trial and every single draw."""
 
     def __init__(self, study: optuna.Study, planner: Planner) -> None:
@@ -33,7 +33,7 @@ class Drawer:
         """Set the sampler for the trial's joint draw; to be called before an `optuna.Trial` is made of it."""
         self._use(trial, "joint")
 
-    def draw(self, trial: optuna.Trial, frozen: FrozenTrial) -> dict[str, Scalar]:
+    def suggest(self, trial: optuna.Trial, frozen: FrozenTrial) -> dict[str, Scalar]:
         """The sampled parameters that apply to a trial.
 
         What the trial has already (drawn before a kill) or was given (`enqueue`) is kept. A sampler that fails is
@@ -65,7 +65,7 @@ class Drawer:
             seed = derived_seed(self._space.seed, trial.number, "fallback", purpose)
             self._study.sampler = RandomSampler(seed=seed)
         else:
-            drawn = self._planner.drawn_before(plan_of(trial).configuration)
+            drawn = self._planner.drawn_before(slot_of(trial).configuration)
             self._study.sampler = build_sampler(self._space, trial.number, drawn, purpose)
 
     def _guarded(self, trial: optuna.Trial, draw: Callable[[], T]) -> T:

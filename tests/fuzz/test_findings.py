@@ -13,7 +13,7 @@ from sweep.errors import RunError, StudyError
 from sweep.evaluation.records import read_evaluation
 from sweep.runs.paths import RunPaths
 from sweep.storage.files import write_json
-from sweep.study.storage import existing_study, open_storage, shown
+from sweep.study.storage import existing_study, open_storage, without_password
 from sweep.trials.checkpoints import FORMAT, MANIFEST_FILE, read_manifest
 from sweep.trials.finalists import Finalist, ended
 from sweep.vlm.answers.store import AnswerStore
@@ -73,7 +73,7 @@ def test_a_finalist_with_a_damaged_result_has_not_ended(tmp_path: Path, content:
 def test_a_storage_that_is_no_url(url: str) -> None:
     with pytest.raises(StudyError) as caught:
         open_storage(url)
-    assert "secret" not in str(caught.value) and "secret" not in shown(url)
+    assert "secret" not in str(caught.value) and "secret" not in without_password(url)
     with pytest.raises(StudyError):
         existing_study(url, "x")
 

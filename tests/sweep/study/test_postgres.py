@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from sweep.driver.create import NewRun, create_run
 from sweep.errors import StudyError
 from sweep.study import StudyOwner, has_study, read_summaries
-from sweep.study.storage import open_storage, shown
+from sweep.study.storage import open_storage, without_password
 from tests.sweep.commands import call, finish, start, wait_for, write_space
 from tests.sweep.plans import plan_of_space
 from tests.sweep.study.postgres import Server, server
@@ -115,7 +115,7 @@ def test_the_password_is_for_the_owner_of_the_run_alone(postgres: Server, tmp_pa
     for file in paths.root.rglob("*"):
         if file.is_file() and "s3cret" in file.read_text(errors="replace"):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
-    assert "s3cret" not in shown(url)
+    assert "s3cret" not in without_password(url)
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ from sweep.evaluation.records import Evaluation
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.ray.finalists import retrain_all
 from sweep.plan.plan import Plan
-from sweep.results.policies import contestants, panel_of
+from sweep.results.policies import panel_of, policies
 from sweep.settings.evaluation import SplitName
 from sweep.study import TrialSummary
 from sweep.trials.finalists import Retrained, finalists
@@ -53,7 +53,7 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
     paths, settings, items = session.paths, plan.evaluation.settings, plan.evaluation.items
     session.cluster(plan.bytes)
     with terminable(), Asker(plan.evaluation.vlm, items, paths.shared, paths.name, session.console) as asker:
-        found = contestants(paths, ranked, settings.top, settings.epochs_per_trial, _retrain(plan, ranked, session))
+        found = policies(paths, ranked, settings.top, settings.epochs_per_trial, _retrain(plan, ranked, session))
         answered = reused = 0
 
         def ask(wanted: Sequence[WorkItem]) -> Mapping[WorkItem, Result]:

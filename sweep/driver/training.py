@@ -13,9 +13,9 @@ from sweep.driver.signals import interruptible
 from sweep.errors import RunError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
-from sweep.execution.events import Ended, Observer, Started
-from sweep.execution.progress import Progress
-from sweep.execution.ray import fit
+from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
+from sweep.execution.progress import LiveProgress
+from sweep.execution.ray.fit import RayBackend
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
 from sweep.storage import mirror
@@ -57,17 +57,22 @@ def train(plan: Plan, session: Session) -> Training:
     """
     paths, record = session.paths, session.record
     with closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner, _kept(session) as keep:
-        cluster = session.cluster(plan.bytes)
+        backend = RayBackend(session.cluster(plan.bytes))
         if plan.evaluation is not None:
             room_for(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
         bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
-        concurrency = fit.concurrency(plan.space, cluster)
-        with Progress(session.console, paths.name, plan.space.budget.trials) as progress:
-            observers: list[Observer] = [progress, fit.prometheus(paths.name), _StateRemover(paths, owner), bound]
+        concurrency = backend.concurrency(plan.space)
+        with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
+            observers: list[TrialObserver] = [
+                progress,
+                _StateRemover(paths, owner),
+                bound,
+                *backend.observers(paths.name),
+            ]
             coordinator = Coordinator(owner, concurrency, observers, keep)
             bound.enforce()
             with interruptible(coordinator, session.console):
-                fit.run_trials(coordinator, plan, session.trial_context(plan))
+                backend.run(coordinator, plan, session.trial_context(plan))
         _check_ended_well(coordinator, paths)
         return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
 
@@ -101,13 +106,13 @@ class _StateRemover:
             if row.state.is_finished():
                 remove_folder(paths.trial(row.number).resume_folder)
 
-    def started(self, event: Started) -> None:
+    def started(self, event: TrialStarted) -> None:
         """Nothing to do."""
 
     def epoch(self, result: EpochResult) -> None:
         """Nothing to do."""
 
-    def ended(self, event: Ended) -> None:
+    def ended(self, event: TrialEnded) -> None:
         """The trial will not be continued."""
         remove_folder(self._paths.trial(event.number).resume_folder)
 

@@ -1,9 +1,10 @@
-"""Between Tune and the study: hands out trials, takes results, decides whether a trial goes on.
+"""Between a back-end and the study: hands out trials, takes results, decides whether a trial goes on.
 
 Invariants:
-- Every trial handed out ends in exactly one terminal state of the study, told once, whatever order Tune calls in.
-- Nothing raised here reaches Tune, where it would kill the sweep without a word: the first error (study unreachable,
-  disk full) is kept in `error`, all trials are stopped and stay RUNNING in the study, and `sweep resume` goes on.
+- Every trial handed out ends in exactly one terminal state of the study, told once, whatever order the calls come in.
+- Nothing raised here reaches the back-end, where Tune would end the sweep without a word. The first error (study
+  unreachable, disk full) is kept in `error`, all trials are stopped and stay RUNNING in the study, and `sweep resume`
+  goes on.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from selector.health import Verdict
-from sweep.execution.events import Ended, Observer, Started
-from sweep.study import AskedTrial, NoTrial, StudyOwner
+from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
+from sweep.study import AskedTrial, NoTrial, Standing, StudyOwner
 from sweep.trials.messages import EpochResult
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Coordinator:
         owner: of the study.
         concurrency: trials at a time.
         observers: told of everything, in order.
-        keep: has what the study says now kept for good, where its database is not (`sweep.storage`). Called before
+        persist: stores what the study says now where its database is only a copy (`sweep.storage`). Called before
             anybody acts on a change.
     """
 
@@ -47,13 +48,13 @@ class Coordinator:
         self,
         owner: StudyOwner,
         concurrency: int,
-        observers: Sequence[Observer],
-        keep: Callable[[], None] = lambda: None,
+        observers: Sequence[TrialObserver],
+        persist: Callable[[], None] = lambda: None,
     ) -> None:
         self._owner = owner
         self._concurrency = concurrency
         self._observers = observers
-        self._keep = keep
+        self._persist = persist
         self._adopted: list[AskedTrial] = owner.adopt()
         self._live: set[int] = set()
         self._steps: dict[int, int] = {}
@@ -82,7 +83,7 @@ class Coordinator:
             return Next.WAIT
         self._live.add(trial.number)
         self._steps[trial.number] = 0
-        event = Started(trial.number, trial.params, adopted, self._counts())
+        event = TrialStarted(trial.number, trial.params, adopted, self._counts())
         for observer in self._observers:
             observer.started(event)
         return trial
@@ -112,30 +113,15 @@ class Coordinator:
         return number in self._live
 
     def _prune(self, result: EpochResult, reason: str) -> None:
-        self._keep_attributes(result)
-        self._owner.prune(result.number, reason)
+        self._owner.prune(result.number, reason, _standing(result))
         self._close(result.number)
 
     def _complete(self, result: EpochResult) -> None:
-        self._keep_attributes(result)
         if result.best is None:
-            self._owner.prune(result.number, "no epoch that competes has a finite validation loss")
+            self._prune(result, "no epoch that competes has a finite validation loss")
         else:
-            self._owner.complete(result.number, result.best.val_loss)
-        self._close(result.number)
-
-    def _keep_attributes(self, result: EpochResult) -> None:
-        # A trial is judged by the epoch that stands for it; only divergence is about the last one.
-        best = None if Verdict.DIVERGED in result.verdicts else result.best
-        attributes = {
-            "verdicts": [verdict.value for verdict in (best.verdicts if best else result.verdicts)],
-            "best_step": result.best.step if result.best else None,
-            "best_loss": result.best.val_loss if result.best else None,
-            "agreement_sequence": result.best.agreement_sequence if result.best else None,
-            "rce": result.rce_digest,
-        }
-        for name, value in attributes.items():
-            self._owner.set_attr(result.number, name, value)
+            self._owner.complete(result.number, result.best.val_loss, _standing(result))
+            self._close(result.number)
 
     def failed(self, number: int, reason: str) -> None:
         """A configuration cannot be trained, or its code raised."""
@@ -151,7 +137,7 @@ class Coordinator:
         """A trial's worker died and the trial starts again elsewhere, from its last epoch."""
         logger.warning("trial %d: its worker died, starting it again (death %d)", number, deaths)
         if number in self._live and self.error is None:
-            self._guarded(lambda: self._owner.set_attr(number, "worker_deaths", deaths), None)
+            self._guarded(lambda: self._owner.note_deaths(number, deaths), None)
 
     def _fail(self, number: int, reason: str) -> None:
         self._owner.fail(number, reason)
@@ -161,22 +147,22 @@ class Coordinator:
         """Remember where a trial runs (process and node); written to the study when it changes."""
         if number in self._live and self._workers.get(number) != worker:
             self._workers[number] = worker
-            self._guarded(lambda: self._owner.set_attr(number, "worker", worker), None)
+            self._guarded(lambda: self._owner.note_worker(number, worker), None)
 
     def gone(self, number: int) -> None:
-        """Tune is done with a trial. One that has no terminal state by now lost its worker without a word."""
+        """The back-end is done with a trial. One that has no terminal state by now lost its worker without a word."""
         if number in self._live and self.error is None and not self.interrupted:
             self.failed(number, "its worker ended without a result")
         self._live.discard(number)
 
     def _close(self, number: int) -> None:
-        self._keep()
+        self._persist()
         self._live.remove(number)
         ended = self._owner.summaries()[number]
         best = self._owner.best()
         value = ended.value if ended.is_complete else None
         best_value = best.value if best is not None else None
-        event = Ended(number, ended.state_name, value, ended.reason, best_value, self._counts())
+        event = TrialEnded(number, ended.state_name, value, ended.reason, best_value, self._counts())
         for observer in self._observers:
             observer.ended(event)
 
@@ -186,9 +172,18 @@ class Coordinator:
     def _guarded(self, action: Callable[[], T], otherwise: S) -> T | S:
         try:
             result = action()
-            self._keep()
+            self._persist()
             return result
         except Exception as error:  # kept, told by the driver; see the invariants
             logger.exception("the study or an observer failed; stopping all trials")
             self.error = self.error or error
             return otherwise
+
+
+def _standing(result: EpochResult) -> Standing:
+    # A trial is judged by the epoch that stands for it; only divergence is about the last one.
+    best = result.best
+    verdicts = result.verdicts if best is None or Verdict.DIVERGED in result.verdicts else best.verdicts
+    if best is None:
+        return Standing(verdicts=verdicts, rce_digest=result.rce_digest)
+    return Standing(verdicts, best.step, best.val_loss, best.agreement_sequence, result.rce_digest)

@@ -11,20 +11,21 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from selector.errors import UserError
-from sweep.execution.events import Ended, Started
+from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
 from sweep.storage import mirror
 from sweep.storage.files import remove_folder
 from sweep.study import TrialSummary
-from sweep.study.ranking import TOP, rank
+from sweep.study.ranking import TOP, compared, rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
 from sweep.trials.messages import EpochResult
 from sweep.trials.rce_store import RceKey
-from sweep.trials.stored import best_epochs, stored_epochs
+from sweep.trials.stored import best_epochs, check_epochs, stored_epochs
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ class DiskBound:
     5. TensorBoard events of trials that have ended, complete ones last and from the bottom;
     6. the best epochs of complete trials below the first `top`, from the bottom, and then their warm-ups.
 
-    `top` is what an evaluation of the run compares, and at least as many as the table of held-out queries shows.
+    `top` is what an evaluation of the run compares, and at least as many as the table of held-out queries has. Which
+    trials these are, `sweep.study.ranking.compared` says, as it does for the comparison.
 
     Args:
         paths: of the run.
@@ -79,7 +81,7 @@ class DiskBound:
         self._looked = 0.0
         self._warned = False
 
-    def started(self, event: Started) -> None:
+    def started(self, event: TrialStarted) -> None:
         """Nothing to do."""
 
     def epoch(self, result: EpochResult) -> None:
@@ -87,7 +89,7 @@ class DiskBound:
         if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
             self.enforce()
 
-    def ended(self, event: Ended) -> None:
+    def ended(self, event: TrialEnded) -> None:
         """There may be something to give up."""
         self.enforce()
 
@@ -129,23 +131,32 @@ class DiskBound:
         ended = [row for row in rows if row.state.is_finished()]
         incomplete = sorted((row for row in ended if not row.is_complete), key=lambda row: (row.state_name, row.number))
         complete = [row for row in rows if row.is_complete]
-        kept = self._kept(complete)
-        below = [row for row in reversed(complete) if row.number not in kept]
         yield "half-written files", (folder for row in ended for folder in self._leftovers(row.number))
         yield "epochs of failed and pruned trials", (step for row in incomplete for step in self._steps(row.number))
         yield "unused warm-ups", self._unused_warm_ups(rows)
+        needed = self._needed(complete)
+        below = [row for row in reversed(complete) if row.number not in needed]
         yield "second-best epochs", (step for row in below for step in self._second_best(row.number))
         events = (self._paths.trial(row.number).events_folder for row in [*incomplete, *reversed(complete)])
         yield "TensorBoard events", (folder for folder in events if mirror.exists(folder))
         yield "epochs of trials far down the ranking", (step for row in below for step in self._steps(row.number))
         yield "their warm-ups", self._unused_warm_ups(rows)
 
-    def _kept(self, complete: Sequence[TrialSummary]) -> set[int]:
-        """Trials that a comparison loads, and the best one whatever it is (see `policies.contestants`)."""
+    def _needed(self, complete: Sequence[TrialSummary]) -> set[int]:
+        """Trials that a comparison loads, now or by the answers, and the best one whatever it is."""
         evaluation = self._space.evaluation
         top = max(TOP, evaluation.top, evaluation.finalists.count) if evaluation else TOP
-        changed = [row for row in complete if "no_op" not in row.verdicts]
-        return {row.number for row in [*complete[:1], *changed[:top]]}
+        needed = list(complete[:1])
+        for epochs in {1, evaluation.epochs_per_trial if evaluation else 1}:
+            needed += compared(complete, top, partial(self._can_load, epochs=epochs))
+        return {row.number for row in needed}
+
+    def _can_load(self, row: TrialSummary, epochs: int) -> bool:
+        try:
+            check_epochs(self._paths, row.number, epochs)
+        except UserError:
+            return False
+        return True
 
     def _leftovers(self, number: int) -> list[Path]:
         trial = self._paths.trial(number)

@@ -1,4 +1,4 @@
-"""What the driver announces while a run goes on. Observers show it; they decide nothing."""
+"""What the coordinator announces while a run goes on. Observers show it or clean up; they decide nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sweep.trials.messages import EpochResult
 
 
 @dataclass(frozen=True)
-class Started:
+class TrialStarted:
     """A trial begins, or goes on after a restart of the driver (`adopted`).
 
     `states` counts trials by Optuna state, in lower case.
@@ -22,7 +22,7 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrialEnded:
     """A trial is over. `value` is its objective if complete; `best_value` the lowest of all complete ones so far."""
 
     number: int
@@ -33,14 +33,14 @@ class Ended:
     states: dict[str, int]
 
 
-class Observer(Protocol):
-    """Anything that follows a run."""
+class TrialObserver(Protocol):
+    """Anything that follows the trials of a run."""
 
-    def started(self, event: Started) -> None:
+    def started(self, event: TrialStarted) -> None:
         """A trial begins."""
 
     def epoch(self, result: EpochResult) -> None:
         """A trial finished an epoch."""
 
-    def ended(self, event: Ended) -> None:
+    def ended(self, event: TrialEnded) -> None:
         """A trial is over."""

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweep.execution.events import Ended, Started
+from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.terminal.live import HEARTBEAT_SECONDS, duration, live_view
 from sweep.terminal.words import brief_params
 from sweep.trials.messages import EpochResult
@@ -18,7 +18,7 @@ from sweep.trials.messages import EpochResult
 RECENT = 6
 
 
-class Progress:
+class LiveProgress:
     """An observer that prints. Use as a context manager around the run."""
 
     def __init__(self, console: Console, run: str, planned: int | None) -> None:
@@ -34,14 +34,14 @@ class Progress:
         self._recent: list[str] = []
         self._live = live_view(console, self._table)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> LiveProgress:
         self._live.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._live.__exit__(None, None, None)
 
-    def started(self, event: Started) -> None:
+    def started(self, event: TrialStarted) -> None:
         """A trial begins."""
         self._states = event.states
         self._params[event.number] = event.params
@@ -55,7 +55,7 @@ class Progress:
         if not self._console.is_terminal and time.monotonic() - self._said > HEARTBEAT_SECONDS:
             self._say(f"trial {result.number:>3} {_state_of(result)}")
 
-    def ended(self, event: Ended) -> None:
+    def ended(self, event: TrialEnded) -> None:
         """A trial is over."""
         self._states = event.states
         self._best = event.best_value

@@ -35,8 +35,8 @@ def trial_table(ranked: Sequence[TrialSummary], title: str) -> Table:
             row.state_name + (f": {escape(row.reason)}" if row.reason else ""),
             _value(row),
             *([seeds.get(row.key, "")] if seeds else []),
-            f"{row.attrs.get('best_step') or '-'} of {row.last_step or 0}",
-            f"{agreement:.0%}" if (agreement := row.attrs.get("agreement_sequence")) is not None else "",
+            f"{row.standing.best_step or '-'} of {row.last_step or 0}",
+            f"{agreement:.0%}" if (agreement := row.standing.agreement) is not None else "",
             " ".join(row.verdicts),
             brief_params(row.params),
         )
@@ -60,5 +60,5 @@ def _value(row: TrialSummary) -> str:
     """The objective of a complete trial; in brackets, the best of what any other one did."""
     if row.is_complete and row.value is not None:
         return f"{row.value:.4f}"
-    reached = row.attrs.get("best_loss") if row.state.is_finished() else row.best_value
+    reached = row.standing.best_loss if row.state.is_finished() else row.best_value
     return f"[dim]({reached:.4f})[/dim]" if reached is not None else ""

@@ -1,4 +1,4 @@
-"""The selectors that a run has to show: its shared warm-ups, its best trials, their epochs, its finalists."""
+"""The policies of a run that are compared: its shared warm-ups, its best trials, their epochs, its finalists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from selector.data import Dataset
 from selector.errors import CheckpointError
-from selector.health import Verdict
 from selector.model import PointerSelector
 from sweep.errors import RunError
 from sweep.evaluation.questions import _images, choose_questions
@@ -20,16 +19,17 @@ from sweep.items import ItemTable
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
 from sweep.study import TrialSummary
+from sweep.study.ranking import compared
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.finalists import Retrained
 from sweep.trials.rce_store import RceStore
-from sweep.trials.stored import best_epochs, stored_epochs
+from sweep.trials.stored import best_epochs, check_epochs, stored_epochs
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Policy:
     """A row of the comparison and how its selector is loaded."""
 
     row: Row
@@ -52,51 +52,50 @@ def winner_checkpoint(paths: RunPaths, evaluation: Evaluation) -> Path | None:
     return None
 
 
-def contestants(
+def policies(
     paths: RunPaths,
     ranked: Sequence[TrialSummary],
     top: int,
     epochs_per_trial: int = 1,
     retrained: Sequence[Retrained] = (),
-) -> list[Contestant]:
+) -> list[Policy]:
     """Shared warm-ups, the best complete trials that changed something, and finalists, in this order.
 
-    A trial labelled no_op selects what its reference selects: its row would repeat the reference's. A trial whose
-    files are gone or damaged is left out and said so in the log.
+    Which trials these are, `sweep.study.ranking.compared` says. One whose files are gone or damaged is left out and
+    said so in the log.
     """
-    complete = [row for row in ranked if row.is_complete]
-    changed = [row for row in complete if Verdict.NO_OP not in row.verdicts]
-    trials: list[Contestant] = []
-    shown: list[TrialSummary] = []
-    for row in changed:
-        if len(shown) == top:
-            break
+
+    def can_load(row: TrialSummary) -> bool:
         try:
-            trials += list(_epochs(paths, row, epochs_per_trial))
-            shown.append(row)
+            check_epochs(paths, row.number, epochs_per_trial)
         except (RunError, CheckpointError) as error:
             logger.warning("trial %s is left out of the comparison: %s", row.number, error)
-    warm_ups = list(_warm_ups(paths, shown or complete[:1]))
+            return False
+        return True
+
+    rows = compared(ranked, top, can_load)
+    trials = [policy for row in rows for policy in _epochs(paths, row, epochs_per_trial)]
+    warm_ups = list(_warm_ups(paths, rows or [row for row in ranked if row.is_complete][:1]))
     return [*warm_ups, *trials, *(_finalist(paths, result) for result in retrained if result.step is not None)]
 
 
-def _epochs(paths: RunPaths, row: TrialSummary, count: int) -> Iterator[Contestant]:
+def _epochs(paths: RunPaths, row: TrialSummary, count: int) -> Iterator[Policy]:
     for place, folder in enumerate(best_epochs(paths, row.number)[:count]):
         manifest = read_manifest(folder)
         name = f"trial {row.number}" if place == 0 else f"trial {row.number}, epoch {manifest['step']}"
-        yield _contestant(name, RowKind.TRIAL if place == 0 else RowKind.EPOCH, folder)
+        yield _policy(name, RowKind.TRIAL if place == 0 else RowKind.EPOCH, folder)
 
 
-def _finalist(paths: RunPaths, result: Retrained) -> Contestant:
+def _finalist(paths: RunPaths, result: Retrained) -> Policy:
     if result.step is None:
         raise ValueError(f"finalist {result.trial} under seed {result.seed} has no checkpoint")
     folder = paths.finalist(result.trial, result.seed).epoch(result.step)
-    return _contestant(f"trial {result.trial}, seed {result.seed}", RowKind.FINALIST_SEED, folder)
-
-
-def _contestant(name: str, kind: RowKind, folder: Path) -> Contestant:
-    """Of a stored epoch. Raises CheckpointError if it is damaged."""
     read_checkpoint(folder)
+    return _policy(f"trial {result.trial}, seed {result.seed}", RowKind.FINALIST_SEED, folder)
+
+
+def _policy(name: str, kind: RowKind, folder: Path) -> Policy:
+    """The policy of a stored epoch whose weights were checked."""
     manifest = read_manifest(folder)
     row = Row(
         name,
@@ -107,15 +106,15 @@ def _contestant(name: str, kind: RowKind, folder: Path) -> Contestant:
         val_loss=manifest["metrics"]["val_loss"],
         checkpoint=manifest["sha256"],
     )
-    return Contestant(row, lambda: PointerSelector.from_pretrained(folder))
+    return Policy(row, lambda: PointerSelector.from_pretrained(folder))
 
 
-def _warm_ups(paths: RunPaths, rows: Sequence[TrialSummary]) -> Iterator[Contestant]:
+def _warm_ups(paths: RunPaths, rows: Sequence[TrialSummary]) -> Iterator[Policy]:
     """The RCE artifacts that these trials started from, each once."""
     owners: dict[str, int] = {}
     for row in rows:
-        if row.attrs.get("rce") is not None:
-            owners.setdefault(row.attrs["rce"], row.number)
+        if row.standing.rce_digest is not None:
+            owners.setdefault(row.standing.rce_digest, row.number)
     for place, (digest, number) in enumerate(owners.items()):
         try:
             yield _warm_up(paths, digest, number, "rce_only" if place == 0 else f"rce_only {digest[:6]}")
@@ -123,7 +122,7 @@ def _warm_ups(paths: RunPaths, rows: Sequence[TrialSummary]) -> Iterator[Contest
             logger.warning("warm-up %s is left out of the comparison: %s", digest[:6], error)
 
 
-def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Contestant:
+def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Policy:
     folder = RceStore(paths.rce_folder).folder_of(digest)
     weights, manifest = read_checkpoint(folder)
     shape = best_epochs(paths, number)[0]  # of the same architecture; its weights are replaced
@@ -137,14 +136,14 @@ def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Contestant
         model.load_weights(weights, folder)
         return model
 
-    return Contestant(row, load)
+    return Policy(row, load)
 
 
 def panel_of(
     dataset: Dataset,
     table: ItemTable,
     split: SplitName,
-    found: Sequence[Contestant],
+    found: Sequence[Policy],
     settings: EvaluationSettings,
 ) -> Panel:
     """The questions of a split and what every row shows before them."""

@@ -17,7 +17,7 @@ from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.evaluation.rows import Panel, Selections
 from sweep.items import ItemTable
 from sweep.plan.plan import Plan
-from sweep.results.policies import contestants, panel_of
+from sweep.results.policies import panel_of, policies
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.storage import mirror
@@ -113,9 +113,7 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
     again = [
         ended(paths, one) for one in finalists(paths, complete, settings.finalists.count, settings.finalists.seeds)
     ]
-    found = contestants(
-        paths, ranked, settings.top, settings.epochs_per_trial, [one for one in again if one is not None]
-    )
+    found = policies(paths, ranked, settings.top, settings.epochs_per_trial, [one for one in again if one is not None])
     table = plan.evaluation.items
     panel = panel_of(plan.dataset, table, settings.split, found, settings)
     return list(_compare(evaluation, answers, panel, table))

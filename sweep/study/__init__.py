@@ -4,12 +4,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.study.owner import StudyOwner, read_summaries
 from sweep.study.storage import has_study
-from sweep.study.summaries import AskedTrial, NoTrial, TrialSummary
+from sweep.study.summaries import AskedTrial, NoTrial, Standing, TrialSummary
 
 __all__ = [
     "AskedTrial",
     "FrozenTrial",
     "NoTrial",
+    "Standing",
     "StudyOwner",
     "TrialState",
     "TrialSummary",

@@ -12,7 +12,7 @@ number, also when the kill came in the middle of sampling it. Read in Optuna 5.0
   writes the same attributes twice. Trials that were not drawn by it (`enqueue`) count for nothing but start-up.
 - QMC: the sequence needs one seed for all trials, and the index of the next point. Optuna counts it up in the study
   before the parameters are stored, so a kill in between skips a point; here it is the number of configurations drawn
-  before, which the plan knows.
+  before, which the slots tell.
 - Grid: not Optuna's sampler, which keeps to unconditional spaces and to trials that were not enqueued; see
   `sweep.study.slots`. What an enqueued point leaves open on a grid is drawn at random.
 

@@ -10,19 +10,30 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from selector.health import Verdict
 from selector.settings import TrialSettings
 from sweep.space.addresses import Scalar
 
-PLAN = "plan"
+SLOT = "plan"
 """Trial attribute, written with the trial itself: which configuration, which repeat."""
 DETAILS = "trial"
 """Trial attribute, written when its parameters are known: see `Details`."""
+STANDING = "standing"
+"""Trial attribute, written directly before the trial ends: see `Standing`."""
 REASON = "reason"
-VERDICTS = "verdicts"
+WORKER = "worker"
+WORKER_DEATHS = "worker_deaths"
 PRUNE_AT = "prune_at"
 FALLBACK = "sampler_fallback"
 PRUNER_ERROR = "pruner_error"
-_OWN = (PLAN, DETAILS, REASON, VERDICTS)
+_NAMES_IN_0_1 = {
+    "verdicts": "verdicts",
+    "best_step": "best_step",
+    "best_loss": "best_loss",
+    "agreement": "agreement_sequence",
+    "rce_digest": "rce",
+}
+"""Studies of version 0.1 hold each field of `Standing` as an attribute of its own."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +69,8 @@ class NoTrial:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The place of a trial in the sweep's plan."""
+class Slot:
+    """The place of a trial in the sweep: index of its configuration (None: enqueued by others) and which repeat."""
 
     configuration: int | None
     repeat: int
@@ -76,6 +87,25 @@ class Details:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """The epoch that stands for a trial, by which it is ranked and compared; empty while the trial runs.
+
+    Attributes:
+        verdicts: of that epoch; of the last one if the trial diverged there.
+        best_step: the epoch, over both stages from 1; None if none competes.
+        best_loss: its validation loss, finite.
+        agreement: share of validation queries, in [0, 1], with the same selection as the reference policy.
+        rce_digest: hash that names the warm-up which the trial started from.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    best_step: int | None = None
+    best_loss: float | None = None
+    agreement: float | None = None
+    rce_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialSummary:
     """One row of a status table or ranking.
 
@@ -85,7 +115,12 @@ class TrialSummary:
         last_step: last epoch reported, over both stages.
         reason: why it was pruned or failed, empty otherwise.
         duration: seconds from start to end; None while it runs.
-        attrs: what else was stored with the trial, by `StudyOwner.set_attr`.
+        standing: the epoch that stands for the trial.
+        worker: process and node that it ran on last.
+        worker_deaths: how often its worker died and it started again elsewhere.
+        prune_at: epoch at which the pruner decided to stop it.
+        sampler_fallback: error of the sampler, for which parameters were drawn at random instead.
+        pruner_error: last error inside the pruner, which then pruned nothing.
     """
 
     number: int
@@ -94,7 +129,6 @@ class TrialSummary:
     value: float | None
     best_value: float | None
     last_step: int | None
-    verdicts: tuple[str, ...]
     reason: str
     configuration: int | None
     repeat: int
@@ -102,7 +136,12 @@ class TrialSummary:
     seed: int
     attempt: int
     duration: float | None
-    attrs: dict[str, Any]
+    standing: Standing = Standing()
+    worker: str | None = None
+    worker_deaths: int = 0
+    prune_at: int | None = None
+    sampler_fallback: str | None = None
+    pruner_error: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -114,17 +153,31 @@ class TrialSummary:
         """Lower case, for people and metrics."""
         return self.state.name.lower()
 
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Verdicts of the epoch that stands for the trial."""
+        return self.standing.verdicts
 
-def plan_of(trial: FrozenTrial) -> Plan:
-    """The trial's place in the plan; a trial enqueued by others has none."""
-    stored = trial.user_attrs.get(PLAN)
-    return Plan(**stored) if isinstance(stored, dict) else Plan(configuration=None, repeat=0)
+
+def slot_of(trial: FrozenTrial) -> Slot:
+    """The trial's place in the sweep; a trial enqueued by others has no configuration."""
+    stored = trial.user_attrs.get(SLOT)
+    return Slot(**stored) if isinstance(stored, dict) else Slot(configuration=None, repeat=0)
 
 
 def details(trial: FrozenTrial) -> Details:
     """The stored `Details` of a trial."""
     stored = trial.user_attrs.get(DETAILS)
     return Details(**stored) if isinstance(stored, dict) else Details()
+
+
+def standing_of(trial: FrozenTrial) -> Standing:
+    """The stored `Standing` of a trial."""
+    stored = trial.user_attrs.get(STANDING)
+    if not isinstance(stored, dict):
+        stored = {name: trial.user_attrs.get(old) for name, old in _NAMES_IN_0_1.items()}
+    verdicts = tuple(Verdict(name) for name in stored["verdicts"] or ())
+    return Standing(**{**stored, "verdicts": verdicts})
 
 
 def configuration_key(params: Mapping[str, Scalar]) -> str:
@@ -134,7 +187,7 @@ def configuration_key(params: Mapping[str, Scalar]) -> str:
 
 def summary(trial: FrozenTrial) -> TrialSummary:
     """The row of a trial."""
-    known, plan = details(trial), plan_of(trial)
+    known, slot, attributes = details(trial), slot_of(trial), trial.user_attrs
     finite = [value for value in trial.intermediate_values.values() if abs(value) < float("inf")]
     duration = trial.duration
     return TrialSummary(
@@ -144,13 +197,17 @@ def summary(trial: FrozenTrial) -> TrialSummary:
         value=trial.value,
         best_value=min(finite, default=None),
         last_step=trial.last_step,
-        verdicts=tuple(trial.user_attrs.get(VERDICTS, ())),
-        reason=str(trial.user_attrs.get(REASON, "")),
-        configuration=plan.configuration,
-        repeat=plan.repeat,
+        reason=str(attributes.get(REASON, "")),
+        configuration=slot.configuration,
+        repeat=slot.repeat,
         key=known.key,
         seed=known.seed,
         attempt=known.attempt,
         duration=duration.total_seconds() if duration is not None else None,
-        attrs={key: value for key, value in trial.user_attrs.items() if key not in _OWN},
+        standing=standing_of(trial),
+        worker=attributes.get(WORKER),
+        worker_deaths=attributes.get(WORKER_DEATHS, 0),
+        prune_at=attributes.get(PRUNE_AT),
+        sampler_fallback=attributes.get(FALLBACK),
+        pruner_error=attributes.get(PRUNER_ERROR),
     )

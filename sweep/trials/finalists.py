@@ -19,6 +19,7 @@ from sweep.runs.paths import RunPaths
 from sweep.storage import mirror
 from sweep.storage.files import remove_folder, write_json
 from sweep.study import TrialSummary
+from sweep.study.ranking import best_of_configurations
 from sweep.trials.messages import TrialContext
 from sweep.trials.trial import Trial
 
@@ -59,15 +60,12 @@ def finalists(paths: RunPaths, ranked: Sequence[TrialSummary], count: int, seeds
 
     Args:
         paths: of the run.
-        ranked: complete trials, best first. Of a configuration that was repeated, the best trial stands for it.
+        ranked: trials, best first. Of a configuration that was repeated, the best complete trial stands for it.
         count: configurations.
         seeds: fresh seeds of each.
     """
-    best: dict[str, TrialSummary] = {}
-    for row in ranked:
-        best.setdefault(row.key, row)
     found: list[Finalist] = []
-    for row in best.values():
+    for row in best_of_configurations(ranked):
         if len(found) >= count * seeds:
             break
         file = mirror.fetch(paths.trial(row.number).root / "settings.json")
@@ -78,8 +76,8 @@ def finalists(paths: RunPaths, ranked: Sequence[TrialSummary], count: int, seeds
             logger.warning("trial %s cannot be trained again: %s cannot be read (%s)", row.number, file, reason)
             continue
         for index in range(seeds):
-            fresh = settings.model_copy(update={"seed": FIRST_FRESH_SEED + settings.seed + index})
-            found.append(Finalist(row.number, fresh))
+            fresh = {**settings.model_dump(), "seed": FIRST_FRESH_SEED + settings.seed + index}
+            found.append(Finalist(row.number, TrialSettings.model_validate(fresh)))
     return found
 
 

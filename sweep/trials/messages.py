@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""What crosses between driver and workers: the context of a run once, and a result after every epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The stored epochs of a run's trials and finalists: which there are, best first, and whether they are whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from sweep.errors import RunError
 from sweep.runs.paths import RunPaths
 from sweep.storage import mirror
-from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
 
 
 def best_epochs(paths: RunPaths, number: int) -> list[Path]:
@@ -22,6 +22,17 @@ def best_epochs(paths: RunPaths, number: int) -> list[Path]:
             f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.shown}` lists trials"
         )
     return sorted(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
+
+
+def check_epochs(paths: RunPaths, number: int, count: int) -> None:
+    """Read what a comparison would load of a trial: its `count` best stored epochs, or as many as there are.
+
+    Raises:
+        RunError: the trial has no stored epoch.
+        CheckpointError: one of them is damaged.
+    """
+    for folder in best_epochs(paths, number)[:count]:
+        read_checkpoint(folder)
 
 
 def stored_epochs(trials: Path) -> list[Path]:

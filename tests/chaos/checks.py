@@ -18,7 +18,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from selector.errors import UserError
 from sweep.runs.paths import RunPaths
-from sweep.study.summaries import PLAN
+from sweep.study.summaries import SLOT
 from sweep.trials.checkpoints import read_checkpoint
 
 TIMES = ("duration", "attempt", "worker", "worker_deaths")  # of a ranking's trials: where and when, not what
@@ -54,7 +54,7 @@ def inspect(run: Path, reference: Path, budget: int) -> Findings:
     trials = study_of(paths).get_trials()
     numbers = Counter(trial.number for trial in trials)
     found.lost = len(set(range(budget)) - set(numbers))
-    places = Counter((plan["configuration"], plan["repeat"]) for plan in (t.user_attrs[PLAN] for t in trials))
+    places = Counter((plan["configuration"], plan["repeat"]) for plan in (t.user_attrs[SLOT] for t in trials))
     found.duplicated = sum(count - 1 for counts in (numbers, places) for count in counts.values())
     found.duplicated += max(0, len(trials) - budget)
     found.orphans = sum(not trial.state.is_finished() for trial in trials)
@@ -155,13 +155,12 @@ def _ranking(paths: RunPaths) -> Any:
     for trial in ranking["trials"]:
         for name in TIMES:
             trial.pop(name, None)
-            trial["attrs"].pop(name, None)
     return ranking
 
 
 def _study(paths: RunPaths) -> list[tuple[Any, ...]]:
     return [
-        (t.number, t.params, t.state, repr(t.intermediate_values), t.value, t.user_attrs.get("best_step"))
+        (t.number, t.params, t.state, repr(t.intermediate_values), t.value, t.user_attrs.get("standing"))
         for t in study_of(paths).get_trials()
     ]
 

@@ -17,10 +17,10 @@ from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.items import ItemsSettings, ItemTable, open_items
 from sweep.report.evaluation import render
 from sweep.results.export import Exported, _readme
-from sweep.results.policies import Contestant, contestants, winner_checkpoint
+from sweep.results.policies import Policy, policies, winner_checkpoint
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, canonical, parse_space
-from sweep.study import TrialSummary
+from sweep.study import Standing, TrialSummary
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.messages import EpochResult
 from sweep.trials.trial import Trial, _latest_state
@@ -60,13 +60,13 @@ def exported(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def compared(paths: RunPaths, digest: str) -> list[Contestant]:
+def compared(paths: RunPaths, digest: str) -> list[Policy]:
     """The rows that trial 0 and its warm-up are in the table, loaded; what is damaged is left out and said so."""
-    attrs = {"rce": digest}
     complete = TrialSummary(
-        0, TrialState.COMPLETE, {}, 1.0, 1.0, 5, (), "", 0, 0, "key", 0, 0, 1.0, attrs,
+        number=0, state=TrialState.COMPLETE, params={}, value=1.0, best_value=1.0, last_step=5, reason="",
+        configuration=0, repeat=0, key="key", seed=0, attempt=0, duration=1.0, standing=Standing(rce_digest=digest),
     )  # fmt: skip
-    found = contestants(paths, [complete], 1)
+    found = policies(paths, [complete], 1)
     for one in found:
         one.load()
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from ray import tune
@@ -12,6 +13,7 @@ from ray.tune.error import TuneError
 
 from sweep.errors import ClusterError
 from sweep.execution.coordinator import Coordinator
+from sweep.execution.events import TrialObserver
 from sweep.execution.ray.adapters import StudyScheduler, StudySearcher
 from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.metrics import PrometheusObserver
@@ -41,15 +43,51 @@ def concurrency(space: SearchSpace, cluster: Cluster) -> int:
     return min(space.concurrency or fitting, fitting)
 
 
-def prometheus(run: str) -> PrometheusObserver:
-    """The observer that feeds Ray's metrics endpoint."""
-    return PrometheusObserver(run)
+class RayBackend:
+    """The back-end that runs trials as Tune trainables on a connected cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def concurrency(self, space: SearchSpace) -> int:
+        """As `Backend.concurrency`."""
+        return concurrency(space, self._cluster)
+
+    def observers(self, run: str) -> Sequence[TrialObserver]:
+        """What feeds Ray's metrics endpoint."""
+        return [PrometheusObserver(run)]
+
+    def run(self, coordinator: Coordinator, plan: Plan, context: TrialContext) -> None:
+        """As `Backend.run`. Tune's own files go to a folder of the run that nothing reads."""
+        shutil.rmtree(context.paths.tune_folder, ignore_errors=True)
+        tuner = tune.Tuner(
+            _trainable(plan, context),
+            tune_config=tune.TuneConfig(
+                search_alg=StudySearcher(coordinator),
+                scheduler=StudyScheduler(),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=_trial_name(context.paths.name),
+                trial_dirname_creator=lambda trial: f"trial-{trial.config[NUMBER]:04d}",
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(context.paths.tune_folder),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=plan.space.max_retries),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        try:
+            tuner.fit()
+        except (TuneError, RayError, OSError) as error:
+            # Not a trial's failure but Ray's own (the cluster went away, the disk is full). The log has the traceback.
+            logger.exception("Ray Tune gave up")
+            coordinator.error = coordinator.error or error
 
 
-def run_trials(coordinator: Coordinator, plan: Plan, context: TrialContext) -> None:
-    """Run until the coordinator has no more trials. Tune's own files go to a folder of the run that nothing reads."""
-    space = plan.space
-    resources = space.resources
+def _trainable(plan: Plan, context: TrialContext) -> Any:  # noqa: ANN401 (a class that Tune makes)
+    resources = plan.space.resources
     trainable = tune.with_parameters(
         SweepTrial, context=context, dataset=plan.dataset, cpus=resources.cpus, gpus=resources.gpus
     )
@@ -58,31 +96,7 @@ def run_trials(coordinator: Coordinator, plan: Plan, context: TrialContext) -> N
     )
     # Ray names actors after their class, and the names of Tune's wrappers say nothing in the dashboard.
     trainable.__name__ = trainable.__qualname__ = f"SweepTrial[{context.paths.name}]"
-    shutil.rmtree(context.paths.tune_folder, ignore_errors=True)
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(coordinator),
-            scheduler=StudyScheduler(),
-            num_samples=-1,
-            reuse_actors=True,
-            trial_name_creator=_trial_name(context.paths.name),
-            trial_dirname_creator=lambda trial: f"trial-{trial.config[NUMBER]:04d}",
-        ),
-        run_config=tune.RunConfig(
-            name="trials",
-            storage_path=str(context.paths.tune_folder),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=space.max_retries),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-        ),
-    )
-    try:
-        tuner.fit()
-    except (TuneError, RayError, OSError) as error:
-        # Not a trial's failure but Ray's own (the cluster went away, the disk is full). The log has the traceback.
-        logger.exception("Ray Tune gave up")
-        coordinator.error = coordinator.error or error
+    return trainable
 
 
 def _trial_name(run: str) -> Any:  # noqa: ANN401 (a Tune callback)

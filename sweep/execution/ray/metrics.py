@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ray.util.metrics import Counter, Gauge
 
-from sweep.execution.events import Ended, Started
+from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.trials.messages import EpochResult
 
 
@@ -23,14 +23,14 @@ class PrometheusObserver:
         self._states: dict[str, int] = {}
         self._speed = Gauge("sweep_queries_per_second", "Training queries per second.", per_trial)
 
-    def started(self, event: Started) -> None:
+    def started(self, event: TrialStarted) -> None:
         """A trial was handed to Tune."""
         self._states = event.states
-        self._show()
+        self._set_counts()
 
     def epoch(self, result: EpochResult) -> None:
         """An epoch is done."""
-        self._show()  # again: what is set before Ray's exporter is up may be lost
+        self._set_counts()  # again: what is set before Ray's exporter is up may be lost
         self._epochs.inc(1, self._run)
         tags = {**self._run, "trial": str(result.number)}
         report = result.report
@@ -43,13 +43,13 @@ class PrometheusObserver:
             if value is not None:
                 gauge.set(value, tags)
 
-    def ended(self, event: Ended) -> None:
+    def ended(self, event: TrialEnded) -> None:
         """A trial reached a terminal state."""
         self._states = event.states
-        self._show()
+        self._set_counts()
         if event.best_value is not None:
             self._best.set(event.best_value, self._run)
 
-    def _show(self) -> None:
+    def _set_counts(self) -> None:
         for state, count in self._states.items():
             self._trials.set(count, {**self._run, "state": state})

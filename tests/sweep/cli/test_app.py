@@ -89,7 +89,7 @@ def test_export_gives_the_trials_picks_with_selector_and_torch_alone(
     ]
     manifest = json.loads((out / "manifest.json").read_text())
     best = study_of(finished).best_trial
-    assert manifest["trial"] == best.number and manifest["step"] == best.user_attrs["best_step"]
+    assert manifest["trial"] == best.number and manifest["step"] == best.user_attrs["standing"]["best_step"]
     assert "best of all complete trials by val_loss" in manifest["chosen"]
     stored = finished / f"trials/{best.number:04d}/best/step-{manifest['step']:04d}"
     generator = torch.Generator().manual_seed(0)
@@ -126,7 +126,7 @@ def test_an_altered_checkpoint_is_not_exported(
 ) -> None:
     best = study_of(finished).best_trial
     weights = (
-        next((finished / f"trials/{best.number:04d}/best").glob(f"step-*{best.user_attrs['best_step']}"))
+        next((finished / f"trials/{best.number:04d}/best").glob(f"step-*{best.user_attrs['standing']['best_step']}"))
         / "model.safetensors"
     )
     original = weights.read_bytes()

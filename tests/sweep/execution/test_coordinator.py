@@ -12,10 +12,10 @@ import pytest
 from selector.health import Verdict
 from selector.reports import EpochReport, Stage
 from sweep.execution.coordinator import Coordinator, Next
-from sweep.execution.events import Ended, Started
+from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.runs.paths import sqlite_url
 from sweep.space import parse_space
-from sweep.study import AskedTrial, StudyOwner
+from sweep.study import AskedTrial, Standing, StudyOwner
 from sweep.trials.messages import BestEpoch, EpochResult
 from tests.sweep.spaces import SMALL
 
@@ -26,17 +26,17 @@ class Recorder:
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.begun: list[Started] = []
+        self.begun: list[TrialStarted] = []
         self.epochs: list[int] = []
-        self.over: list[Ended] = []
+        self.over: list[TrialEnded] = []
 
-    def started(self, event: Started) -> None:
+    def started(self, event: TrialStarted) -> None:
         self.begun.append(event)
 
     def epoch(self, result: EpochResult) -> None:
         self.epochs.append(result.report.step)
 
-    def ended(self, event: Ended) -> None:
+    def ended(self, event: TrialEnded) -> None:
         self.over.append(event)
 
 
@@ -104,7 +104,8 @@ def test_a_complete_trial_has_its_best_value_and_its_whole_curve(tmp_path: Path)
     stored = world.trial(number)
     assert stored.state is optuna.trial.TrialState.COMPLETE and stored.value == 1.0
     assert stored.intermediate_values == {1: 9.0, 2: 8.0, 3: 3.0, 4: 1.0, 5: 2.0}
-    assert stored.user_attrs["verdicts"] == ["kl_dominated"] and stored.user_attrs["best_step"] == 4
+    row = world.owner.summaries()[number]
+    assert row.standing == Standing((Verdict.KL_DOMINATED,), 4, 1.0, 0.5, "digest")
 
 
 def test_repeated_steps_after_a_restart_change_nothing(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_divergence_counts_as_pruned_with_its_reason(tmp_path: Path) -> None:
     stored = world.trial(number)
     assert stored.state is optuna.trial.TrialState.PRUNED
     assert stored.user_attrs["reason"] == "diverged: kl is nan at step 3"
-    assert stored.user_attrs["verdicts"] == ["diverged"]
+    assert world.owner.summaries()[number].standing == Standing((Verdict.DIVERGED,), rce_digest="digest")
 
 
 def test_a_failure_and_a_lost_worker_are_fail(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_failure_and_a_lost_worker_are_fail(tmp_path: Path) -> None:
     for number, reason in ((first, "no training query is left"), (second, "its worker ended without a result")):
         stored = world.trial(number)
         assert stored.state is optuna.trial.TrialState.FAIL and stored.user_attrs["reason"] == reason
-    assert world.trial(second).user_attrs["worker"] == "pid 1 on 127.0.0.1"
+    assert world.owner.summaries()[second].worker == "pid 1 on 127.0.0.1"
     assert world.coordinator.error is None
 
 

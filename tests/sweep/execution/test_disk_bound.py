@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from selector.health import Verdict
 from sweep.execution.disk_bound import GB, DiskBound, disk_use
-from sweep.results.policies import contestants
+from sweep.results.policies import policies
 from sweep.runs.paths import RunPaths, sqlite_url
 from sweep.space import SearchSpace, parse_space
-from sweep.study import StudyOwner, TrialSummary
+from sweep.study import Standing, StudyOwner, TrialSummary
 from sweep.study.ranking import TOP, rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, write_checkpoint
 from sweep.trials.messages import TrialContext
@@ -43,12 +44,14 @@ def space_of(gb: float | None, **changes: Any) -> SearchSpace:
     return parse_space(yaml.safe_dump({**yaml.safe_load(SMALL), "max_disk_gb": gb, **changes}), "space.yaml")
 
 
-def summary(number: int, state: TrialState, *verdicts: str) -> TrialSummary:
+def summary(number: int, state: TrialState, *verdicts: Verdict, rce: str | None = None) -> TrialSummary:
     value = float(number) if state is TrialState.COMPLETE else None
     params = {"grpo.kl_beta": 0.1, "grpo.lr": 0.001 * (number + 1), "reward.mode": "separated"}
     return TrialSummary(
-        number, state, params, value, value, 5, verdicts, "", number, 0, str(number), number, 1, 1.0, {}
-    )
+        number=number, state=state, params=params, value=value, best_value=value, last_step=5, reason="",
+        configuration=number, repeat=0, key=str(number), seed=number, attempt=1, duration=1.0,
+        standing=Standing(verdicts, rce_digest=rce),
+    )  # fmt: skip
 
 
 class Run:
@@ -181,7 +184,7 @@ def test_the_second_best_of_a_kept_trial_and_more_trials_stay_for_an_evaluation(
 def test_trials_that_changed_nothing_give_way_to_those_below(tmp_path: Path) -> None:
     """As a comparison leaves them out; the best one stays whatever it is."""
     run = Run(tmp_path, [TrialState.COMPLETE] * (TOP + 3))
-    run.rows[0], run.rows[1] = (summary(number, TrialState.COMPLETE, "no_op") for number in (0, 1))
+    run.rows[0], run.rows[1] = (summary(number, TrialState.COMPLETE, Verdict.NO_OP) for number in (0, 1))
     run.bound(1).enforce()
     assert [number for number, steps in run.steps.items() if steps] == [0, *range(2, TOP + 2)]
 
@@ -273,4 +276,4 @@ def test_a_real_sweep_stays_below_its_bound(
     assert code == 0 and "ok" in out
     code, out, _ = call(capsys, monkeypatch, "export", str(run), "--out", str(tmp_path / "out"))
     assert code == 0 and "by val_loss" in out
-    assert contestants(RunPaths(run), [], TOP) == []
+    assert policies(RunPaths(run), [], TOP) == []

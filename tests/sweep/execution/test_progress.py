@@ -7,22 +7,22 @@ import io
 import pytest
 from rich.console import Console
 
-from sweep.execution.events import Ended, Started
-from sweep.execution.progress import Progress
+from sweep.execution.events import TrialEnded, TrialStarted
+from sweep.execution.progress import LiveProgress
 from sweep.terminal.words import brief_params
 from tests.sweep.execution.test_coordinator import result
 
 PARAMS = {"grpo.lr": 5e-05, "grpo.kl_beta": 0.1, "reward.mode": "hard_plus_soft"}
 
 
-def follow(console: Console) -> Progress:
-    progress = Progress(console, "mine-1", 24)
+def follow(console: Console) -> LiveProgress:
+    progress = LiveProgress(console, "mine-1", 24)
     with progress:
-        progress.started(Started(0, PARAMS, False, {"running": 1}))
+        progress.started(TrialStarted(0, PARAMS, False, {"running": 1}))
         progress.epoch(result(0, 3, 2.5))
-        progress.started(Started(1, PARAMS, True, {"running": 2}))
+        progress.started(TrialStarted(1, PARAMS, True, {"running": 2}))
         progress.epoch(result(1, 3, 7.5))
-        progress.ended(Ended(0, "complete", 2.5, "", 2.5, {"complete": 1, "running": 1}))
+        progress.ended(TrialEnded(0, "complete", 2.5, "", 2.5, {"complete": 1, "running": 1}))
     return progress
 
 
@@ -51,8 +51,8 @@ def test_the_live_table_shows_running_trials_and_the_best_value() -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_numbers_are_whole_on_a_narrow_terminal(width: int) -> None:
     console = Console(file=io.StringIO(), width=width)
-    progress = Progress(console, "mine-1", 24)
-    progress.started(Started(0, {f"grpo.some_parameter_{i}": i / 7 for i in range(20)}, False, {"running": 1}))
+    progress = LiveProgress(console, "mine-1", 24)
+    progress.started(TrialStarted(0, {f"grpo.some_parameter_{i}": i / 7 for i in range(20)}, False, {"running": 1}))
     progress.epoch(result(0, 3, 2.5))
     console.print(progress._table())
     assert isinstance(console.file, io.StringIO)

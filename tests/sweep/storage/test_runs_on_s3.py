@@ -112,7 +112,7 @@ def test_a_killed_driver_resumes_from_the_address_alone(
     code, out, _ = call(capsys, monkeypatch, "export", f"{runs}/mine", "--out", str(tmp_path / "best"))
     assert code == 0 and "trial" in out
     best = study_of(whole).best_trial
-    wanted = f"trials/{best.number:04d}/best/step-{best.user_attrs['best_step']:04d}/manifest.json"
+    wanted = f"trials/{best.number:04d}/best/step-{best.user_attrs['standing']['best_step']:04d}/manifest.json"
     assert json.loads((tmp_path / "best" / "manifest.json").read_bytes())["sha256"] == hashes(whole)[wanted]
     code, out, _ = call(capsys, monkeypatch, "verify", f"{runs}/mine")
     assert code == 0 and "differs" not in out and out.count("ok") >= TRIALS

@@ -87,7 +87,7 @@ def finished(run: Run) -> int:
     look()
     while not isinstance(asked := run.owner.ask(), NoTrial):
         look()
-        run.owner.set_attr(asked.number, "note", {"of": asked.number})
+        run.owner.note_worker(asked.number, f"pid {asked.number}")
         look()
         run_trial(run.owner, asked, look)
         look()

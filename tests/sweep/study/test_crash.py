@@ -78,7 +78,10 @@ def _space(make_space, sampler):
 
 
 def _history(owner):
-    return [(row.number, row.state, row.params, row.last_step, row.value, row.seed) for row in owner.summaries()]
+    return [
+        (row.number, row.state, row.params, row.last_step, row.value, row.seed, row.standing)
+        for row in owner.summaries()
+    ]
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Trial
 
 def summary(number: int, value: float, key: str) -> TrialSummary:
     return TrialSummary(
-        number=number, state=TrialState.COMPLETE, params={}, value=value, best_value=value, last_step=8, verdicts=(),
-        reason="", configuration=0, repeat=0, key=key, seed=0, attempt=1, duration=1.0, attrs={},
+        number=number, state=TrialState.COMPLETE, params={}, value=value, best_value=value, last_step=8,
+        reason="", configuration=0, repeat=0, key=key, seed=0, attempt=1, duration=1.0,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from sweep.space import SearchSpace, parse_space
 from sweep.study import Standing, StudyOwner, TrialSummary
 from sweep.study.ranking import TOP, rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, write_checkpoint
+from sweep.trials.finalists import finalists
 from sweep.trials.messages import TrialContext
 from sweep.trials.rce_store import RceKey
 from sweep.trials.stored import best_epochs
 from tests.sweep.commands import call, finish, start, study_of, write_space
-from tests.sweep.spaces import SMALL, context, small_dataset, trial
+from tests.sweep.spaces import SETTINGS, SMALL, context, small_dataset, trial
 
 FINGERPRINT = "f" * 64
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
@@ -228,6 +230,52 @@ def test_it_ends_below_the_bound_or_with_nothing_left_to_give(
         assert best_epochs(run.paths, row.number)
         assert read_checkpoint(run.paths.rce_folder / run.digest(row))
     assert bool(removed) == any("removed" in line for line in run.said)
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> list[tuple[TrialState, tuple[Verdict, ...], str | None]]:
+    """State, verdicts and what is damaged of each trial; most are complete and whole."""
+    states = st.sampled_from((TrialState.COMPLETE, TrialState.COMPLETE, *STATES))
+    verdicts = st.sampled_from(((), (), (Verdict.KL_DOMINATED,), (Verdict.NO_OP,)))
+    damage = st.sampled_from((None, None, None, "gone", "manifest", "weights", "second"))
+    return draw(st.lists(st.tuples(states, verdicts, damage), min_size=TOP, max_size=TOP + 6))
+
+
+def damaged(run: Run, number: int, what: str | None) -> None:
+    best, second = (run.paths.trial(number).epoch(step) for step in (3, 4))
+    if what == "gone":
+        shutil.rmtree(best.parent)
+    elif what == "manifest":
+        (best / MANIFEST_FILE).write_text("{")
+    elif what is not None:
+        weights = (second if what == "second" else best) / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+
+
+@settings(max_examples=40, deadline=None)
+@given(made=trials(), own=st.booleans(), top=st.integers(1, TOP + 2), epochs=st.integers(1, 2))
+def test_it_never_deletes_what_a_comparison_takes(
+    made: list[tuple[TrialState, tuple[Verdict, ...], str | None]],
+    own: bool,
+    top: int,
+    epochs: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    run = Run(tmp_path_factory.mktemp("run"), [state for state, _, _ in made], own_warm_ups=own)
+    for number, (state, verdicts, damage) in enumerate(made):
+        run.rows[number] = summary(number, state, *verdicts, rce=run.digest(run.rows[number]))
+        (run.paths.trial(number).root / "settings.json").write_text(SETTINGS.model_dump_json())
+        damaged(run, number, damage)
+    ranked = rank(run.rows)
+
+    def taken() -> list[object]:
+        by_answers, held_out = policies(run.paths, ranked, top, epochs), policies(run.paths, ranked, TOP)
+        return [*(one.row for one in (*by_answers, *held_out)), *finalists(run.paths, ranked, 3, 2)]
+
+    before = taken()
+    evaluation = {"top": top, "epochs_per_trial": epochs, "finalists": {"seeds": 2}}
+    run.bound(1, evaluation=evaluation, items={"demo": {}}, vlm={"model": {"path": "m"}}).enforce()
+    assert taken() == before
 
 
 def test_a_warm_up_that_went_is_trained_again_to_the_bit(tmp_path: Path) -> None:

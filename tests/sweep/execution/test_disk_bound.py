@@ -235,10 +235,10 @@ def test_it_ends_below_the_bound_or_with_nothing_left_to_give(
 @st.composite
 def trials(draw: st.DrawFn) -> list[tuple[TrialState, tuple[Verdict, ...], str | None]]:
     """State, verdicts and what is damaged of each trial; most are complete and whole."""
-    states = st.sampled_from((TrialState.COMPLETE, TrialState.COMPLETE, *STATES))
-    verdicts = st.sampled_from(((), (), (Verdict.KL_DOMINATED,), (Verdict.NO_OP,)))
+    states = st.sampled_from((*[TrialState.COMPLETE] * 12, *STATES))
+    verdicts = st.sampled_from(((), (), (Verdict.KL_DOMINATED,), (Verdict.DEAD_SIGNAL,), (Verdict.NO_OP,)))
     damage = st.sampled_from((None, None, None, "gone", "manifest", "weights", "second"))
-    return draw(st.lists(st.tuples(states, verdicts, damage), min_size=TOP, max_size=TOP + 6))
+    return draw(st.lists(st.tuples(states, verdicts, damage), min_size=TOP + 2, max_size=TOP + 6))
 
 
 def damaged(run: Run, number: int, what: str | None) -> None:

@@ -63,12 +63,8 @@ def train(plan: Plan, session: Session) -> Training:
         bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
         concurrency = backend.concurrency(plan.space)
         with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
-            observers: list[TrialObserver] = [
-                progress,
-                _StateRemover(paths, owner),
-                bound,
-                *backend.observers(paths.name),
-            ]
+            observers: list[TrialObserver] = [progress, *backend.observers(paths.name)]
+            observers += [_StateRemover(paths, owner), bound]
             coordinator = Coordinator(owner, concurrency, observers, keep)
             bound.enforce()
             with interruptible(coordinator, session.console):

@@ -9,7 +9,7 @@ import typer
 
 from selector.data.convert import import_data
 from sweep.cli.options import Embeddings
-from sweep.report import terminal as show
+from sweep.report.plan import data_table
 from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
 
@@ -29,4 +29,4 @@ def convert(
     keep_fallback: Annotated[bool, typer.Option(help="Keep beams measured by the fallback evaluation.")] = False,
 ) -> None:
     """Check training data once and store it in the native columnar form."""
-    screen().print(show.data_table(import_data(data, embeddings, out, keep_fallback)))
+    screen().print(data_table(import_data(data, embeddings, out, keep_fallback)))

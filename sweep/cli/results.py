@@ -11,7 +11,7 @@ from sweep.cli.options import RUNS, Embeddings, Moved, RunName, Runs
 from sweep.plan.make import Answers, make_plan
 from sweep.plan.plan import require_data
 from sweep.plan.requests import request_of_run
-from sweep.report import terminal as show
+from sweep.report.terminal import print_status, print_verification
 from sweep.results.export import export as export_checkpoint
 from sweep.results.verify import verify as verify_epochs
 from sweep.results.verify import verify_answers
@@ -25,7 +25,7 @@ app = typer.Typer()
 @app.command()
 def status(run: RunName = None, runs: Runs = RUNS) -> None:
     """Print the trials of a running or finished run."""
-    show.status(screen(), find_run(run, runs))
+    print_status(screen(), find_run(run, runs))
 
 
 @app.command()
@@ -48,4 +48,4 @@ def verify(run: RunName = None, data: Moved = None, embeddings: Embeddings = Non
     paths = find_run(run, runs)
     answers = Answers.STORED if paths.evaluation_file.exists() else Answers.UNUSED
     plan = require_data(make_plan(request_of_run(paths, data, embeddings), answers))
-    raise typer.Exit(show.verification(screen(), verify_epochs(paths, plan), verify_answers(paths, plan)))
+    raise typer.Exit(print_verification(screen(), verify_epochs(paths, plan), verify_answers(paths, plan)))

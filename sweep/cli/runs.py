@@ -22,7 +22,8 @@ from sweep.plan.collection import plan_collection
 from sweep.plan.make import make_plan
 from sweep.plan.plan import CollectionPlan, Plan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
-from sweep.report import terminal as show
+from sweep.report.plan import plan_table
+from sweep.report.terminal import print_evaluation, print_outcome
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.location import local_folder
@@ -67,7 +68,7 @@ def resume(
 def _drive(plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions) -> None:
     with _interruption():
         outcome = execute(plan, run, ray, partial(_screen, plan))
-    show.outcome(screen(), outcome)
+    print_outcome(screen(), outcome)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -94,7 +95,7 @@ def evaluate(
         )
     with _interruption():
         found = evaluate_again(plan, paths, RayOptions(address, cpus, dashboard))
-    show.evaluation(screen(), found)
+    print_evaluation(screen(), found)
 
 
 @app.command()
@@ -120,7 +121,7 @@ def collect(
 def _screen(plan: Plan | CollectionPlan, log_file: Path) -> Iterator[Console]:
     """The console of a run, which begins with what will happen. All other output goes to the log."""
     with quiet(log_file) as console:
-        console.print(show.plan_table(plan))
+        console.print(plan_table(plan))
         yield console
 
 

@@ -14,7 +14,7 @@ from sweep.cli.options import RUNS, Data, Embeddings, Runs, Space
 from sweep.plan.make import make_plan
 from sweep.plan.prompt import rendered_prompt
 from sweep.plan.requests import request_of_space
-from sweep.report import terminal as show
+from sweep.report.plan import parameter_table, plan_table
 from sweep.runs.paths import SharedPaths
 from sweep.space import json_schema
 from sweep.terminal.console import screen
@@ -27,7 +27,7 @@ def validate(space: Space, data: Data = None, embeddings: Embeddings = None, run
     """Check a space and its data, and print what would run. Starts nothing."""
     with TemporaryDirectory() as scratch:
         plan = make_plan(request_of_space(space, SharedPaths.beside(runs, Path(scratch)), data, embeddings))
-    screen().print(show.plan_table(plan), show.parameter_table(plan), "valid")
+    screen().print(plan_table(plan), parameter_table(plan), "valid")
 
 
 @app.command("show-prompt")

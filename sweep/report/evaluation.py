@@ -1,171 +1,116 @@
-"""The evaluation on a terminal: numbers in percent and percentage points, never cut.
+"""The evaluation by answers for people: numbers in percent and percentage points, tables of at most 80 columns.
 
-Narrow terminals show less, and say what.
+What would make a row longer stands in lines below the tables; `evaluation.json` has every interval whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from functools import partial
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from sweep.evaluation.records import Difference, Estimate, Evaluation, FinalistRecord, RowRecord
 from sweep.evaluation.rows import RowKind
 from sweep.evaluation.wording import counted, p_text, signed
-from sweep.report.layout import LEAST_NAME, NAME_WIDTH, Column, Layout, fitted
+from sweep.report.tables import plain_table, titled
 
 LABELS = 5
 BEST = "*"
+BLOCK = 4
+"""Numbers of shots side by side; more of them make another table below."""
 
 
-def render(evaluation: Evaluation, width: int) -> RenderableType:
-    """Everything a person should see, for a terminal of `width` columns."""
-    parts: list[RenderableType] = [accuracy_table(evaluation, width)]
-    if any(row.minus_baseline_by_shot for row in evaluation.rows):
-        parts += ["", shot_table(evaluation, width)]
+def render(evaluation: Evaluation) -> RenderableType:
+    """Everything a person should see."""
+    parts = [accuracy_table(evaluation), *measure_tables(evaluation), *shot_tables(evaluation)]
     if any(row.train is not None for row in evaluation.rows):
-        parts += ["", train_table(evaluation, width)]
+        parts.append(train_table(evaluation))
     if evaluation.finalists:
-        parts += ["", seed_table(evaluation)]
+        parts.append(seed_table(evaluation))
     lines = [evaluation.winner.sentence, correlation_line(evaluation), *caveats(evaluation), *evaluation.notes]
-    parts += ["", *(Text(line) for line in lines)]
-    return Group(*parts)
+    return Group(*(piece for part in parts for piece in (part, "")), *(Text(line) for line in lines))
 
 
-def accuracy_table(evaluation: Evaluation, width: int) -> RenderableType:
-    """Accuracy of every row per number of shots and over them, and the difference to the baseline."""
+def accuracy_table(evaluation: Evaluation) -> Group:
+    """The measure that ranks, and the difference to the baseline, of every row."""
     settings = evaluation.settings
     title = (
         f"{settings.metric.capitalize()} VQA accuracy in % with 95 % intervals, "
         f"{counted(evaluation.questions, 'question')} of the {settings.split} split; ranked by {settings.measure} "
         f"({BEST} cannot be told from the best; p by Holm)"
     )
-    details = [_Detail(), _Detail(whole=False)] if _is_wide(evaluation, width) else []
-    details += [_Detail(False, False, counts, others) for others in _Others for counts in (True, False)]
-    layouts = [_accuracy_layout(evaluation, detail) for detail in details]
-    return fitted(title, [_name(row) for row in evaluation.rows], _dropped(evaluation.rows), layouts, width)
+    others = list(evaluation.rows[0].other_metrics)
+    headers = [_headers(evaluation)[_rank_place(evaluation)], f"minus {settings.baseline}", "p"]
+    table = plain_table(["row", *headers, *(f"by\n{mode}" for mode in others)])
+    for row in evaluation.rows:
+        over = row.minus_baseline
+        name = escape(row.name) + (f" (= {escape(row.same_as)})" if row.same_as is not None else "")
+        table.add_row(
+            f"{name} {BEST}" if row.in_best_set else name,
+            _interval(row.ranked_by),
+            _difference(over),
+            _p(over.p_holm) if over is not None else "",
+            *(_percent(row.other_metrics[mode][settings.rank_column]) for mode in others),
+            style=_style(row),
+        )
+    return titled(title, table)
 
 
-class _Others(Enum):
-    """How accuracies are shown that do not rank."""
-
-    INTERVALS = "intervals"
-    VALUES = "values"
-    NONE = "none"
-
-
-@dataclass(frozen=True)
-class _Detail:
-    """How much of a row is shown. `whole`: intervals, not their half widths. `counts`: questions seen and failures."""
-
-    whole: bool = True
-    other_metrics: bool = True
-    counts: bool = True
-    others: _Others = _Others.INTERVALS
+def measure_tables(evaluation: Evaluation) -> list[Group]:
+    """Accuracy per number of shots and over them, without the measure that ranks: it stands above."""
+    headers = _headers(evaluation)
+    title = "Accuracy in % by number of shots, ± the longer side of its 95 % interval"
+    tables = []
+    for places in _blocks([place for place in range(len(headers)) if place != _rank_place(evaluation)]):
+        table = plain_table(["row", *(headers[place] for place in places)])
+        for row in evaluation.rows:
+            cells = [_measure(row, place, evaluation) for place in places]
+            table.add_row(escape(row.name), *(_half_interval(cell) for cell in cells), style=_style(row))
+        tables.append(titled(title, table))
+    return tables
 
 
-def _accuracy_layout(evaluation: Evaluation, detail: _Detail) -> Layout:
-    settings, rows = evaluation.settings, evaluation.rows
-    columns: list[Column] = []
-    left_out: list[str] = []
-    headers = [f"{shots}-shot" for shots in evaluation.shots] + (["mean"] if len(evaluation.shots) > 1 else [])
-    for measure, header in enumerate(headers):
-        ranks = measure == settings.rank_column
-        if ranks or detail.others is not _Others.NONE:
-            show = _value if not ranks and detail.others is _Others.VALUES else partial(_estimate, wide=detail.whole)
-            columns.append(Column(header, [show(_measure(row, measure, evaluation)) for row in rows]))
-    if len(headers) > 1 and detail.others is not _Others.INTERVALS:
-        left_out.append(f"{'intervals of ' if detail.others is _Others.VALUES else ''}accuracies that do not rank")
-    over = [row.minus_baseline for row in rows]
-    columns.append(Column(f"minus\n{settings.baseline}", [_difference(one, detail.whole) for one in over]))
-    columns.append(Column("p", [p_text(one.p_holm) if one is not None else "" for one in over]))
-    for mode in rows[0].other_metrics:
-        if detail.other_metrics:
-            values = [row.other_metrics[mode][settings.rank_column] for row in rows]
-            columns.append(Column(f"by\n{mode}", [_bare(value) for value in values]))
-        else:
-            left_out.append(f"accuracy by metric {mode}")
-    counts = []
-    if any(row.dropped_after is not None for row in rows):
-        counts.append((Column("seen", [str(row.asked) for row in rows]), "questions seen"))
-    if any(row.failures for row in rows):
-        counts.append((Column("no\nanswer", [str(row.failures or "") for row in rows]), "prompts without an answer"))
-    for column, what in counts:
-        if detail.counts:
-            columns.append(column)
-        else:
-            left_out.append(what)
-    return Layout(columns, left_out)
-
-
-def _measure(row: RowRecord, measure: int, evaluation: Evaluation) -> Estimate | None:
-    """Accuracy at a number of shots, or over them; None where shots mean nothing to the row."""
-    if measure == len(evaluation.shots):
-        return row.mean
-    return None if row.kind is RowKind.NO_DEMONSTRATIONS and len(evaluation.shots) > 1 else row.shots[measure]
-
-
-def shot_table(evaluation: Evaluation, width: int) -> RenderableType:
-    """Sign and size of the difference to the baseline per number of shots."""
+def shot_tables(evaluation: Evaluation) -> list[Group]:
+    """The difference to the baseline per number of shots, and which signs are sure."""
     title = (
-        f"Difference to {evaluation.settings.baseline} in points [95 %] by number of shots; the word says what is sure"
+        f"Difference to {evaluation.settings.baseline} in points by number of shots, ± the longer side "
+        "of its 95 % interval; ▲ is surely better, ▼ surely "
+        "worse"
     )
     rows = [row for row in evaluation.rows if row.minus_baseline_by_shot]
-
-    def layout(show: Callable[[Difference], str], *left_out: str) -> Layout:
-        columns = []
-        for place, shots in enumerate(evaluation.shots):
-            found = [row.minus_baseline_by_shot[place] for row in rows]
-            cells = [_sure(one, show) if one is not None else "" for one in found]
-            columns.append(Column(f"{shots}-shot", cells, right=False))
-        return Layout(columns, left_out)
-
-    layouts = [layout(_interval)] if _is_wide(evaluation, width) else []
-    layouts.append(layout(partial(_difference, wide=False)))
-    layouts.append(layout(lambda one: signed(one.value), "intervals"))
-    return fitted(title, [escape(row.name) for row in rows], _dropped(rows), layouts, width)
+    tables = []
+    for places in _blocks(range(len(evaluation.shots)) if rows else []):
+        table = plain_table(["row", *(f"{evaluation.shots[place]}-shot" for place in places)])
+        for row in rows:
+            cells = [_sign(row.minus_baseline_by_shot[place]) for place in places]
+            table.add_row(escape(row.name), *cells, style=_style(row))
+        tables.append(titled(title, table))
+    return tables
 
 
-def train_table(evaluation: Evaluation, width: int) -> RenderableType:
+def train_table(evaluation: Evaluation) -> Group:
     """Accuracy on the train split beside the held-out one."""
     settings = evaluation.settings
-    title = f"Train split beside the held-out one: {settings.measure} in % [95 %] and gap in points"
-    rows = [row for row in evaluation.rows if row.train is not None]
-    trains = [row.train for row in rows if row.train is not None]
-    measured = [(*train.shots, train.mean)[settings.rank_column] for train in trains]
-
-    def layout(wide: bool) -> Layout:
-        gaps = [train.gap for train in trains]
-        gap_texts = [(_interval(gap) if wide else _half_interval(gap)) if gap is not None else "" for gap in gaps]
-        return Layout(
-            [
-                Column("train", [_estimate(one, wide) for one in measured]),
-                Column(settings.split.value, [_estimate(row.ranked_by, wide) for row in rows]),
-                Column("train minus held-out" if wide else "gap", gap_texts),
-            ]
-        )
-
-    return fitted(title, [escape(row.name) for row in rows], [False] * len(rows), [layout(True), layout(False)], width)
+    table = plain_table(["row", "train", settings.split.value, "train minus held-out"])
+    for row in evaluation.rows:
+        if row.train is not None:
+            measured = (*row.train.shots, row.train.mean)[settings.rank_column]
+            gap = _difference(row.train.gap)
+            table.add_row(escape(row.name), _half_interval(measured), _half_interval(row.ranked_by), gap)
+    title = f"Train split beside the held-out one: {settings.measure} in % and gap in points [95 %]"
+    return titled(title, table)
 
 
-def seed_table(evaluation: Evaluation) -> RenderableType:
+def seed_table(evaluation: Evaluation) -> Group:
     """Finalists: accuracy under every fresh seed, and the spread between them beside the interval over questions."""
-    title = f"Finalists under fresh seeds: {evaluation.settings.measure} in %"
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    table.add_column("row", overflow="fold", min_width=LEAST_NAME, max_width=NAME_WIDTH)
-    for header in ("mean [95 % over questions]", "sd between seeds", "each seed"):
-        table.add_column(header, justify="left" if header == "each seed" else "right")
+    table = plain_table(["row", "mean [95 %]", "sd between\nseeds", "each seed"], left=("row", "each seed"))
     for finalist in evaluation.finalists:
         mean = evaluation.row(finalist.row).ranked_by
         spread = f"{100 * finalist.spread:.1f}" if finalist.spread is not None else "unknown"
-        table.add_row(escape(finalist.row), _estimate(mean, True), spread, _seeds(finalist))
-    return Group(Text(title, style="italic"), table)  # a table's own title would wrap at the table's width
+        table.add_row(escape(finalist.row), _interval(mean), spread, _seeds(finalist))
+    return titled(f"Finalists under fresh seeds: {evaluation.settings.measure} in %", table)
 
 
 def correlation_line(evaluation: Evaluation) -> str:
@@ -193,7 +138,9 @@ def caveats(evaluation: Evaluation) -> list[str]:
         more = f" and {len(labels) - LABELS} more" if len(labels) > LABELS else ""
         total = sum(evaluation.failures.values())
         prompts = f"{total} of {counted(evaluation.work_items, 'prompt')} {'has' if total == 1 else 'have'}"
-        found.append(f"{prompts} no answer ({kinds}){named}{more}.")
+        rows = ", ".join(f"{row.name} ({row.failures})" for row in evaluation.rows if row.failures)
+        by_row = f" By row: {rows}." if rows else ""
+        found.append(f"{prompts} no answer ({kinds}){named}{more}.{by_row}")
     if evaluation.excluded:
         were = "was" if evaluation.excluded == 1 else "were"
         excluded = f"{counted(evaluation.excluded, 'candidate')} {were}"
@@ -205,66 +152,71 @@ def caveats(evaluation: Evaluation) -> list[str]:
     return found
 
 
-def _dropped(rows: Sequence[RowRecord]) -> list[bool]:
-    return [row.dropped_after is not None for row in rows]
+def _headers(evaluation: Evaluation) -> list[str]:
+    """The measures: one per number of shots, then their mean where there are several."""
+    return [f"{shots}-shot" for shots in evaluation.shots] + (["mean"] if len(evaluation.shots) > 1 else [])
 
 
-def _is_wide(evaluation: Evaluation, width: int) -> bool:
-    """Whether whole intervals fit; else half widths stand for them."""
-    return width >= NAME_WIDTH + 19 * (len(evaluation.shots) + 2) + 20
+def _rank_place(evaluation: Evaluation) -> int:
+    """Where the measure that ranks stands among them. The mean over one number of shots is that number's."""
+    return min(evaluation.settings.rank_column, len(_headers(evaluation)) - 1)
 
 
-def _name(row: RowRecord) -> str:
-    name = escape(row.name) + (f" (= {escape(row.same_as)})" if row.same_as is not None else "")
-    return f"{name} {BEST}" if row.in_best_set else name
+def _blocks(places: Sequence[int]) -> list[Sequence[int]]:
+    return [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
 
 
-def _bare(value: float | None) -> str:
+def _measure(row: RowRecord, place: int, evaluation: Evaluation) -> Estimate | None:
+    """Accuracy at a number of shots, or over them; None where shots mean nothing to the row."""
+    if place == len(evaluation.shots):
+        return row.mean
+    return None if row.kind is RowKind.NO_DEMONSTRATIONS and len(evaluation.shots) > 1 else row.shots[place]
+
+
+def _style(row: RowRecord) -> str | None:
+    return "dim" if row.dropped_after is not None else None
+
+
+def _percent(value: float | None) -> str:
     return f"{100 * value:.1f}" if value is not None else ""
 
 
-def _value(estimate: Estimate | None) -> str:
-    return _bare(estimate.value) if estimate is not None else ""
-
-
-def _estimate(estimate: Estimate | None, wide: bool) -> str:
+def _interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    value = _bare(estimate.value)
-    if wide:
-        return escape(f"{value} [{_bare(estimate.low)}, {_bare(estimate.high)}]")
-    return f"{value} ±{_bare(_half(estimate))}"
+    return escape(f"{_percent(estimate.value)} [{_percent(estimate.low)}, {_percent(estimate.high)}]")
 
 
-def _difference(difference: Difference | None, wide: bool) -> str:
+def _half_interval(estimate: Estimate | None) -> str:
+    return f"{_percent(estimate.value)} ±{_half(estimate)}" if estimate is not None else ""
+
+
+def _difference(difference: Estimate | None) -> str:
     if difference is None:
         return ""
-    return _interval(difference) if wide else _half_interval(difference)
+    return escape(f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]")
 
 
-def _interval(estimate: Estimate) -> str:
-    return escape(f"{signed(estimate.value)} [{signed(estimate.low)}, {signed(estimate.high)}]")
-
-
-def _half_interval(estimate: Estimate) -> str:
-    return f"{signed(estimate.value)} ±{_bare(_half(estimate))}"
-
-
-def _half(estimate: Estimate) -> float:
+def _half(estimate: Estimate) -> str:
     """The longer side of an interval."""
-    return max(estimate.high - estimate.value, estimate.value - estimate.low)
+    return _percent(max(estimate.high - estimate.value, estimate.value - estimate.low))
 
 
-def _sure(difference: Difference, show: Callable[[Difference], str]) -> str:
-    text = show(difference)
+def _sign(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    text = f"{signed(difference.value)} ±{_half(difference)}"
     if not difference.is_sure:
-        return text
-    return f"[green]{text} better[/green]" if difference.value > 0 else f"[red]{text} worse[/red]"
+        return f"{text}  "
+    better = difference.value > 0
+    return f"[green]{text} ▲[/green]" if better else f"[red]{text} ▼[/red]"
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else p_text(value)
 
 
 def _seeds(finalist: FinalistRecord) -> str:
-    found: Sequence[str] = [
-        f"{_bare(seed.ranked_by) or 'no answer'} (seed {seed.seed})" if seed.seed is not None else _bare(seed.ranked_by)
-        for seed in finalist.seeds
-    ]
-    return ", ".join(found)
+    named = [f" (seed {seed.seed})" if seed.seed is not None else "" for seed in finalist.seeds]
+    found = [_percent(seed.ranked_by) or "no answer" for seed in finalist.seeds]
+    return ", ".join(value + name for value, name in zip(found, named, strict=True))

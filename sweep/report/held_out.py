@@ -1,30 +1,40 @@
-"""TODO-DOC"""
+"""The comparison on held-out queries that needs no model: expected rewards, and accuracies where a rule answers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
+from sweep.report.tables import plain_table, titled
 from sweep.results.held_out import HeldOutRow
 
+GAIN = "minus similarity [95 %]"
 
-def held_out_table(rows: Sequence[HeldOutRow]) -> Table:
+
+def held_out_table(rows: Sequence[HeldOutRow]) -> Group:
     """Policies on the test split; differences to similarity with their 95 % intervals."""
-    shots = len(rows[0].accuracy) if rows and rows[0].accuracy else 0
     title = "Held-out test queries (a no_op trial selects what rce_only selects)"
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    columns = ["policy", *(f"accuracy, {shot}-shot" for shot in range(1, shots + 1))]
-    columns += ["minus similarity [95 %]"] if shots else []
-    columns += ["expected reward", "minus similarity [95 %]", "loss"]
-    for column in columns:
-        table.add_column(column, justify="left" if column == "policy" else "right")
+    if not any(row.accuracy for row in rows):
+        return titled(title, _reward_table(rows))
+    return titled(title, _accuracy_table(rows), "", _reward_table(rows))
+
+
+def _accuracy_table(rows: Sequence[HeldOutRow]) -> Table:
+    shots = max(len(row.accuracy or ()) for row in rows)
+    table = plain_table(["policy", *(f"accuracy\n{shot}-shot" for shot in range(1, shots + 1)), GAIN])
     for row in rows:
-        accuracy = [f"{value:.3f}" for value in row.accuracy or ()]
-        gains = [_interval(row.accuracy_gain)] if shots else []
-        reward = [f"{row.reward:.3f}", _interval(row.reward_gain), _loss(row.loss)]
-        table.add_row(row.name, *accuracy, *gains, *reward)
+        table.add_row(escape(row.name), *(f"{value:.3f}" for value in row.accuracy or ()), _interval(row.accuracy_gain))
+    return table
+
+
+def _reward_table(rows: Sequence[HeldOutRow]) -> Table:
+    table = plain_table(["policy", "expected\nreward", GAIN, "loss"])
+    for row in rows:
+        table.add_row(escape(row.name), f"{row.reward:.3f}", _interval(row.reward_gain), _loss(row.loss))
     return table
 
 
@@ -37,4 +47,4 @@ def _interval(gain: tuple[float, float, float] | None) -> str:
     if gain is None:
         return ""
     middle, low, high = (round(value, 3) + 0.0 for value in gain)  # + 0.0: no "-0.000"
-    return f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return escape(f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]")

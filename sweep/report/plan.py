@@ -1,15 +1,46 @@
-"""TODO-DOC"""
+"""What would run, and what varies, before anything is started."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import numpy as np
+from rich.console import Group
+from rich.table import Table
 
-from selector.data import Split
+from selector.data import DataSummary, Split
 from sweep.plan.plan import CollectionPlan, Plan
+from sweep.report.tables import labelled, titled
 from sweep.space import SearchSpace
 from sweep.storage import mirror
+
+
+def plan_table(plan: Plan | CollectionPlan) -> Table:
+    """What would run."""
+    return labelled(describe_collection(plan) if isinstance(plan, CollectionPlan) else describe_plan(plan))
+
+
+def parameter_table(plan: Plan | CollectionPlan) -> Group:
+    """What varies."""
+    none = [("parameters", "none: every trial has the same settings")]
+    return titled("Parameters", labelled(describe_parameters(plan.space) or none))
+
+
+def data_table(summary: DataSummary) -> Table:
+    """What a data set holds."""
+    pools, groups = summary.pool_sizes, summary.group_sizes
+    beams = f"{groups.minimum} to {groups.maximum}; {summary.beams} in all, {summary.picks} picks each"
+    return labelled(
+        [
+            ("fingerprint", summary.fingerprint),
+            ("queries", _queries(summary)),
+            ("items", f"{summary.items} of width {summary.width}"),
+            ("candidates per query", f"{pools.minimum} to {pools.maximum}"),
+            ("beams per group", beams),
+            ("measured", ", ".join(summary.outcomes)),
+            ("left out or noticed", _noticed(summary)),
+        ]
+    )
 
 
 def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:
@@ -55,18 +86,13 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     images = plan.evaluation.items.images_missing() if plan.evaluation else 0
     data = mirror.shown(plan.data.path) if plan.data.path else "demo data"
     rce, grpo = space.epochs()
-    counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
     pools, groups = summary.pool_sizes, summary.group_sizes
-    splits = ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)
     constant = ", ".join(f"{summary.zero_variance_share[split]:.1%} {split.name.lower()}" for split in Split)
     return [
         ("space", f"{space.name} ({plan.request.source})"),
         ("data", f"{data}  fingerprint {summary.fingerprint[:16]}"),
-        ("queries", splits),
-        (
-            "items",
-            f"{summary.items} of width {summary.width}{_missing(images)}",
-        ),
+        ("queries", _queries(summary)),
+        ("items", f"{summary.items} of width {summary.width}{_missing(images)}"),
         ("candidates per query", f"{pools.minimum} to {pools.maximum}, median {pools.median:g}"),
         (
             "beams per group",
@@ -79,7 +105,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
             f"{summary.positive_beams_share:.1%} of {summary.beams} beams, {summary.positive_groups_share:.1%} of "
             f"groups have one ({summary.positives_by})",
         ),
-        ("left out or noticed", ", ".join(counts) or "nothing"),
+        ("left out or noticed", _noticed(summary)),
         ("selector", f"{plan.parameters:,} parameters, {space.trial.model.decoder} decoder"),
         ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
         ("budget", ", ".join(filter(None, limits))),
@@ -87,6 +113,15 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
         ("ranked by", f"val_loss = {space.validation.metric}, lower is better"),
     ]
+
+
+def _queries(summary: DataSummary) -> str:
+    return ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)
+
+
+def _noticed(summary: DataSummary) -> str:
+    counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
+    return ", ".join(counts) or "nothing"
 
 
 def describe_parameters(space: SearchSpace) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Words that live progress and reports share."""
 
 from __future__ import annotations
 

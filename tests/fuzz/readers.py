@@ -85,6 +85,6 @@ def shown(paths: RunPaths) -> Evaluation:
     """An evaluation as `status` and `export` read it."""
     found = read_evaluation(paths.evaluation_file)
     for width in (60, 200):
-        Console(file=io.StringIO(), width=width).print(render(found, width))
+        Console(file=io.StringIO(), width=width).print(render(found))
     winner_checkpoint(paths, found)
     return found

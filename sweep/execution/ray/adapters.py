@@ -1,4 +1,4 @@
-"""Tune's searcher and scheduler as two ears of the coordinator. They translate; they do not think.
+"""Tune's searcher and scheduler, which ask the coordinator. They translate and decide nothing.
 
 What Tune does that shapes this file (Ray 2.58 to 2.60): a result with `done` set never reaches the scheduler, and one
 that the scheduler answers with STOP never reaches the searcher; both are therefore handed to the coordinator, which
@@ -11,17 +11,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
-
 from sweep.execution.coordinator import Coordinator, Next
 from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER
 from sweep.trials.messages import EpochResult
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands out the coordinator's next trial."""
+class StudySearch:
+    """Hands out the coordinator's next trial. Mixed into Tune's `Searcher`."""
+
+    FINISHED: str  # Tune's word for "there will be no more trials"
 
     def __init__(self, coordinator: Coordinator) -> None:
         super().__init__()  # no metric: the coordinator reads the results, Tune must not
@@ -32,7 +30,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """A trial's number and settings, nothing for now, or nothing ever again."""
         answer = self.coordinator.next_trial()
         if answer is Next.FINISHED:
-            return str(Searcher.FINISHED)
+            return self.FINISHED
         if answer is Next.WAIT:
             return None
         self._numbers[trial_id] = answer.number
@@ -62,15 +60,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return {key: value for key, value in self.__dict__.items() if key != "coordinator"}
 
 
-class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Stops the trials that the coordinator wants stopped. Holds nothing: it finds the searcher at run time."""
+class StudySchedule:
+    """Stops the trials that the coordinator wants stopped. Mixed into Tune's `FIFOScheduler`.
 
-    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:  # noqa: ANN401
+    Holds nothing: it finds the searcher at run time.
+    """
+
+    CONTINUE: str
+    STOP: str
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
         """Deliver an epoch."""
         go_on = deliver(tune_controller.search_alg.searcher.coordinator, result)
-        return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
+        return self.CONTINUE if go_on else self.STOP
 
-    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:  # noqa: ANN401
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
         """A worker died; Tune calls this also when it is about to start the trial again."""
         coordinator: Coordinator = tune_controller.search_alg.searcher.coordinator
         number, deaths = int(trial.config[NUMBER]), int(trial.num_failures)
@@ -80,6 +84,20 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
             coordinator.failed(
                 number, f"its worker died {deaths} times, more than max_retries allows; see the run's log"
             )
+
+
+def study_searcher(coordinator: Coordinator) -> Any:  # noqa: ANN401 (Ray is untyped)
+    """What Tune asks for trials. The class is made here: Ray reads its environment when it is imported."""
+    from ray.tune.search import Searcher
+
+    return type("StudySearcher", (StudySearch, Searcher), {})(coordinator)
+
+
+def study_scheduler() -> Any:  # noqa: ANN401 (Ray is untyped)
+    """What Tune asks whether a trial goes on."""
+    from ray.tune.schedulers import FIFOScheduler
+
+    return type("StudyScheduler", (StudySchedule, FIFOScheduler), {})()
 
 
 def deliver(coordinator: Coordinator, result: dict[str, Any]) -> bool:

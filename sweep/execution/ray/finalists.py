@@ -6,9 +6,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import ray
 import torch
-from ray.exceptions import RayError
 
 from selector.data import Dataset
 from selector.errors import UserError
@@ -25,6 +23,9 @@ def retrain_all(context: TrialContext, plan: Plan, finalists: Sequence[Finalist]
     Raises:
         OSError: nothing can be stored any more; what is stored can be continued.
     """
+    import ray
+    from ray.exceptions import RayError
+
     resources = plan.space.resources
     task = ray.remote(_task).options(
         num_cpus=resources.cpus,

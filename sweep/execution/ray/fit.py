@@ -7,17 +7,13 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from ray import tune
-from ray.exceptions import RayError
-from ray.tune.error import TuneError
-
 from sweep.errors import ClusterError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.events import TrialObserver
-from sweep.execution.ray.adapters import StudyScheduler, StudySearcher
+from sweep.execution.ray.adapters import study_scheduler, study_searcher
 from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.metrics import PrometheusObserver
-from sweep.execution.ray.trainable import NUMBER, SweepTrial
+from sweep.execution.ray.trainable import NUMBER, TrialSteps
 from sweep.plan.plan import Plan
 from sweep.space import SearchSpace
 from sweep.trials.messages import TrialContext
@@ -59,12 +55,16 @@ class RayBackend:
 
     def run(self, coordinator: Coordinator, plan: Plan, context: TrialContext) -> None:
         """As `Backend.run`. Tune's own files go to a folder of the run that nothing reads."""
+        from ray import tune
+        from ray.exceptions import RayError
+        from ray.tune.error import TuneError
+
         shutil.rmtree(context.paths.tune_folder, ignore_errors=True)
         tuner = tune.Tuner(
             _trainable(plan, context),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(coordinator),
-                scheduler=StudyScheduler(),
+                search_alg=study_searcher(coordinator),
+                scheduler=study_scheduler(),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_trial_name(context.paths.name),
@@ -87,9 +87,15 @@ class RayBackend:
 
 
 def _trainable(plan: Plan, context: TrialContext) -> Any:  # noqa: ANN401 (a class that Tune makes)
+    from ray import tune
+
     resources = plan.space.resources
     trainable = tune.with_parameters(
-        SweepTrial, context=context, dataset=plan.dataset, cpus=resources.cpus, gpus=resources.gpus
+        type("SweepTrial", (TrialSteps, tune.Trainable), {}),
+        context=context,
+        dataset=plan.dataset,
+        cpus=resources.cpus,
+        gpus=resources.gpus,
     )
     trainable = tune.with_resources(
         trainable, tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ray.util.metrics import Counter, Gauge
-
 from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.trials.messages import EpochResult
 
@@ -12,6 +10,8 @@ class PrometheusObserver:
     """Follows a run. Tags: `run` on all, `state` on trials, `trial` on the per-trial gauges."""
 
     def __init__(self, run: str) -> None:
+        from ray.util.metrics import Counter, Gauge
+
         self._run = {"run": run}
         self._trials = Gauge("sweep_trials", "Trials by state.", ("run", "state"))
         self._best = Gauge("sweep_best_val_loss", "Lowest validation loss of a complete trial (nats).", ("run",))

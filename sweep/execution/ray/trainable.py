@@ -8,9 +8,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-import ray
 import torch
-from ray import tune
 
 from selector.data import Dataset
 from selector.errors import UserError
@@ -24,8 +22,8 @@ NUMBER, SETTINGS = "number", "settings"
 RESULT, FAILURE, OUTAGE, WORKER = "result", "failure", "outage", "worker"
 
 
-class SweepTrial(tune.Trainable):  # type: ignore[misc]
-    """Steps through a `Trial`.
+class TrialSteps:
+    """Steps through a `Trial`. Mixed into Tune's `Trainable`, so that this module can be imported without Ray.
 
     Every exception of a configuration (impossible settings, GPU out of memory, a bug) becomes a result with `failure`:
     running it again elsewhere would end the same way. Only a dying worker is left for Tune to retry. A full disk and
@@ -60,6 +58,8 @@ class SweepTrial(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
+        import ray
+
         where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"}
         try:
             self._epochs = self._epochs or self._start()

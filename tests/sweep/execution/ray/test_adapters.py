@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +16,13 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from ray import cloudpickle
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from selector.settings import TrialSettings
 from sweep.execution.coordinator import Coordinator
-from sweep.execution.ray.adapters import StudyScheduler, StudySearcher
+from sweep.execution.ray.adapters import study_scheduler, study_searcher
 from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER
 from sweep.trials.messages import EpochResult
 from tests.sweep.execution.test_coordinator import EPOCHS, World, result
@@ -48,8 +48,8 @@ class Tune:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.searcher = StudySearcher(world.coordinator)
-        self.scheduler = StudyScheduler()
+        self.searcher = study_searcher(world.coordinator)
+        self.scheduler = study_scheduler()
         self.controller = SimpleNamespace(search_alg=SimpleNamespace(searcher=self.searcher))
         self.suggested = 0
 
@@ -226,7 +226,7 @@ def test_an_interrupt_leaves_trials_to_resume(tune: Tune) -> None:
 def test_snapshots_hold_no_study_and_are_never_restored(tune: Tune, tmp_path: Path) -> None:
     tune.start()
     for adapter in (tune.searcher, tune.scheduler):
-        copy = pickle.loads(pickle.dumps(adapter))  # as Tune does
+        copy = cloudpickle.loads(cloudpickle.dumps(adapter))  # as Tune does
         assert not any(isinstance(value, Coordinator) for value in vars(copy).values())
     tune.searcher.save(str(tmp_path / "snapshot"))
     tune.searcher.save_to_dir(str(tmp_path))

@@ -15,7 +15,7 @@ import torch
 from selector.data import Dataset
 from selector.settings import TrialSettings
 from sweep.execution.ray import trainable as module
-from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER, SweepTrial
+from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER, TrialSteps
 from sweep.trials.messages import EpochResult, TrialContext
 from tests.sweep.spaces import SETTINGS as TRIAL
 from tests.sweep.spaces import context, small_dataset, trial
@@ -42,8 +42,8 @@ def config(number: int, settings: TrialSettings = TRIAL) -> dict[str, Any]:
     return {NUMBER: number, SETTINGS: settings.model_dump_json()}
 
 
-def started(shared: TrialContext, dataset: Dataset, number: int = 0, settings: TrialSettings = TRIAL) -> SweepTrial:
-    actor: SweepTrial = SweepTrial.__new__(SweepTrial)  # Tune's constructor makes folders; `setup` is what is ours
+def started(shared: TrialContext, dataset: Dataset, number: int = 0, settings: TrialSettings = TRIAL) -> TrialSteps:
+    actor: TrialSteps = TrialSteps.__new__(TrialSteps)  # Tune's constructor makes folders; `setup` is what is ours
     actor.setup(config(number, settings), shared, dataset, cpus=1, gpus=0)
     return actor
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from sweep.errors import RunError
 from sweep.evaluation.answer_table import AnswerRecord
 from sweep.evaluation.bootstrap import FloatArray, IntArray
 from sweep.evaluation.rows import Panel
+from sweep.vlm.failure_limit import EvaluationError, FailureLimit
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 from sweep.vqa.accuracy import Mode
 
@@ -28,7 +28,7 @@ class AnswerBook:
     def __init__(self, ask: Ask, score: Score, failure_limit: float) -> None:
         self._ask = ask
         self._score = score
-        self._limit = failure_limit
+        self._limit = FailureLimit(failure_limit)
         self._results: dict[WorkItem, Result] = {}
         self._scores: dict[tuple[int, str, Mode], float] = {}
 
@@ -39,7 +39,7 @@ class AnswerBook:
         """Have all items that are not yet known answered in one call, sorted by query. Returns how many those are.
 
         Raises:
-            RunError: more than the limit of all items have no answer.
+            EvaluationError: more of all items have no answer than the limit allows.
         """
         distinct = {item for item in items if item not in self._results}
         new = sorted(distinct, key=lambda item: (item.query, item.demonstrations))
@@ -77,14 +77,14 @@ class AnswerBook:
 
     def _check(self) -> None:
         failed = [result for result in self._results.values() if isinstance(result, Failure)]
-        if len(failed) <= self._limit * len(self._results):
+        if not self._limit.is_exceeded(len(failed), len(self._results)):
             return
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.failures().items())
         reasons = Counter(f"{failure.label or failure.kind}: {failure.reason}" for failure in failed)
         examples = "; ".join(text for text, _ in reasons.most_common(LABELS_IN_ERROR))
-        raise RunError(
-            f"{len(failed)} of {len(self._results)} prompts have no answer ({kinds}), more than the limit of "
-            f"{self._limit:.1%}; for example {examples}. Mend them, or raise evaluation.failure_limit"
+        raise EvaluationError(
+            f"{len(failed)} of {len(self._results)} prompts have no answer ({kinds}), which is more than {self._limit} "
+            f"allows; for example {examples}. Mend them, or raise the limit"
         )
 
 

@@ -10,7 +10,7 @@ from sweep.collect.beams import CollectPlan as Beams
 from sweep.evaluation.questions import _images, choose_questions
 from sweep.items import ImageError, ItemTable
 from sweep.settings.evaluation import EvaluationSettings, asked_splits
-from sweep.vlm.answers.cached import CHECKED_FROM
+from sweep.vlm.failure_limit import FailureLimit
 
 
 def check_items(table: ItemTable, dataset: Dataset, settings: EvaluationSettings) -> None:
@@ -27,7 +27,7 @@ def check_items(table: ItemTable, dataset: Dataset, settings: EvaluationSettings
         )
     for split in asked_splits(settings):
         questions = choose_questions(dataset, split, None, settings.seed, _images(table))
-        _check_images(table, questions.items_Q[: settings.samples].tolist(), settings.failure_limit)
+        _check_images(table, questions.items_Q[: settings.samples].tolist(), FailureLimit(settings.failure_limit))
         for item in {*questions.items_Q.tolist(), *questions.pools_QK.reshape(-1).tolist()} - {-1}:
             if not table.answers(item):
                 raise DataError(
@@ -36,9 +36,9 @@ def check_items(table: ItemTable, dataset: Dataset, settings: EvaluationSettings
                 )
 
 
-def _check_images(table: ItemTable, questions: Sequence[int], limit: float) -> None:
+def _check_images(table: ItemTable, questions: Sequence[int], limit: FailureLimit) -> None:
     """Refuse questions of which so many lack their image that the evaluation would stop over them."""
-    if len(questions) < CHECKED_FROM or not table.images_missing():
+    if not table.images_missing():
         return
     failures = []
     for item in questions:
@@ -46,10 +46,10 @@ def _check_images(table: ItemTable, questions: Sequence[int], limit: float) -> N
             table.image_hash(item)
         except ImageError as error:
             failures.append(error)
-    if len(failures) > limit * len(questions):
+    if limit.is_exceeded(len(failures), len(questions)):
         raise DataError(
             f"items: {len(failures)} of {len(questions)} questions to be asked lack their image, which is more than "
-            f"evaluation.failure_limit {limit:g} allows; the first: {failures[0]}"
+            f"{limit} allows; the first: {failures[0]}"
         )
 
 

@@ -81,7 +81,8 @@ class EvaluationSettings(Settings):
         racing: None: every row sees every question.
         resamples: of the bootstrap.
         seed: of the questions, the random rows and the bootstrap.
-        failure_limit: share of work items without an answer above which the evaluation stops.
+        failure_limit: share of work items without an answer above which the evaluation stops. Fewer than 20 results
+            are not judged by their share (`sweep.vlm.failure_limit`).
     """
 
     shots: ShotNumber | tuple[ShotNumber, ...] = 4

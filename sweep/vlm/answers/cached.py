@@ -11,13 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sweep.vlm.answers.errors import EvaluationError
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.answers.writer import AnswerWriter
+from sweep.vlm.failure_limit import EvaluationError, FailureLimit
 from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
 
-CHECKED_FROM = 20
 NAMED_REASONS = 3
 NAMED_LABELS = 5
 
@@ -101,12 +100,12 @@ def answered(
         observer: told every work item's result once, as soon as it is known and, if new, stored or about to be.
 
     Raises:
-        EvaluationError: more failed than `failure_limit` allows (looked at from 20 results on), or nothing at all was
-            answered. What was answered is stored.
+        EvaluationError: more failed than `failure_limit` allows (`FailureLimit`), or nothing at all was answered.
+            What was answered is stored.
         StoreError: answers cannot be stored.
     """
     asked = Counter(items)
-    tally = _Tally(failure_limit, observer)
+    tally = _Tally(FailureLimit(failure_limit), observer)
     groups: dict[Wanted, list[WorkItem]] = {}
     for item in sorted(asked):  # equal queries side by side, so that workers can share prompts' beginnings
         wanted = wants(item)
@@ -145,7 +144,7 @@ def answered(
 class _Tally:
     """Results so far, and whether to go on."""
 
-    limit: float
+    limit: FailureLimit
     observer: Observer
     distinct: int = 0
     settled: int = 0
@@ -161,8 +160,7 @@ class _Tally:
         self.settled += 1
         if isinstance(result, Failure):
             self.failures.append(result)
-        # Against all, not against those that are settled: bad images often come together, and early.
-        if self.settled >= CHECKED_FROM and len(self.failures) > self.limit * self.distinct:
+        if self.limit.is_exceeded(len(self.failures), self.distinct, self.settled):
             raise self._error()
 
     def check_end(self) -> None:
@@ -187,9 +185,7 @@ class _Tally:
         count = f"{len(self.failures)} of {self.distinct} distinct work items have no answer"
         if len(self.failures) < self.distinct:
             so_far = " so far" if self.settled < self.distinct else ""
-            count += (
-                f"{so_far}, which is more than the failure limit of {self.limit:g} (evaluation.failure_limit) allows"
-            )
+            count += f"{so_far}, which is more than {self.limit} allows"
         return EvaluationError(
             f"{count}: {often}{where}; what was answered is stored, so mend these and give the same command again"
         )

@@ -7,7 +7,7 @@ import threading
 import time
 from types import TracebackType
 
-from sweep.vlm.answers.errors import StoreError
+from sweep.errors import RunError
 from sweep.vlm.answers.parquet import Row, Wanted, part_writer, to_table
 from sweep.vlm.answers.store import MANY_PARTS, AnswerStore
 from sweep.vlm.work import Failure, Result, WorkItem
@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 
 ROWS = 512
 SECONDS = 5.0
+
+
+class StoreError(RunError):
+    """Answers cannot be stored."""
 
 
 class AnswerWriter:

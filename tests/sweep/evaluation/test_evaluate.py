@@ -136,7 +136,9 @@ def test_a_draw_without_an_answer_leaves_the_mean_to_the_others() -> None:
 
 def test_too_many_failures_stop_the_evaluation_with_the_reason() -> None:
     bad = frozenset(held_out().items_Q[:4].tolist())
-    with pytest.raises(RunError, match=r"prompts have no answer \(\d+ image\), more than the limit of 5\.0%.*\.jpg"):
+    with pytest.raises(
+        RunError, match=r"prompts have no answer \(\d+ image\), which is more than .* limit of 0\.05 .*\.jpg"
+    ):
         run(panel_of([1]), world=World(broken=bad))
 
 

@@ -15,6 +15,9 @@ from selector.data.native import write_native
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.synthetic import demo_dataset
 from selector.errors import DataError, UserError
+from sweep.errors import RunError
+from sweep.evaluation.accuracies import AnswerBook
+from sweep.evaluation.questions import choose_questions
 from sweep.items import NewItem, write_items
 from sweep.plan.collection import plan_collection
 from sweep.plan.make import make_plan, plan_evaluation
@@ -22,8 +25,13 @@ from sweep.plan.plan import EvaluationPlan, Plan
 from sweep.plan.requests import Request, request_of_space
 from sweep.report.plan import describe_collection, describe_plan
 from sweep.runs.paths import SharedPaths
+from sweep.settings.evaluation import SplitName
 from sweep.settings.vlm import demo_model_folder
 from sweep.space import SearchSpace, parse_space
+from sweep.vlm.answers.cached import answered
+from sweep.vlm.answers.parquet import Wanted
+from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 
 ITEMS = 300
 
@@ -57,13 +65,49 @@ def items_in(folder: Path, present: int) -> Path:
 def test_questions_without_images_are_refused_at_once(tmp_path: Path, dataset: Dataset) -> None:
     folder, shared = items_in(tmp_path / "none", 0), SharedPaths(tmp_path / "shared")
     with pytest.raises(
-        DataError, match=r"lack their image, which is more than evaluation.failure_limit 0.05 allows"
+        DataError, match=r"lack their image, which is more than the failure limit of 0\.05 .* allows"
     ) as e:
         evaluation_of(space_of(folder), shared, dataset)
     assert "\n" not in str(e.value) and ".png: no such file" in str(e.value)
     evaluation_of(space_of(folder, evaluation={"failure_limit": 1.0}), shared, dataset)
     evaluation_of(space_of(folder, evaluation={"samples": 5}), shared, dataset)  # an evaluation lets few pass
     evaluation_of(space_of(items_in(tmp_path / "all", ITEMS)), shared, dataset)
+
+
+@pytest.mark.parametrize(("failed", "total", "stops"), [(1, 10, False), (1, 20, False), (2, 20, True)])
+def test_check_service_and_evaluation_judge_failures_alike(
+    tmp_path: Path, dataset: Dataset, failed: int, total: int, stops: bool
+) -> None:
+    questions = choose_questions(dataset, SplitName.TEST, total, 0, range(ITEMS)).items_Q.tolist()
+    results: dict[WorkItem, Result] = {WorkItem(item): Answer("red", None, 1) for item in questions}
+    folder = items_in(tmp_path / "items", ITEMS)
+    for item in questions[:failed]:
+        (folder / f"{item}.png").unlink()
+        results[WorkItem(item)] = Failure(FailureKind.MISSING, "no such file", f"{item}.png")
+
+    def check() -> None:
+        evaluation_of(space_of(folder, evaluation={"samples": total}), SharedPaths(tmp_path / "shared"), dataset)
+
+    def ask_service() -> None:
+        answered(
+            list(results),
+            wants=lambda item: Wanted(f"{item.query:064x}"),
+            store=AnswerStore(tmp_path / "answers"),
+            ask=lambda items, score: ((item, results[item]) for item in items),
+            score=False,
+            model="model",
+            failure_limit=0.05,
+        )
+
+    def fill_book() -> None:
+        AnswerBook(lambda items: results, lambda *_: 1.0, failure_limit=0.05).ask(list(results))
+
+    for place in (check, ask_service, fill_book):
+        if stops:
+            with pytest.raises((DataError, RunError), match=rf"{failed} of {total} .* judged from 20 results on"):
+                place()
+        else:
+            place()
 
 
 def test_a_model_that_cannot_answer_is_refused_at_once(tmp_path: Path, dataset: Dataset) -> None:

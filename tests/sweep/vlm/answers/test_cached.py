@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.vlm.answers.cached import Answered, Counts, Failed, answered
-from sweep.vlm.answers.errors import EvaluationError
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.failure_limit import EvaluationError
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweep.vlm.answers.errors import StoreError
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import UNFINISHED, AnswerStore
-from sweep.vlm.answers.writer import AnswerWriter
+from sweep.vlm.answers.writer import AnswerWriter, StoreError
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.sweep.vlm.answers.builders import answer, fill, found, key_of
 

@@ -48,7 +48,7 @@ from sweep.space import SearchSpace, load_space
 from sweep.space.addresses import Scalar, with_values
 from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import Result, WorkItem
-from sweep.vqa.accuracy import Mode, accuracy
+from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def collected(space: SearchSpace, table: ItemTable, source: SharedPaths, engine:
         listed = list(asked)
         yield from zip(listed, engine.answer(table, listed, score=settings.gt_prob), strict=True)
 
-    score = partial(accuracy, mode=settings.metric)
+    score = partial(accuracy, normalisation=settings.metric)
     return collect(settings, table, items.embeddings(settings), answer, score).dataset
 
 
@@ -156,15 +156,15 @@ def accuracies(
     def ask(items: Sequence[WorkItem]) -> dict[WorkItem, Result]:
         return dict(zip(items, engine.answer(table, items), strict=True))
 
-    def score(item: int, text: str, mode: Mode) -> float:
-        return accuracy(text, table.answers(item), mode)
+    def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
+        return accuracy(text, table.answers(item), normalisation)
 
     book = AnswerBook(ask, score, failure_limit=0.0)
-    board = Board(Panel(questions, selections), SHOTS, (Mode.OFFICIAL,), book)
+    board = Board(Panel(questions, selections), SHOTS, (AnswerNormalisation.OFFICIAL,), book)
     rows = range(len(checkpoints))
     book.ask(board.items(rows, 0, len(questions)))
     board.fill(rows, 0, len(questions))
-    return board.accuracy_RQS[Mode.OFFICIAL].mean(axis=(1, 2)), len(questions), len(book)
+    return board.accuracy_RQS[AnswerNormalisation.OFFICIAL].mean(axis=(1, 2)), len(questions), len(book)
 
 
 def correlation(values: FloatArray, accuracy_P: FloatArray, owner_P: npt.NDArray[np.int64]) -> str:

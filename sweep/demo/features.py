@@ -16,19 +16,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from selector.data.dataset import FloatArray
 from sweep.demo.drawing import ByteArray
-from sweep.demo.model import WIDTH, DemoModel, image_tokens
+from sweep.demo.model import DemoModel, image_tokens
 
 QUESTION_WIDTH = 32
-FEATURES = WIDTH + QUESTION_WIDTH
 QUESTION_SHARE = 0.2  # of the squared length
 _BATCH = 64
 
-FloatArray = npt.NDArray[np.float32]
-
 
 def item_features(model: DemoModel, images: ByteArray, questions: Sequence[str]) -> FloatArray:
-    """Unit vectors, float32 [M, FEATURES]; images uint8 [M, 28, 28, 3], one question each."""
+    """Unit vectors, float32 [M, WIDTH + QUESTION_WIDTH]; images uint8 [M, 28, 28, 3], one question each."""
     seen = _unit(_image_states(model, images))
     asked = _unit(np.stack([_question_counts(question) for question in questions]))
     parts = [seen * np.sqrt(1 - QUESTION_SHARE), asked * np.sqrt(QUESTION_SHARE)]

@@ -19,7 +19,7 @@ from sweep.plan.make import plan_of_collected
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.storage import mirror
 from sweep.terminal.console import quiet
-from sweep.vlm.service import Asker
+from sweep.vlm.service import AnswerService
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import accuracy
 
@@ -76,16 +76,16 @@ def measure(plan: CollectionPlan, folder: Path, name: str, console: Console) -> 
         console: shows progress, and what was measured in the end.
     """
     settings, shared, evaluation = plan.settings, plan.request.shared, plan.space.evaluation
-    score = partial(accuracy, mode=settings.metric)
+    score = partial(accuracy, normalisation=settings.metric)
     measurement = Measurement(plan.beams, plan.items, score, gt_prob=settings.gt_prob)
     reporter = _Reporter(measurement, console)
     limit = 1.0 if evaluation is None else evaluation.failure_limit
-    with Asker(plan.vlm, plan.items, shared, name, console) as asker:
-        found = asker.ask(
+    with AnswerService(plan.vlm, plan.items, shared, name, console) as service:
+        found = service.answer_all(
             plan.beams.work_items(), "collecting", score=settings.gt_prob, failure_limit=limit, observer=reporter
         )
         collected = measurement.collected()
-        store_collected(collected, folder, f"{plan.vlm.model.path} {asker.identity[:16]}")
+        store_collected(collected, folder, f"{plan.vlm.model.path} {service.identity[:16]}")
     reporter.say(measurement.progress())
     counts = found.counts
     console.print(

@@ -18,9 +18,9 @@ from sweep.results.policies import panel_of, policies
 from sweep.settings.evaluation import SplitName
 from sweep.study import TrialSummary
 from sweep.trials.finalists import Retrained, finalists
-from sweep.vlm.service import Asker
+from sweep.vlm.service import AnswerService
 from sweep.vlm.work import Result, WorkItem
-from sweep.vqa.accuracy import Mode, accuracy
+from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 
 
 def evaluate(plan: Plan, training: Training, session: Session) -> Evaluation | None:
@@ -52,18 +52,18 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         raise SpaceError(f"space {plan.request.answers.name!r} has no sections evaluation and vlm")
     paths, settings, items = session.paths, plan.evaluation.settings, plan.evaluation.items
     session.cluster(plan.bytes)
-    with terminable(), Asker(plan.evaluation.vlm, items, paths.shared, paths.name, session.console) as asker:
+    with terminable(), AnswerService(plan.evaluation.vlm, items, paths.shared, paths.name, session.console) as service:
         found = policies(paths, ranked, settings.top, settings.epochs_per_trial, _retrain(plan, ranked, session))
         answered = reused = 0
 
         def ask(wanted: Sequence[WorkItem]) -> Mapping[WorkItem, Result]:
             nonlocal answered, reused
-            given = asker.ask(wanted, "answering", failure_limit=settings.failure_limit)
+            given = service.answer_all(wanted, "answering", failure_limit=settings.failure_limit)
             answered, reused = answered + given.counts.answered, reused + given.counts.reused
             return given.results
 
-        def score(item: int, text: str, mode: Mode) -> float:
-            return accuracy(text, items.answers(item), mode)
+        def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
+            return accuracy(text, items.answers(item), normalisation)
 
         panel = panel_of(plan.dataset, items, settings.split, found, settings)
         train = panel_of(plan.dataset, items, SplitName.TRAIN, found, settings) if settings.train_rows else None

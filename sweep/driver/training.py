@@ -25,7 +25,7 @@ from sweep.storage.snapshots import StudySnapshots
 from sweep.study import StudyOwner, TrialSummary
 from sweep.study.ranking import rank
 from sweep.trials.messages import EpochResult
-from sweep.vlm.pool.pool import room_for
+from sweep.vlm.pool.pool import cluster_capacity
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def train(plan: Plan, session: Session) -> Training:
     with closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner, _kept(session) as keep:
         backend = RayBackend(session.cluster(plan.bytes))
         if plan.evaluation is not None:
-            room_for(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
+            cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
         bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
         concurrency = backend.concurrency(plan.space)
         with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:

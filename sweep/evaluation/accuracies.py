@@ -11,26 +11,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from sweep.evaluation.answer_table import AnswerRecord
-from sweep.evaluation.bootstrap import FloatArray, IntArray
+from sweep.evaluation.bootstrap import Float64Array, IntArray
 from sweep.evaluation.rows import Panel
 from sweep.vlm.failure_limit import EvaluationError, FailureLimit
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
-Ask = Callable[[Sequence[WorkItem]], Mapping[WorkItem, Result]]
-Score = Callable[[int, str, Mode], float]
+AnswerCall = Callable[[Sequence[WorkItem]], Mapping[WorkItem, Result]]
+ScoreAnswer = Callable[[int, str, AnswerNormalisation], float]
 LABELS_IN_ERROR = 3
 
 
 class AnswerBook:
     """Every distinct work item with its result. Each is asked once, and each of its texts scored once."""
 
-    def __init__(self, ask: Ask, score: Score, failure_limit: float) -> None:
+    def __init__(self, ask: AnswerCall, score: ScoreAnswer, failure_limit: float) -> None:
         self._ask = ask
         self._score = score
         self._limit = FailureLimit(failure_limit)
         self._results: dict[WorkItem, Result] = {}
-        self._scores: dict[tuple[int, str, Mode], float] = {}
+        self._scores: dict[tuple[int, str, AnswerNormalisation], float] = {}
 
     def __len__(self) -> int:
         return len(self._results)
@@ -53,12 +53,12 @@ class AnswerBook:
         """What came back for an item that was asked."""
         return self._results[item]
 
-    def accuracy(self, item: WorkItem, mode: Mode) -> float:
+    def accuracy(self, item: WorkItem, normalisation: AnswerNormalisation) -> float:
         """In [0, 1]; NaN for a failure."""
         result = self._results[item]
         if isinstance(result, Failure):
             return float("nan")
-        key = (item.query, result.text, mode)
+        key = (item.query, result.text, normalisation)
         if key not in self._scores:
             self._scores[key] = self._score(*key)
         return self._scores[key]
@@ -91,12 +91,16 @@ class AnswerBook:
 class Board:
     """The accuracies of a panel's rows, filled as answers come. NaN: not seen yet, or no answer."""
 
-    def __init__(self, panel: Panel, shots: Sequence[int], modes: Sequence[Mode], book: AnswerBook) -> None:
+    def __init__(
+        self, panel: Panel, shots: Sequence[int], normalisations: Sequence[AnswerNormalisation], book: AnswerBook
+    ) -> None:
         self.panel = panel
         self.shots = tuple(shots)
         self._book = book
         shape = (len(panel.selections), len(panel.questions), len(self.shots))
-        self.accuracy_RQS: dict[Mode, FloatArray] = {mode: np.full(shape, np.nan) for mode in modes}
+        self.accuracy_RQS: dict[AnswerNormalisation, Float64Array] = {
+            one: np.full(shape, np.nan) for one in normalisations
+        }
         self.failures_R: IntArray = np.zeros(shape[0], dtype=np.int64)
         self.asked_R: IntArray = np.zeros(shape[0], dtype=np.int64)
 
@@ -110,10 +114,10 @@ class Board:
             self.asked_R[row] = end
             for place in range(start, end):
                 prompts = list(self._prompts(row, place))
-                for mode, accuracy_RQS in self.accuracy_RQS.items():
+                for normalisation, accuracy_RQS in self.accuracy_RQS.items():
                     values: list[list[float]] = [[] for _ in self.shots]
                     for _, index, item in prompts:
-                        value = self._book.accuracy(item, mode)
+                        value = self._book.accuracy(item, normalisation)
                         if value == value:
                             values[index].append(value)
                     for index, found in enumerate(values):
@@ -122,7 +126,7 @@ class Board:
                 results = [self._book.result(item) for *_, item in prompts]
                 self.failures_R[row] += sum(isinstance(result, Failure) for result in results)
 
-    def records(self, mode: Mode) -> Iterator[AnswerRecord]:
+    def records(self, normalisation: AnswerNormalisation) -> Iterator[AnswerRecord]:
         """One record per row, question, draw and number of shots that was asked."""
         questions = self.panel.questions
         for row, selections in enumerate(self.panel.selections):
@@ -139,7 +143,7 @@ class Board:
                         draw=draw,
                         demonstrations=item.demonstrations,
                         text=result.text if isinstance(result, Answer) else None,
-                        accuracy=self._book.accuracy(item, mode) if answered else None,
+                        accuracy=self._book.accuracy(item, normalisation) if answered else None,
                         failure=str(result.kind) if isinstance(result, Failure) else None,
                         reason=result.reason if isinstance(result, Failure) else None,
                     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selector.batches import derive_seed
-from sweep.evaluation.bootstrap import Bootstrap, FloatArray, IntArray
+from sweep.evaluation.bootstrap import Bootstrap, Float64Array, IntArray
 from sweep.evaluation.racing import Race
 from sweep.evaluation.records import CorrelationRecord, Difference, Estimate, RowRecord, TrainRecord
 from sweep.evaluation.rows import Row, RowKind
@@ -29,7 +29,7 @@ from sweep.evaluation.statistics import (
 )
 from sweep.evaluation.wording import counted
 from sweep.settings.evaluation import EvaluationSettings
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
 DIGITS = 9  # matrix products of another width or on other cores differ in the last bits; records do not
 CORRELATED = (RowKind.RCE_ONLY, RowKind.TRIAL, RowKind.EPOCH)
@@ -46,14 +46,14 @@ class Measured:
     """
 
     row: Row
-    accuracy_QS: FloatArray
+    accuracy_QS: Float64Array
     asked: int
     dropped_after: int | None
     failures: int
     short_pools: tuple[int, ...]
     same_as: str | None
-    others: dict[Mode, tuple[float | None, ...]]
-    train_QS: FloatArray | None
+    others: dict[AnswerNormalisation, tuple[float | None, ...]]
+    train_QS: Float64Array | None
 
 
 def analyse(
@@ -125,7 +125,7 @@ def _entered(rows: Sequence[Measured]) -> list[bool]:
     return [row.dropped_after is None and not (fresh and row.row.kind.races) for row in rows]
 
 
-def _order(rows: Sequence[Measured], entered_R: Sequence[bool], value_R: FloatArray) -> list[int]:
+def _order(rows: Sequence[Measured], entered_R: Sequence[bool], value_R: Float64Array) -> list[int]:
     """Entered rows by value, then the others, those dropped later before those dropped earlier."""
 
     def key(index: int) -> tuple[bool, bool, int, float, int]:
@@ -135,7 +135,7 @@ def _order(rows: Sequence[Measured], entered_R: Sequence[bool], value_R: FloatAr
     return sorted(range(len(rows)), key=key)
 
 
-def _best_p(bootstrap: Bootstrap, entered_R: Sequence[bool], values_RQ: FloatArray) -> dict[int, float]:
+def _best_p(bootstrap: Bootstrap, entered_R: Sequence[bool], values_RQ: Float64Array) -> dict[int, float]:
     """How likely it is to be among the best (p), of entered rows that answered more than half of the questions.
 
     Any two of those have a question in common.
@@ -153,8 +153,8 @@ def _train_records(
     rows: Sequence[Measured],
     settings: EvaluationSettings,
     bootstrap: Bootstrap,
-    accuracy_RQM: FloatArray,
-    share_R: FloatArray,
+    accuracy_RQM: Float64Array,
+    share_R: Float64Array,
     train_clusters_Q: IntArray | None,
 ) -> dict[int, TrainRecord]:
     asked = [index for index, row in enumerate(rows) if row.train_QS is not None]
@@ -260,7 +260,7 @@ def notes(settings: EvaluationSettings, race: Race, unit: str, fresh_seeds: bool
     return tuple(found)
 
 
-def mean_per_measure(values_QS: FloatArray) -> tuple[float | None, ...]:
+def mean_per_measure(values_QS: Float64Array) -> tuple[float | None, ...]:
     """Means per measure for records: [Q, S] accuracies to S numbers and their mean, None without answers."""
     columns_QM = with_mean(values_QS[None])[0]
     return tuple(

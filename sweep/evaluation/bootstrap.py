@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from selector.batches import derive_seed
 
-FloatArray = npt.NDArray[np.float64]
+Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -62,18 +62,18 @@ class Replicates:
         questions_P: int64, questions behind each mean.
     """
 
-    value_P: FloatArray
-    draws_PB: FloatArray
+    value_P: Float64Array
+    draws_PB: Float64Array
     questions_P: IntArray
 
-    def interval(self, level_P: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def interval(self, level_P: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Equal-tailed percentile intervals that miss with probability `level_P`; they always hold the mean."""
         sorted_PB = np.sort(self.draws_PB, axis=1)
         place_P = level_P / 2 * (sorted_PB.shape[1] - 1)
         low_P, high_P = _at(sorted_PB, place_P), _at(sorted_PB, sorted_PB.shape[1] - 1 - place_P)
         return np.minimum(low_P, self.value_P), np.maximum(high_P, self.value_P)
 
-    def p_values(self) -> FloatArray:
+    def p_values(self) -> Float64Array:
         """Two-sided p of a mean of zero: the level of the widest percentile interval without it, at least 2 / (B + 1).
 
         The + 1 counts the observation among the replicates, so that p is never 0 (Davison & Hinkley 1997, 4.2).
@@ -93,9 +93,9 @@ class Bootstrap:
         self.clusters = len(self._starts_C)
         self.resamples = resamples
         self._seed = derive_seed("evaluation bootstrap", seed)
-        self._kept: list[tuple[FloatArray, FloatArray]] = []
+        self._kept: list[tuple[Float64Array, Float64Array]] = []
 
-    def replicate(self, values_QP: FloatArray, ends: Ends) -> Replicates:
+    def replicate(self, values_QP: Float64Array, ends: Ends) -> Replicates:
         """Bootstrap the columns' means, each over the questions where it is not NaN.
 
         Args:
@@ -124,7 +124,7 @@ class Bootstrap:
         value_P = np.divide(total_P, count_P, out=np.full_like(total_P, np.nan), where=~empty_P)
         return Replicates(value_P, draws_PB, count_P.astype(np.int64))
 
-    def _weights(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+    def _weights(self) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Exponential weights of the clusters [b, C] and of imagined half clusters [b, halves, ends], by chunks.
 
         Two halves make a whole: the sum of two Gamma(1/2) is exponential.
@@ -142,11 +142,11 @@ class Bootstrap:
                 self._kept.append(weights)
             yield weights
 
-    def _by_cluster(self, values_QP: FloatArray) -> FloatArray:
+    def _by_cluster(self, values_QP: Float64Array) -> Float64Array:
         return np.asarray(np.add.reduceat(values_QP[self._order_Q], self._starts_C, axis=0), dtype=np.float64)
 
 
-def _at(sorted_PB: FloatArray, place_P: FloatArray) -> FloatArray:
+def _at(sorted_PB: Float64Array, place_P: Float64Array) -> Float64Array:
     """Values at fractional places of each sorted row."""
     below_P = np.floor(place_P).astype(np.int64)
     above_P = np.minimum(below_P + 1, sorted_PB.shape[1] - 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweep.errors import RunError
-from sweep.evaluation.accuracies import AnswerBook, Ask, Board, Score
+from sweep.evaluation.accuracies import AnswerBook, AnswerCall, Board, ScoreAnswer
 from sweep.evaluation.analysis import Measured, analyse, correlate, mean_per_measure, notes
 from sweep.evaluation.answer_table import AnswerRecord
 from sweep.evaluation.bootstrap import IntArray
@@ -19,7 +19,7 @@ from sweep.evaluation.statistics import with_mean
 from sweep.evaluation.winner import Contest, decide
 from sweep.evaluation.wording import counted
 from sweep.settings.evaluation import EvaluationSettings
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Evaluated:
 def evaluate(
     panel: Panel,
     settings: EvaluationSettings,
-    ask: Ask,
-    score: Score,
+    ask: AnswerCall,
+    score: ScoreAnswer,
     train: Panel | None = None,
     verdicts: Sequence[Sequence[str]] = (),
 ) -> Evaluated:
@@ -48,7 +48,7 @@ def evaluate(
         panel: questions and selections; a row named as `settings.baseline` is among them.
         settings: of the comparison.
         ask: answers distinct work items, one result each; called once per stage.
-        score: accuracy in [0, 1] of a text as the answer to an item's question, by mode.
+        score: accuracy in [0, 1] of a text as the answer to an item's question, by normalisation.
         train: the same rows on questions of the train split, asked for the rows that racing left.
         verdicts: of every complete trial of the run; they tell why no trial is among the rows.
 
@@ -56,10 +56,10 @@ def evaluate(
         RunError: too many prompts have no answer, the baseline is not among the rows, or two rows have one name.
     """
     _check(panel, settings, train)
-    modes = (settings.metric, *(mode for mode in Mode if mode is not settings.metric))
+    normalisations = (settings.metric, *(other for other in AnswerNormalisation if other is not settings.metric))
     book = AnswerBook(ask, score, settings.failure_limit)
-    board = Board(panel, settings.shot_numbers, modes, book)
-    train_board = Board(train, settings.shot_numbers, modes[:1], book) if train is not None else None
+    board = Board(panel, settings.shot_numbers, normalisations, book)
+    train_board = Board(train, settings.shot_numbers, normalisations[:1], book) if train is not None else None
     race = plan_race(len(panel.questions), settings.racing)
     stages = _ask_all(board, train_board, settings, race, book)
     measured = _measured(board, train_board, settings)
@@ -157,9 +157,9 @@ def _measured(board: Board, train_board: Board | None, settings: EvaluationSetti
                 short_pools=_short_pools(selections, sizes_Q[:asked], settings.shot_numbers),
                 same_as=earlier if earlier != row.name else None,
                 others={
-                    mode: mean_per_measure(values_RQS[index])
-                    for mode, values_RQS in board.accuracy_RQS.items()
-                    if mode is not settings.metric
+                    normalisation: mean_per_measure(values_RQS[index])
+                    for normalisation, values_RQS in board.accuracy_RQS.items()
+                    if normalisation is not settings.metric
                 },
                 train_QS=train_board.accuracy_RQS[settings.metric][index] if train_board and train else None,
             )
@@ -215,7 +215,7 @@ def _merged(finalist: FinalistRecord, measured: Sequence[Measured]) -> Measured:
         failures=sum(row.failures for row in rows),
         short_pools=rows[0].short_pools,
         same_as=None,
-        others={mode: _mean_of([row.others[mode] for row in rows]) for mode in rows[0].others},
+        others={other: _mean_of([row.others[other] for row in rows]) for other in rows[0].others},
         train_QS=np.mean(trains, axis=0) if trains else None,
     )
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sweep.evaluation.bootstrap import Bootstrap, FloatArray
+from sweep.evaluation.bootstrap import Bootstrap, Float64Array
 from sweep.evaluation.statistics import best_set
 from sweep.settings.evaluation import LEVEL, RacingSettings
 
@@ -79,7 +79,7 @@ def plan_race(questions: int, settings: RacingSettings | None) -> Race:
 
 
 def survivors(
-    values_RQ: FloatArray, clusters_Q: npt.NDArray[np.int64], alpha: float, resamples: int, seed: int
+    values_RQ: Float64Array, clusters_Q: npt.NDArray[np.int64], alpha: float, resamples: int, seed: int
 ) -> npt.NDArray[np.bool_]:
     """Which of the racing rows stay, bool [R]; at least one does.
 

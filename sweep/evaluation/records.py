@@ -16,7 +16,7 @@ from sweep.evaluation.rows import RowKind
 from sweep.settings.evaluation import LEVEL, EvaluationSettings
 from sweep.storage.files import write_json
 from sweep.vlm.work import FailureKind
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
 
 class Estimate(Settings):
@@ -97,7 +97,7 @@ class RowRecord(Settings):
     minus_next: Difference | None
     best_p: float | None
     in_best_set: bool
-    other_metrics: dict[Mode, tuple[float | None, ...]]
+    other_metrics: dict[AnswerNormalisation, tuple[float | None, ...]]
     train: TrainRecord | None
 
 
@@ -224,11 +224,6 @@ class Evaluation(Settings):
             if row.name == name:
                 return row
         raise KeyError(name)
-
-    @property
-    def best_set(self) -> tuple[str, ...]:
-        """Rows that cannot be told from the best."""
-        return tuple(row.name for row in self.rows if row.in_best_set)
 
     def write(self, file: Path) -> None:
         """Write atomically, without loss."""

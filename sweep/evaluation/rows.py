@@ -96,8 +96,8 @@ class Selections:
 
     def fingerprint(self) -> str:
         """Equal for rows that show the same in every prompt."""
-        shown = np.ascontiguousarray(self.picks_DQS)
-        return hashlib.sha256(f"{self.nearest_last}/{shown.shape}/".encode() + shown.tobytes()).hexdigest()
+        picks = np.ascontiguousarray(self.picks_DQS)
+        return hashlib.sha256(f"{self.nearest_last}/{picks.shape}/".encode() + picks.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

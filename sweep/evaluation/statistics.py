@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 from selector.batches import derive_seed
-from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, FloatArray, IntArray, Replicates
+from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, Float64Array, IntArray, Replicates
 from sweep.settings.evaluation import LEVEL
 
 PERMUTATIONS = 9_999
@@ -28,19 +28,19 @@ FEWEST_FOR_INTERVAL = 4
 class Estimates:
     """Means with intervals, arrays of one shape. NaN where there are no questions; `p` only for differences."""
 
-    value: FloatArray
-    low: FloatArray
-    high: FloatArray
+    value: Float64Array
+    low: Float64Array
+    high: Float64Array
     questions: IntArray
-    p: FloatArray
+    p: Float64Array
 
 
-def with_mean(accuracy_RQS: FloatArray) -> FloatArray:
+def with_mean(accuracy_RQS: Float64Array) -> Float64Array:
     """Append the mean over the numbers of shots, NaN where one of them is: [R, Q, M]."""
     return np.concatenate([accuracy_RQS, accuracy_RQS.mean(axis=2, keepdims=True)], axis=2)
 
 
-def means(bootstrap: Bootstrap, accuracy_RQM: FloatArray, share_R: FloatArray) -> Estimates:
+def means(bootstrap: Bootstrap, accuracy_RQM: Float64Array, share_R: Float64Array) -> Estimates:
     """Mean accuracy of every row and measure, [R, M].
 
     Args:
@@ -55,7 +55,7 @@ def means(bootstrap: Bootstrap, accuracy_RQM: FloatArray, share_R: FloatArray) -
 
 
 def differences(
-    bootstrap: Bootstrap, accuracy_RQM: FloatArray, pairs: Sequence[tuple[int, int]], share_R: FloatArray
+    bootstrap: Bootstrap, accuracy_RQM: Float64Array, pairs: Sequence[tuple[int, int]], share_R: Float64Array
 ) -> Estimates:
     """Paired differences, first minus second row of each pair, over the questions that both answered: [pairs, M].
 
@@ -70,7 +70,7 @@ def differences(
 
 
 def unpaired_differences(
-    first: tuple[Bootstrap, FloatArray], second: tuple[Bootstrap, FloatArray], share_R: FloatArray
+    first: tuple[Bootstrap, Float64Array], second: tuple[Bootstrap, Float64Array], share_R: Float64Array
 ) -> Estimates:
     """Difference of one measure between two sets of questions, [R, 1]: replicates of both are independent.
 
@@ -88,7 +88,7 @@ def unpaired_differences(
     return _estimates(found, share_R, (len(share_R), 1))
 
 
-def holm(p: FloatArray) -> FloatArray:
+def holm(p: Float64Array) -> Float64Array:
     """Adjusted p-values of one family, any shape (Holm 1979); NaN stays NaN and does not count.
 
     Rejecting where they are at most 0.05 makes any false rejection with probability at most 5 %, whatever the
@@ -102,7 +102,7 @@ def holm(p: FloatArray) -> FloatArray:
     return adjusted
 
 
-def best_set(bootstrap: Bootstrap, values_RQ: FloatArray) -> FloatArray:
+def best_set(bootstrap: Bootstrap, values_RQ: Float64Array) -> Float64Array:
     """How likely each row is to be among the best (p): the rows with p > alpha are the tie set.
 
     Model confidence set (Hansen, Lunde & Nason 2011) with the range statistic: as long as the largest studentised
@@ -162,7 +162,7 @@ class Correlation:
     rows: int
 
 
-def rank_correlation(first_R: FloatArray, second_R: FloatArray, seed: int) -> Correlation | None:
+def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -> Correlation | None:
     """Spearman correlation with mid-ranks for ties; None below 3 rows or where one side is constant.
 
     p comes from all orders up to 7 rows, from 9,999 random ones above. The interval is Fisher's with the standard error
@@ -185,7 +185,7 @@ def rank_correlation(first_R: FloatArray, second_R: FloatArray, seed: int) -> Co
     return Correlation(rho, p, _fisher(rho, R), R)
 
 
-def _standardised(ranks_R: FloatArray) -> FloatArray:
+def _standardised(ranks_R: Float64Array) -> Float64Array:
     centred_R = ranks_R - ranks_R.mean()
     return np.asarray(centred_R / np.linalg.norm(centred_R), dtype=np.float64)
 
@@ -200,7 +200,7 @@ def _fisher(rho: float, rows: int) -> tuple[float, float] | None:
     return min(low, rho), max(high, rho)
 
 
-def _estimates(found: Replicates, share_P: FloatArray, shape: tuple[int, int]) -> Estimates:
+def _estimates(found: Replicates, share_P: Float64Array, shape: tuple[int, int]) -> Estimates:
     low_P, high_P = found.interval(LEVEL * share_P)
     p_P = np.minimum(1.0, found.p_values() / share_P)
     value, low, high, p = (part.reshape(shape) for part in (found.value_P, low_P, high_P, p_P))

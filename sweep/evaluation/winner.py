@@ -61,7 +61,7 @@ def decide(contest: Contest) -> WinnerRecord:
         )
     winner = entered[0]
     over_baseline = _is_above(contest, winner, winner.minus_baseline, contest.row(contest.baseline))
-    rivals = [row for row in contest.records if row.in_best_set and _shown(row) != _shown(winner)]
+    rivals = [row for row in contest.records if row.in_best_set and _first_alike(row) != _first_alike(winner)]
     alone = winner.in_best_set and not rivals and _seeds_agree(contest, winner)
     return WinnerRecord(
         row=winner.name,
@@ -88,7 +88,7 @@ def _why_none(contest: Contest) -> str:
     return f": {'; '.join([*([what] if no_op else []), *([gone] if others else [])])}"
 
 
-def _shown(row: RowRecord) -> str:
+def _first_alike(row: RowRecord) -> str:
     """The first row of those that show the same demonstrations."""
     return row.same_as or row.name
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from selector.data.settings import SplitSettings
 from selector.settings import Fraction, NonNegativeInt, PositiveInt, Settings
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
 Temperature = Annotated[float, Field(ge=1e-4)]
 BeamCount = Annotated[int, Field(ge=0, le=100_000)]
@@ -100,7 +100,7 @@ class CollectSettings(Settings):
     similarity_temperature: Temperature = 0.1
     selector_temperature: Temperature = 1.0
     selector: Path | None = None
-    metric: Mode = Mode.OFFICIAL
+    metric: AnswerNormalisation = AnswerNormalisation.OFFICIAL
     gt_prob: bool = True
     seed: NonNegativeInt = 0
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from selector.data import Split
 from selector.settings import Fraction, NonNegativeInt, PositiveInt, Settings
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
 LEVEL = 0.05  # of all intervals and tests: 95 %
 ShotNumber = Annotated[int, Field(ge=1, le=64)]
@@ -93,7 +93,7 @@ class EvaluationSettings(Settings):
     train_rows: bool = False
     no_demonstrations: bool = True
     random_draws: Annotated[int, Field(ge=1, le=20)] = 1
-    metric: Mode = Mode.OFFICIAL
+    metric: AnswerNormalisation = AnswerNormalisation.OFFICIAL
     baseline: Reference = Reference.SIMILARITY
     rank_by: Literal["mean"] | ShotNumber = "mean"
     racing: RacingSettings | None = None

@@ -37,7 +37,7 @@ class ChatTokenizer(Protocol):
         """Texts that become one token each, those not called special included."""
 
 
-class Questions(Protocol):
+class PromptTable(Protocol):
     """What a prompt needs of an item table."""
 
     def question(self, item: int) -> str:
@@ -61,7 +61,7 @@ class PromptRenderer:
         self._special = re.compile("|".join(re.escape(token) for token in specials if token) or r"(?!)")
         self._free = None if settings.template is None else FreeRenderer(settings.template)
 
-    def render(self, item: WorkItem, table: Questions) -> Prompt:
+    def render(self, item: WorkItem, table: PromptTable) -> Prompt:
         """The prompt of a work item.
 
         Raises:

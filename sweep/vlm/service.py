@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from sweep.items import ItemTable
 from sweep.items.errors import ImageError
 from sweep.runs.paths import SharedPaths
 from sweep.settings.vlm import VlmSettings
-from sweep.vlm.answers.cached import Answered, answered
+from sweep.vlm.answers.cached import AnswerSet, ResultObserver, answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.keys import answer_key, model_identity, score_key
@@ -22,12 +22,10 @@ from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
 if TYPE_CHECKING:
     from sweep.vlm.engine.engine import Engine
     from sweep.vlm.pool.pool import Pool
-    from sweep.vlm.pool.progress import Progress, ProgressLine
-
-Observer = Callable[[WorkItem, Result], None]
+    from sweep.vlm.pool.progress import PoolProgress, ProgressLine
 
 
-class Asker:
+class AnswerService:
     """Has work items answered, each content once in all runs that share a folder. Use as a context manager.
 
     Workers are started, and the model is loaded, only when something is asked that nobody knows yet; they stay until
@@ -63,7 +61,7 @@ class Asker:
             model = settings.model.model_copy(update={"revision": self.identity.rpartition("@")[2]})
             self._settings = settings.model_copy(update={"model": model})
 
-    def __enter__(self) -> Asker:
+    def __enter__(self) -> AnswerService:
         return self
 
     def __exit__(
@@ -73,15 +71,15 @@ class Asker:
             self._pool.__exit__(kind, error, trace)
             self._pool = None
 
-    def ask(
+    def answer_all(
         self,
         items: Iterable[WorkItem],
         what: str,
         *,
         score: bool = False,
         failure_limit: float = 1.0,
-        observer: Observer | None = None,
-    ) -> Answered:
+        observer: ResultObserver | None = None,
+    ) -> AnswerSet:
         """Results of all items.
 
         Args:
@@ -96,11 +94,11 @@ class Asker:
             RunError: the model cannot be loaded, or no worker can be had.
         """
         options = {} if observer is None else {"observer": observer}
-        return answered(
+        return answer_all(
             items,
             wants=partial(self._wanted, score=score),
             store=self._store,
-            ask=partial(self._dispatch, what),
+            run=partial(self._dispatch, what),
             score=score,
             model=self._settings.model.path,
             failure_limit=failure_limit,
@@ -123,12 +121,12 @@ class Asker:
         with ProgressLine(self._console, what) as line:
             if self._pool is None:
                 factory = partial(_engine, self._settings, self._device)
-                self._pool = Pool(factory, self._table, self._settings.workers, self._run, self._progress)
+                self._pool = Pool(factory, self._table, self._settings.workers, self._run, self._show)
                 self._pool.__enter__()
             self._line = line
             yield from self._pool.run(items, score)
 
-    def _progress(self, progress: Progress) -> None:
+    def _show(self, progress: PoolProgress) -> None:
         if self._line is not None:
             self._line(progress)
 

@@ -36,7 +36,7 @@ _ARTICLES = frozenset({"a", "an", "the"})
 
 
 def strip(text: str) -> str:
-    """Rule 1, which applies in every mode."""
+    """Rule 1, which always applies."""
     return text.translate(_BREAKS).strip()
 
 

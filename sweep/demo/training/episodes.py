@@ -25,7 +25,6 @@ from sweep.demo.concepts import (
     concept_parts,
     held_out,
 )
-from sweep.settings.demo import CONCEPTS
 
 GUESS = 0.02
 SYSTEM = "Answer the question about the last image with a short answer."
@@ -290,6 +289,3 @@ class _Builder:
     def episode(self) -> Episode:
         """What was collected."""
         return Episode(self._tokens, self._weights, self._images, self._answers, self._kinds, self._lookups)
-
-
-__all__ = ["CONCEPTS", "Episode", "Episodes", "Phase", "Turn", "Words", "parts_of"]

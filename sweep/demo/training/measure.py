@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from selector.data.dataset import FloatArray
 from sweep.demo.concepts import IntArray, Kind, concept_parts
-from sweep.demo.features import FloatArray, item_features
+from sweep.demo.features import item_features
 from sweep.demo.model import DEMO_MODEL_FOLDER, MERGE, DemoModel, load_demo_model, patches
 from sweep.demo.world import World, make_world
 from sweep.settings.demo import WorldSettings
@@ -43,7 +44,7 @@ class WorldTable:
         return self.world.lexicon.answer(int(self.world.concept[item]), Kind(int(self.world.kind[item])))
 
 
-class Answerer:
+class WorldAnswerer:
     """A stored model that answers work items of a world."""
 
     def __init__(self, folder: Path, world: World, prompt: PromptSettings | None = None) -> None:
@@ -69,13 +70,13 @@ class Answerer:
         ]
         padded = self._tokenizer([prompt.text for prompt in prompts], padding=True, padding_side="left")
         ids = torch.tensor(padded["input_ids"])
-        shown = np.array([self._world.image[item] for prompt in prompts for item in prompt.images])
+        images = np.array([self._world.image[item] for prompt in prompts for item in prompt.images])
         out = self.model.generate(
             input_ids=ids,
             attention_mask=torch.tensor(padded["attention_mask"]),
             mm_token_type_ids=(ids == self.model.config.image_token_id).int(),
-            pixel_values=patches(self._world.images[shown]),
-            image_grid_thw=torch.tensor([[1, MERGE, MERGE]]).expand(len(shown), 3),
+            pixel_values=patches(self._world.images[images]),
+            image_grid_thw=torch.tensor([[1, MERGE, MERGE]]).expand(len(images), 3),
             max_new_tokens=MAX_ANSWER,
             do_sample=False,
         )
@@ -145,7 +146,7 @@ def main() -> None:
     torch.set_num_threads(1)
     world = make_world(WorldSettings(seed=arguments.seed))
     prompt = PromptSettings(layout=Layout(arguments.layout), count=CountPlace(arguments.count))
-    answerer = Answerer(arguments.model, world, prompt)
+    answerer = WorldAnswerer(arguments.model, world, prompt)
     features = item_features(answerer.model, world.images[world.image], world.questions)
     none: list[IntArray] = [pool[:0] for pool in world.pools]
     rows = {"none": none, "right": right_picks(world), "right of 4": right_among_four(world, 0)}

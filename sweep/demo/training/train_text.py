@@ -137,13 +137,13 @@ class TextTrainer:
             for group in self._optimizer.param_groups:
                 group["lr"] = learning_rate(step, self.steps)
             batch = self._collate(self._episodes.batch(part.phase, BATCH))
-            loss, shown = self._loss(batch, aux)
+            loss, state = self._loss(batch, aux)
             self._optimizer.zero_grad()
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self._parameters, 1.0)
             self._optimizer.step()
             if (step + 1) % every == 0:
-                report(f"text step {step + 1} {shown} {self._check(part.phase)}")
+                report(f"text step {step + 1} {state} {self._check(part.phase)}")
             if (step + 1) % 500 == 0 and step >= 999:
                 save(step + 1)
 
@@ -177,20 +177,20 @@ class TextTrainer:
         losses = nn.functional.cross_entropy(logits, batch.ids_BT[rows, places + 1], reduction="none")
         weight = weights[rows, places]
         loss = (losses * weight).sum() / weight.sum()
-        shown = f"loss {loss.item():.3f}"
+        state = f"loss {loss.item():.3f}"
         if attention_BHTT is None:
-            return loss, shown
+            return loss, state
         looked = attention_BHTT[batch.lookup_rows, :LOOKING_HEADS, batch.lookup_places]
         found = (looked * batch.sources_LT[:, None]).sum(-1).mean(1)
         seen = self._attributes.right(first[batch.answer_rows, batch.answer_places], batch.answer_concepts.numpy())
-        shown += f" looked {found.mean().item():.2f} seen {' '.join(f'{share:.2f}' for share in seen)}"
+        state += f" looked {found.mean().item():.2f} seen {' '.join(f'{share:.2f}' for share in seen)}"
         if len(found):  # prompts without demonstrations have nothing to look up
             loss = loss - 2 * aux * (found + 1e-4).log().mean()
         for offset in (0, 1):  # where the answer's first token is predicted, and where it stands
             vectors = first[batch.answer_rows, batch.answer_places + offset]
             loss = loss + aux / 2 * self._attributes.loss(vectors, batch.answer_concepts.numpy())
             loss = loss + aux / 2 * nn.functional.cross_entropy(self._kind(vectors), batch.answer_kinds)
-        return loss, shown
+        return loss, state
 
     @torch.inference_mode()
     def _check(self, phase: Phase) -> str:

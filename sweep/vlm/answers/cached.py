@@ -21,21 +21,21 @@ NAMED_REASONS = 3
 NAMED_LABELS = 5
 
 Wants = Callable[[WorkItem], Wanted | Failure]
-Observer = Callable[[WorkItem, Result], None]
+ResultObserver = Callable[[WorkItem, Result], None]
 
 
 def _nobody(item: WorkItem, result: Result) -> None:
     """Does not look."""
 
 
-class Ask(Protocol):
+class PoolRun(Protocol):
     """A pool's `run`: every item of `items` comes back once, in any order."""
 
     def __call__(self, items: Sequence[WorkItem], score: bool) -> Generator[tuple[WorkItem, Result], None, None]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailureCount:
     """Failures of one kind.
 
     Attributes:
@@ -65,35 +65,35 @@ class Counts:
     reused: int
     answered: int
     failed_now: int
-    failed: Mapping[FailureKind, Failed]
+    failed: Mapping[FailureKind, FailureCount]
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnswerSet:
     """A result for every work item that was asked for, and the counts."""
 
     results: dict[WorkItem, Result]
     counts: Counts
 
 
-def answered(
+def answer_all(
     items: Iterable[WorkItem],
     *,
     wants: Wants,
     store: AnswerStore,
-    ask: Ask,
+    run: PoolRun,
     score: bool,
     model: str,
     failure_limit: float,
-    observer: Observer = _nobody,
-) -> Answered:
+    observer: ResultObserver = _nobody,
+) -> AnswerSet:
     """Results of all work items.
 
     Args:
         items: may repeat.
         wants: the key of an item and, if `score`, its targets; or why it cannot have one (its image cannot be read).
         store: read first, then appended to as results come.
-        ask: called with what the store lacks, sorted by query, unless that is nothing.
+        run: called with what the store lacks, sorted by query, unless that is nothing.
         score: whether the probability of the ground-truth answers is wanted.
         model: name that is stored with the answers, for people.
         failure_limit: share of the distinct contents that may fail, in [0, 1].
@@ -127,7 +127,7 @@ def answered(
         missing = [item for item in first if item.query in queries]
     answers = 0
     if missing:
-        with AnswerWriter(store, model) as writer, closing(ask(missing, score)) as results:
+        with AnswerWriter(store, model) as writer, closing(run(missing, score)) as results:
             for item, result in results:
                 if item in found:
                     continue
@@ -137,7 +137,7 @@ def answered(
     tally.check_end()
     failed_now = tally.distinct - len(found) - answers
     counts = Counts(asked.total(), tally.distinct, len(found), answers, failed_now, tally.failed())
-    return Answered(tally.results, counts)
+    return AnswerSet(tally.results, counts)
 
 
 @dataclass
@@ -145,7 +145,7 @@ class _Tally:
     """Results so far, and whether to go on."""
 
     limit: FailureLimit
-    observer: Observer
+    observer: ResultObserver
     distinct: int = 0
     settled: int = 0
     results: dict[WorkItem, Result] = field(default_factory=dict)
@@ -168,11 +168,13 @@ class _Tally:
         if self.failures and len(self.failures) == self.distinct:
             raise self._error()
 
-    def failed(self) -> dict[FailureKind, Failed]:
+    def failed(self) -> dict[FailureKind, FailureCount]:
         """By kind, only those that occurred."""
         kinds = Counter(failure.kind for failure in self.failures)
         return {
-            kind: Failed(count, tuple(sorted({one.label for one in self.failures if one.kind is kind and one.label})))
+            kind: FailureCount(
+                count, tuple(sorted({one.label for one in self.failures if one.kind is kind and one.label}))
+            )
             for kind, count in sorted(kinds.items())
         }
 

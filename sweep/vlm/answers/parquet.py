@@ -49,7 +49,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AnswerRow:
     """A result to be stored. `item` and `model` are for people who read the file; `time` is in microseconds UTC."""
 
     wanted: Wanted
@@ -63,12 +63,12 @@ class ForeignPartError(Exception):
     """A file that looks like a part and holds something else."""
 
 
-def to_table(rows: Sequence[Row]) -> pa.Table:
+def to_table(rows: Sequence[AnswerRow]) -> pa.Table:
     """Rows in the order given."""
     return pa.Table.from_pylist([_fields(row) for row in rows], schema=SCHEMA)
 
 
-def _fields(row: Row) -> dict[str, Any]:
+def _fields(row: AnswerRow) -> dict[str, Any]:
     result = row.result
     fields: dict[str, Any] = {
         "key": row.wanted.key,

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 
 from sweep.errors import RunError
-from sweep.vlm.answers.parquet import Row, Wanted, part_writer, to_table
+from sweep.vlm.answers.parquet import AnswerRow, Wanted, part_writer, to_table
 from sweep.vlm.answers.store import MANY_PARTS, AnswerStore
 from sweep.vlm.work import Failure, Result, WorkItem
 
@@ -34,7 +34,7 @@ class AnswerWriter:
         self._store = store
         self._model = model
         self._rows, self._seconds = rows, seconds
-        self._buffer: list[Row] = []
+        self._buffer: list[AnswerRow] = []
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
         self._failed: OSError | None = None
@@ -65,7 +65,7 @@ class AnswerWriter:
             return
         with self._lock:
             self._latest = max(self._latest + 1, time.time_ns() // 1000)
-            self._buffer.append(Row(wanted, item, result, self._model, self._latest))
+            self._buffer.append(AnswerRow(wanted, item, result, self._model, self._latest))
             if len(self._buffer) >= self._rows or self._failed:
                 self.flush()
             elif self._timer is None:

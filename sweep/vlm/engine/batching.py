@@ -18,9 +18,9 @@ from sweep.vlm.engine.intake import Job
 from sweep.vlm.engine.loading import Loaded
 from sweep.vlm.engine.packing import batch_size, packed_length
 from sweep.vlm.engine.prefill import Prefilled, prefill
-from sweep.vlm.engine.scoring import log_probabilities, room_for
+from sweep.vlm.engine.scoring import log_probabilities, tail_columns
 from sweep.vlm.engine.tails import Tails
-from sweep.vlm.engine.vision import NoRoomError, Vision
+from sweep.vlm.engine.vision import ImageMemoryError, Vision
 from sweep.vlm.work import Failure, FailureKind
 
 Read = tuple[Job, Prefilled]
@@ -55,12 +55,12 @@ class Runner:
             batch = waiting[at : at + count]
             try:
                 read = self._prefill(batch)
-            except NoRoomError as error:
+            except ImageMemoryError as error:
                 self._fail_users(batch, str(error))
                 waiting[at : at + count] = [job for job in batch if job.failure is None]
                 continue
             if read is None:
-                if self._make_room(batch, held):
+                if self._shrink(batch, held):
                     continue
                 read = []
             at += count
@@ -81,7 +81,7 @@ class Runner:
             return list(zip(batch, read, strict=True))
         return None
 
-    def _make_room(self, batch: Sequence[Job], held: list[Read]) -> bool:
+    def _shrink(self, batch: Sequence[Job], held: list[Read]) -> bool:
         """After a prefill that did not fit: whether to try again."""
         if held:
             self._held.halve(len(held))
@@ -120,9 +120,9 @@ class Runner:
     def _decode(self, batch: Sequence[Read]) -> None:
         settings = self._decoding
         truths = [list(job.truths) for job, _ in batch]
-        room = max(room_for(truths), (settings.max_new_tokens - 1) * settings.num_beams)
+        columns = max(tail_columns(truths), (settings.max_new_tokens - 1) * settings.num_beams)
         with self._counters.timing(Stage.DECODE):
-            tails = Tails(self._loaded, [read for _, read in batch], room)
+            tails = Tails(self._loaded, [read for _, read in batch], columns)
         if any(truths):
             with self._counters.timing(Stage.SCORE):
                 scores = log_probabilities(tails, truths, self._loaded.end_ids)

@@ -17,7 +17,7 @@ from sweep.settings.vlm import VlmSettings
 from sweep.vlm.engine.batching import Runner
 from sweep.vlm.engine.counters import Counters, EngineStatistics
 from sweep.vlm.engine.encoding import PromptEncoder
-from sweep.vlm.engine.intake import Asked, Chunk, Intake, chunks
+from sweep.vlm.engine.intake import Chunk, Intake, PendingAnswer, chunks
 from sweep.vlm.engine.loading import Loaded, load
 from sweep.vlm.engine.vision import FeatureCache, PixelStore, Vision
 from sweep.vlm.prompts import PromptRenderer
@@ -91,8 +91,8 @@ class Engine:
         return None if items is None else self._intake.start(table, items)
 
     def _results(self, table: VlmTable, chunk: Chunk, score: bool) -> dict[WorkItem, Result]:
-        room = self.loaded.context - self.settings.decoding.max_new_tokens
-        jobs, outcomes = self._intake.jobs(table, chunk, room, score)
+        context = self.loaded.context - self.settings.decoding.max_new_tokens
+        jobs, outcomes = self._intake.jobs(table, chunk, context, score)
         self._counters.prompts += len(jobs)
         self._runner.run(jobs)
         return {item: _result(outcome) for item, outcome in outcomes.items()}
@@ -114,13 +114,8 @@ class Engine:
             seconds=dict(counters.seconds),
         )
 
-    def close(self) -> None:
-        """Stop the decoding threads and free the cached features."""
-        self._store.close()
-        self._cache.clear()
 
-
-def _result(outcome: Asked | Failure) -> Result:
+def _result(outcome: PendingAnswer | Failure) -> Result:
     if isinstance(outcome, Failure):
         return outcome
     job = outcome.job

@@ -74,11 +74,6 @@ class Patching:
             resample=Image.Resampling(int(processor.resample)),
         )
 
-    def tokens(self, pixels: Pixels) -> int:
-        """Tokens of the language model that an image of these pixels becomes."""
-        rows, columns = self.grid(pixels)
-        return rows * columns // self.merge**2
-
     def grid(self, pixels: Pixels) -> tuple[int, int]:
         """Rows and columns of patches."""
         return pixels.shape[0] // self.patch, pixels.shape[1] // self.patch

@@ -40,7 +40,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingAnswer:
     """What a work item waits for: `truths` are its own; None where no score is wanted or there is no truth."""
 
     job: Job
@@ -94,9 +94,9 @@ class Intake:
 
     def jobs(
         self, table: VlmTable, chunk: Chunk, context: int, score: bool
-    ) -> tuple[list[Job], dict[WorkItem, Asked | Failure]]:
+    ) -> tuple[list[Job], dict[WorkItem, PendingAnswer | Failure]]:
         """Different prompts of at most `context` tokens; per item the one it waits for, or why it cannot be asked."""
-        outcomes: dict[WorkItem, Asked | Failure] = {}
+        outcomes: dict[WorkItem, PendingAnswer | Failure] = {}
         prompts: dict[WorkItem, Prompt] = {}
         with self._counters.timing(Stage.PROMPTS):
             for item in chunk.items:
@@ -132,7 +132,7 @@ class Intake:
         prompts: Mapping[WorkItem, Prompt],
         chunk: Chunk,
         context: int,
-        outcomes: dict[WorkItem, Asked | Failure],
+        outcomes: dict[WorkItem, PendingAnswer | Failure],
         score: bool,
     ) -> list[Job]:
         jobs: dict[bytes, Job] = {}
@@ -149,7 +149,7 @@ class Intake:
                 continue
             job = jobs.setdefault(row.key, Job(row))
             job.truths |= dict.fromkeys(truths.get(item, ()))
-            outcomes[item] = Asked(job, truths.get(item))
+            outcomes[item] = PendingAnswer(job, truths.get(item))
         return list(jobs.values())
 
     def _truths(self, table: VlmTable, prompts: Mapping[WorkItem, Prompt]) -> dict[WorkItem, tuple[Tokens, ...]]:

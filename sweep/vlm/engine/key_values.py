@@ -48,14 +48,14 @@ class RowKeyValues:
     Prefixes differ in length: the columns between a prefix and the tail hold what must be masked (`prefix_mask_BK`).
     """
 
-    def __init__(self, prefixes: Sequence[Prefix], room: int) -> None:
+    def __init__(self, prefixes: Sequence[Prefix], capacity: int) -> None:
         lengths = [len(prefix.path) for prefix in prefixes]
         device = prefixes[0].packed.layers[0][0].device
         self.prefix_length = max(lengths)
         self._length = self.prefix_length
         lengths_B = to_device(np.asarray(lengths), device)
         self.prefix_mask_BK = torch.arange(self.prefix_length, device=device) < lengths_B[:, None]
-        self._layers = _rows(prefixes, self.prefix_length, room, device)
+        self._layers = _rows(prefixes, self.prefix_length, capacity, device)
 
     @property
     def tail(self) -> int:
@@ -84,8 +84,8 @@ class RowKeyValues:
         self.prefix_mask_BK = self.prefix_mask_BK[rows_B]
 
 
-def _rows(prefixes: Sequence[Prefix], length: int, room: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Copies of the prefixes: per layer keys and values, [B, V, length + room, D]."""
+def _rows(prefixes: Sequence[Prefix], length: int, capacity: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Copies of the prefixes: per layer keys and values, [B, V, length + capacity, D]."""
     sources = {id(prefix.packed): prefix.packed for prefix in prefixes}
     picks = []
     for number, packed in sources.items():
@@ -96,7 +96,7 @@ def _rows(prefixes: Sequence[Prefix], length: int, room: int, device: torch.devi
         picks.append((packed, to_device(np.asarray(mine), device), to_device(places, device)))
     layers = []
     for layer, (like, _) in enumerate(prefixes[0].packed.layers):
-        shape = (len(prefixes), like.shape[0], length + room, like.shape[2])
+        shape = (len(prefixes), like.shape[0], length + capacity, like.shape[2])
         pair = (like.new_empty(shape), like.new_empty(shape))
         for packed, rows_B, places_BK in picks:
             for whole, states in zip(pair, packed.layers[layer], strict=True):

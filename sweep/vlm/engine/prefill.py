@@ -1,6 +1,6 @@
 """One forward pass over many prompts, shared beginnings computed once.
 
-The tokens of a batch lie in one packed sequence (`trie.pack`); attention follows each prompt's path (`attention`).
+The tokens of a batch lie in one packed sequence (`packing.pack`); attention follows each prompt's path (`attention`).
 Nothing is padded in the linear layers, and a prompt that shares nothing is causal attention as ever.
 Letters: S packed tokens, P prompts, D width.
 """

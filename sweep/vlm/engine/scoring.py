@@ -26,18 +26,18 @@ def passes(answers: Sequence[Sequence[Tokens]]) -> list[list[list[Tokens]]]:
     """Answers of each row, split so that no pass has more than `PASS_TOKENS` tokens of a row, one answer at least."""
     split: list[list[list[Tokens]]] = []
     for row, wanted in enumerate(answers):
-        at, room = 0, PASS_TOKENS
+        at, left = 0, PASS_TOKENS
         for answer in wanted:
-            if len(answer) > room and room < PASS_TOKENS:
-                at, room = at + 1, PASS_TOKENS
+            if len(answer) > left and left < PASS_TOKENS:
+                at, left = at + 1, PASS_TOKENS
             while len(split) <= at:
                 split.append([[] for _ in answers])
             split[at][row].append(answer)
-            room -= len(answer)
+            left -= len(answer)
     return split
 
 
-def room_for(answers: Sequence[Sequence[Tokens]]) -> int:
+def tail_columns(answers: Sequence[Sequence[Tokens]]) -> int:
     """Columns of the tail that scoring needs."""
     return max((sum(map(len, row)) for one in passes(answers) for row in one), default=0)
 

@@ -27,9 +27,9 @@ class Tails:
         last_BD: last hidden states of the prompts.
     """
 
-    def __init__(self, loaded: Loaded, rows: Sequence[Prefilled], room: int) -> None:
+    def __init__(self, loaded: Loaded, rows: Sequence[Prefilled], capacity: int) -> None:
         self._loaded = loaded
-        self._states = RowKeyValues([row.prefix for row in rows], room)
+        self._states = RowKeyValues([row.prefix for row in rows], capacity)
         text = loaded.model.config.text_config
         self._groups = text.num_attention_heads // text.num_key_value_heads
         self._positions_B = to_device(np.array([row.next_position for row in rows]), loaded.device)

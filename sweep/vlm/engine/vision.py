@@ -27,7 +27,7 @@ from sweep.vlm.engine.loading import Loaded
 from sweep.vlm.work import VlmTable
 
 
-class NoRoomError(Exception):
+class ImageMemoryError(Exception):
     """An image that the device's memory cannot take even alone; the argument is its key."""
 
 
@@ -121,10 +121,6 @@ class PixelStore:
         self._pixels.clear()
         self._sources.clear()
 
-    def close(self) -> None:
-        """Stop the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
 
 class Vision:
     """Features of images, from the cache or computed in batches.
@@ -163,7 +159,7 @@ class Vision:
         """Features [tokens, D] of images whose grids are known.
 
         Raises:
-            NoRoomError: one of them does not fit into the device's memory even alone.
+            ImageMemoryError: one of them does not fit into the device's memory even alone.
         """
         found: dict[str, Tensor] = {}
         missing: list[str] = []
@@ -184,7 +180,7 @@ class Vision:
                 if len(batch) > 1:
                     self.patches.halve(sum(map(self._patches_of, batch)))
                 elif not self.release():
-                    raise NoRoomError(batch[0])
+                    raise ImageMemoryError(batch[0])
                 continue
             del missing[: len(batch)]
             found.update(computed)

@@ -10,7 +10,7 @@ from sweep.settings.vlm import WorkerSettings
 ROUNDING = 1e-6
 
 
-def fitting(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:
+def capacity_of(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:
     """Workers that fit on the nodes together, each node given by its resources (`CPU`, `GPU`).
 
     A fraction of a GPU is a fraction of one GPU: two workers with 0.4 share one, and three do not fit.
@@ -34,8 +34,8 @@ def worker_count(settings: WorkerSettings, nodes: Iterable[Mapping[str, float]])
         ClusterError: not even one fits.
     """
     nodes = list(nodes)
-    room = fitting(nodes, settings.cpus, settings.gpus)
-    if room < 1:
+    capacity = capacity_of(nodes, settings.cpus, settings.gpus)
+    if capacity < 1:
         cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
         gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
         raise ClusterError(
@@ -43,4 +43,4 @@ def worker_count(settings: WorkerSettings, nodes: Iterable[Mapping[str, float]])
             f"largest node of the cluster has {cpus:g} and {gpus:g}: lower cpus and gpus of its workers, or join a "
             "larger cluster with --address"
         )
-    return min(settings.count or room, room)
+    return min(settings.count or capacity, capacity)

@@ -23,8 +23,8 @@ from sweep.errors import RunError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.progress import Meter
 from sweep.vlm.pool.shards import Shards
-from sweep.vlm.pool.worker import Ended
-from sweep.vlm.pool.workers import Batch, Crew, Ref, State, Worker
+from sweep.vlm.pool.worker import CallFailed
+from sweep.vlm.pool.workers import Batch, Ref, State, Worker, Workers
 from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
 
 LOOK_AHEAD = 4  # batches per worker that wait beside those in flight
@@ -44,7 +44,7 @@ class Dispatch:
 
     def __init__(
         self,
-        crew: Crew,
+        workers: Workers,
         shards: Shards,
         settings: WorkerSettings,
         source: Iterator[WorkItem],
@@ -52,27 +52,27 @@ class Dispatch:
         meter: Meter,
     ) -> None:
         self._meter = meter
-        self._crew = crew
+        self._workers = workers
         self._shards = shards
         self._settings = settings
         self._source = source
         self._exhausted = False
         self._held: WorkItem | None = None  # read, but not yet to be given out
         self._score = score
-        self._window = window(settings, crew.size)
+        self._window = window(settings, workers.size)
         self._open = 0  # read, but without a result
         self._suspects: deque[Batch] = deque()
 
     def bundles(self) -> Iterator[list[tuple[WorkItem, Result]]]:
         """Results in bundles, some of them empty."""
         while self._read():
-            self._crew.staff(math.ceil(self._open / self._smallest))
+            self._workers.start(math.ceil(self._open / self._smallest))
             self._dispatch()
-            for worker, ref in self._crew.wait():
+            for worker, ref in self._workers.wait():
                 results = self._advance(worker, ref)
                 self._open -= len(results)
                 yield results
-            for worker, reason in self._crew.hung():
+            for worker, reason in self._workers.hung():
                 results = self._lost(worker, reason)
                 self._open -= len(results)
                 yield results
@@ -106,42 +106,42 @@ class Dispatch:
 
     def _dispatch(self) -> None:
         """Give out batches, the least busy worker first."""
-        ready = self._crew.workers(State.READY)
+        ready = self._workers.alive(State.READY)
         while self._shards or self._suspects:
             worker = min(ready, key=lambda one: len(one.calls), default=None)
             if worker is None or len(worker.calls) >= self._settings.in_flight:
                 return
             batch = self._suspects.popleft() if self._suspects else self._next_batch(worker)
             self._meter.begin()
-            self._crew.send(worker, batch, self._score)
+            self._workers.send(worker, batch, self._score)
 
     def _next_batch(self, worker: Worker) -> Batch:
         size = self._settings.batch
-        workers = len(self._crew.workers())
-        if self._exhausted and workers > 1:
-            share = math.ceil(len(self._shards) / (workers * self._settings.in_flight))
+        alive = len(self._workers.alive())
+        if self._exhausted and alive > 1:
+            share = math.ceil(len(self._shards) / (alive * self._settings.in_flight))
             size = min(size, max(share, self._smallest))
         return Batch(tuple(self._shards.take(worker.number, size, whole=self._score)))
 
     def _advance(self, worker: Worker, ref: Ref) -> list[tuple[WorkItem, Result]]:
         """A call has ended: results, if it was a batch."""
         if worker.state is not State.READY:
-            if worker.ref == ref and self._crew.advance(worker):
+            if worker.ref == ref and self._workers.advance(worker):
                 self._shards.join(worker.number)
             return []
         batch = next((batch for known, batch in worker.calls if known == ref), None)
         if batch is None:
             return []  # one of several calls of a worker that was lost; all of them are dealt with
-        outcome = self._crew.outcome(ref)
-        if isinstance(outcome, Ended) and outcome.mistake:
+        outcome = self._workers.outcome(ref)
+        if isinstance(outcome, CallFailed) and outcome.mistake:
             raise RunError(outcome.reason)
-        if isinstance(outcome, Ended):
+        if isinstance(outcome, CallFailed):
             return self._lost(worker, outcome.reason)
         worker.calls.remove((ref, batch))
         return self._answered(worker, batch, outcome)
 
     def _answered(self, worker: Worker, batch: Batch, results: list[Result]) -> list[tuple[WorkItem, Result]]:
-        self._crew.proven(worker)
+        self._workers.proven(worker)
         failed = sum(isinstance(result, Failure) for result in results)
         self._meter.count(len(results), failed, worker.name)
         return list(zip(batch.items, results, strict=True))
@@ -151,8 +151,8 @@ class Dispatch:
         results: list[tuple[WorkItem, Result]] = []
         blamed: Batch | None = None
         for ref, batch in worker.calls:
-            outcome = self._crew.outcome(ref, timeout=0)
-            if not isinstance(outcome, Ended):
+            outcome = self._workers.outcome(ref, timeout=0)
+            if not isinstance(outcome, CallFailed):
                 results += self._answered(worker, batch, outcome)
             elif blamed is None:
                 blamed = batch
@@ -163,7 +163,7 @@ class Dispatch:
         worker.calls.clear()
         self._shards.leave(worker.number)
         if blamed is not None:
-            self._crew.died(worker, reason)
+            self._workers.died(worker, reason)
             results += self._blame(blamed, reason)
         return results
 

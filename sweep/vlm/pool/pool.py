@@ -21,10 +21,10 @@ from sweep.errors import ClusterError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.capacity import worker_count
 from sweep.vlm.pool.dispatch import Dispatch
-from sweep.vlm.pool.progress import Meter, Progress
+from sweep.vlm.pool.progress import Meter, PoolProgress
 from sweep.vlm.pool.shards import Shards
 from sweep.vlm.pool.worker import Answerer
-from sweep.vlm.pool.workers import Crew, Ref, State
+from sweep.vlm.pool.workers import Ref, State, Workers
 from sweep.vlm.work import Result, WorkItem
 
 Table = TypeVar("Table")
@@ -45,7 +45,7 @@ class Pool(Generic[Table]):
         table: Table,
         settings: WorkerSettings,
         name: str,
-        observer: Callable[[Progress], None] | None = None,
+        observer: Callable[[PoolProgress], None] | None = None,
         patience: float = PATIENCE,
     ) -> None:
         """Of a Ray that is connected.
@@ -64,7 +64,7 @@ class Pool(Generic[Table]):
         self._name = name
         self._observer = observer
         self._patience = patience
-        self._crew: Crew | None = None
+        self._workers: Workers | None = None
         self._shards = Shards()
         self._running = False
 
@@ -72,9 +72,9 @@ class Pool(Generic[Table]):
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._crew is not None:
-            self._crew.kill(self._crew.workers())
-            self._crew, self._shards = None, Shards()
+        if self._workers is not None:
+            self._workers.kill(self._workers.alive())
+            self._workers, self._shards = None, Shards()
 
     def run(self, items: Iterable[WorkItem], score: bool = False) -> Generator[tuple[WorkItem, Result], None, None]:
         """Results in any order, as they come.
@@ -97,9 +97,9 @@ class Pool(Generic[Table]):
         total = len(items) if isinstance(items, Sized) else None
         with self._one_at_a_time():
             try:
-                crew = self._crew = self._crew or self._hire()
+                workers = self._workers = self._workers or self._new_workers()
                 meter = Meter(total)
-                run = Dispatch(crew, self._shards, self._settings, chain(first, source), score, meter)
+                run = Dispatch(workers, self._shards, self._settings, chain(first, source), score, meter)
                 for results in run.bundles():
                     if self._observer is not None and results:
                         self._observer(meter.now())
@@ -120,27 +120,27 @@ class Pool(Generic[Table]):
 
     def _drop_unfinished(self) -> None:
         """After an early end: what is still being worked on would be in the way of the next run."""
-        if self._crew is None:
+        if self._workers is None:
             return
-        busy = [worker for worker in self._crew.workers() if worker.calls]
-        self._crew.kill(busy)
+        busy = [worker for worker in self._workers.alive() if worker.calls]
+        self._workers.kill(busy)
         for worker in busy:
             self._shards.leave(worker.number)
         if len(self._shards):
             self._shards = Shards()
-            for worker in self._crew.workers(State.READY):
+            for worker in self._workers.alive(State.READY):
                 self._shards.join(worker.number)
 
-    def _hire(self) -> Crew:
-        size = room_for(self._settings)
+    def _new_workers(self) -> Workers:
+        size = cluster_capacity(self._settings)
         table, factory, cpus = ray.put(self._table), self._factory, self._settings.cpus
 
         def load(actor: Any) -> Ref:  # noqa: ANN401 (Ray is untyped)
             return actor.load.remote(factory, table, cpus)
 
-        return Crew(load, self._settings, self._name, size, self._patience)
+        return Workers(load, self._settings, self._name, size, self._patience)
 
 
-def room_for(settings: WorkerSettings) -> int:
+def cluster_capacity(settings: WorkerSettings) -> int:
     """Workers that the connected cluster takes. Raises ClusterError if not even one fits."""
     return worker_count(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])

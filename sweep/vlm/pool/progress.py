@@ -18,7 +18,7 @@ SAMPLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PoolProgress:
     """A moment of a pool's run.
 
     Attributes:
@@ -66,7 +66,7 @@ class Meter:
         while len(self._samples) > 2 and now - self._samples[1][0] > RATE_SECONDS:
             self._samples.popleft()
 
-    def now(self) -> Progress:
+    def now(self) -> PoolProgress:
         """The moment."""
         rate = 0.0
         if self._samples:
@@ -74,7 +74,7 @@ class Meter:
             rate = (done - before) / (latest - begun) if latest > begun else 0.0
         left = (self._total - self._done) / rate if self._total is not None and rate else None
         workers = MappingProxyType(dict(self._by_worker))
-        return Progress(self._done, self._total, self._failed, rate, left, workers)
+        return PoolProgress(self._done, self._total, self._failed, rate, left, workers)
 
 
 class ProgressLine:
@@ -86,7 +86,7 @@ class ProgressLine:
         self._what = what
         self._heartbeat = heartbeat
         self._said = self._begun = time.monotonic()
-        self._latest: Progress | None = None
+        self._latest: PoolProgress | None = None
         self._live = live_view(console, self._line)
 
     def __enter__(self) -> ProgressLine:
@@ -98,7 +98,7 @@ class ProgressLine:
         if self._latest is not None:
             self._print()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: PoolProgress) -> None:
         """Called by the pool after every batch."""
         self._latest = progress
         if not self._console.is_terminal and time.monotonic() - self._said >= self._heartbeat:
@@ -115,7 +115,7 @@ class ProgressLine:
         return Text(clock + describe(self._latest), no_wrap=True, overflow="ellipsis")
 
 
-def describe(progress: Progress) -> str:
+def describe(progress: PoolProgress) -> str:
     """On one line: `640/1200 done (53 %)  12.3/s  0:00:45 left  2 failed  2 workers`."""
     total = progress.total
     parts = [

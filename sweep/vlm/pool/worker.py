@@ -38,7 +38,7 @@ class Answerer(Protocol[Table_contra]):
 
 
 @dataclass(frozen=True)
-class Ended:
+class CallFailed:
     """How a call ended that gave no results.
 
     Attributes:
@@ -62,7 +62,7 @@ class VlmWorker:
         """The first call: it returns when Ray has found a place for the worker."""
         return f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"
 
-    def load(self, factory: Callable[[], Answerer[Any]], table: Any, cpus: float) -> Ended | None:  # noqa: ANN401
+    def load(self, factory: Callable[[], Answerer[Any]], table: Any, cpus: float) -> CallFailed | None:  # noqa: ANN401
         """Build the answerer. `table` is a read-only view into Ray's object store."""
         try:
             _use_cores(cpus)
@@ -72,7 +72,7 @@ class VlmWorker:
             return _raised(error)
         return None
 
-    def answer(self, items: list[WorkItem], score: bool) -> list[Result] | Ended:
+    def answer(self, items: list[WorkItem], score: bool) -> list[Result] | CallFailed:
         """One result per item, or why there are none."""
         if self._answerer is None:
             raise RuntimeError("nothing was loaded")
@@ -82,7 +82,7 @@ class VlmWorker:
         except Exception as error:  # the driver finds out which item it was
             return _raised(error)
         if len(results) != len(items):
-            return Ended(f"gave {len(results)} results for {len(items)} work items")
+            return CallFailed(f"gave {len(results)} results for {len(items)} work items")
         return results
 
     def __repr__(self) -> str:
@@ -97,14 +97,14 @@ def _use_cores(cpus: float) -> None:
         torch.set_num_threads(max(1, int(cpus)))
 
 
-def _raised(error: Exception) -> Ended:
+def _raised(error: Exception) -> CallFailed:
     # Late: the package of the errors takes torch's seconds, and starting anew should take as few as it can.
     from selector.errors import UserError
 
     if isinstance(error, UserError):
-        return Ended(" ".join(str(error).split()), mistake=True)
+        return CallFailed(" ".join(str(error).split()), mistake=True)
     traceback.print_exc()  # for the worker's log
-    return Ended(_named(error))
+    return CallFailed(_named(error))
 
 
 def _named(error: Exception) -> str:
@@ -113,13 +113,13 @@ def _named(error: Exception) -> str:
 
 
 def fetch(ref: ray.ObjectRef, timeout: float | None = None) -> Any:  # noqa: ANN401 (what the call returned)
-    """What a call returned; `Ended` if its worker, node or object is lost, or `timeout` seconds have passed."""
+    """What a call returned; `CallFailed` if its worker, node or object is lost, or `timeout` seconds have passed."""
     try:
         return ray.get(ref, timeout=timeout)
     except GetTimeoutError:
-        return Ended("it was not finished")
+        return CallFailed("it was not finished")
     except RayError as error:
-        return Ended(_loss(error))
+        return CallFailed(_loss(error))
 
 
 def _loss(error: RayError) -> str:

@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 
 from sweep.errors import ClusterError, RunError
 from sweep.settings.vlm import WorkerSettings
-from sweep.vlm.pool.worker import Ended, VlmWorker, fetch
+from sweep.vlm.pool.worker import CallFailed, VlmWorker, fetch
 from sweep.vlm.work import Result, WorkItem
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ IDLE_SECONDS = 1.0  # how long nothing may happen before starts and deadlines ar
 class State(StrEnum):
     """Of a worker."""
 
-    PLACING = "placing"  # Ray looks for room
+    PLACING = "placing"  # Ray looks for a node with free resources
     LOADING = "loading"
     READY = "ready"
 
@@ -79,10 +79,10 @@ class _Place:
     worker: Worker | None = None
 
 
-class Crew:
+class Workers:
     """Up to `size` workers.
 
-    Raises, from `staff` and `wait`: RunError with what the first worker had to say, if its model cannot be loaded
+    Raises, from `start` and `wait`: RunError with what the first worker had to say, if its model cannot be loaded
     because of a mistake of the user's; ClusterError if no worker can be started, or they die without ever giving a
     result.
     """
@@ -108,15 +108,15 @@ class Crew:
         """Workers that there may be at once."""
         return len(self._places)
 
-    def workers(self, state: State | None = None) -> list[Worker]:
+    def alive(self, state: State | None = None) -> list[Worker]:
         """All, or those in one state."""
         found = [place.worker for place in self._places if place.worker is not None]
         return [worker for worker in found if state in (None, worker.state)]
 
-    def staff(self, wanted: int) -> None:
+    def start(self, wanted: int) -> None:
         """Start workers until there are `wanted`, as far as places are open and no start must wait."""
         now = time.monotonic()
-        missing = wanted - len(self.workers())
+        missing = wanted - len(self.alive())
         for number, place in enumerate(self._places):
             if missing > 0 and place.worker is None and not place.closed and place.not_before <= now:
                 place.worker = self._start(number)
@@ -132,7 +132,7 @@ class Crew:
     def _check_hope(self, now: float) -> None:
         if all(place.closed for place in self._places):
             raise ClusterError(f"no worker of the vision-language model can be started: {self._reason}")
-        workers = self.workers()
+        workers = self.alive()
         oldest = min((worker.since for worker in workers), default=now)
         if all(worker.state is State.PLACING for worker in workers) and now - oldest > self._patience:
             has, free = ray.cluster_resources(), ray.available_resources()
@@ -148,15 +148,15 @@ class Crew:
             worker.busy_since = time.monotonic()
         worker.calls.append((worker.actor.answer.remote(list(batch.items), score), batch))
 
-    def outcome(self, ref: Ref, timeout: float | None = None) -> list[Result] | Ended:
+    def outcome(self, ref: Ref, timeout: float | None = None) -> list[Result] | CallFailed:
         """How a batch ended, or that it has not within `timeout` seconds."""
-        outcome: list[Result] | Ended = fetch(ref, timeout)
+        outcome: list[Result] | CallFailed = fetch(ref, timeout)
         return outcome
 
     def wait(self) -> list[tuple[Worker, Ref]]:
         """Calls that have ended, after at most about a second; waits while there are none."""
-        of = {worker.ref: worker for worker in self.workers() if worker.state is not State.READY}
-        of |= {ref: worker for worker in self.workers() for ref, _ in worker.calls}
+        of = {worker.ref: worker for worker in self.alive() if worker.state is not State.READY}
+        of |= {ref: worker for worker in self.alive() for ref, _ in worker.calls}
         if not of:
             time.sleep(min(IDLE_SECONDS, max(0.01, self._next_start() - time.monotonic())))
             return []
@@ -172,7 +172,7 @@ class Crew:
     def advance(self, worker: Worker) -> bool:
         """The call that a worker starts with has ended. Returns whether the worker is ready now."""
         outcome = fetch(worker.ref)
-        if isinstance(outcome, Ended):
+        if isinstance(outcome, CallFailed):
             self._failed_start(worker, outcome)
         elif worker.state is State.PLACING:
             logger.info("%s: %s", worker.name, outcome)
@@ -186,21 +186,21 @@ class Crew:
     def hung(self) -> list[tuple[Worker, str]]:
         """Workers that have taken too long for a batch, and why that counts as lost. One still loading is given up."""
         limit, now = self._settings.batch_seconds, time.monotonic()
-        late = [worker for worker in self.workers() if now - worker.busy_since > limit]
+        late = [worker for worker in self.alive() if now - worker.busy_since > limit]
         for worker in late:
             if worker.state is State.LOADING:
-                self._failed_start(worker, Ended(f"its model was not loaded within {limit:g} s"))
+                self._failed_start(worker, CallFailed(f"its model was not loaded within {limit:g} s"))
         reason = f"it gave nothing for {limit:g} s (vlm.workers.batch_seconds)"
         return [(worker, reason) for worker in late if worker.state is State.READY and worker.calls]
 
-    def _failed_start(self, worker: Worker, outcome: Ended) -> None:
+    def _failed_start(self, worker: Worker, outcome: CallFailed) -> None:
         place = self._places[worker.place]
         place.failed_starts += 1
         place.closed = outcome.mistake or place.failed_starts >= FAILED_STARTS
         self._reason = outcome.reason
         self._remove(worker, place.failed_starts)
         logger.warning("%s did not start%s: %s", worker.name, ", for good" if place.closed else "", outcome.reason)
-        if outcome.mistake and all(other.state is State.PLACING for other in self.workers()):
+        if outcome.mistake and all(other.state is State.PLACING for other in self.alive()):
             raise RunError(outcome.reason)
 
     def died(self, worker: Worker, reason: str) -> None:

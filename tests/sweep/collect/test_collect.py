@@ -20,10 +20,10 @@ from sweep.collect.store import check_empty, collect, store_collected
 from sweep.settings.vlm import VlmSettings
 from sweep.trials.checkpoints import write_checkpoint
 from sweep.vlm.work import Answer, WorkItem
-from sweep.vqa import Mode, accuracy
+from sweep.vqa import AnswerNormalisation, accuracy
 from tests.sweep.collect.worlds import WIDTH, Answerer, embeddings, settings, table
 
-SCORE = partial(accuracy, mode=Mode.ALWAYS)
+SCORE = partial(accuracy, normalisation=AnswerNormalisation.ALWAYS)
 HARD_AND_SOFT = RewardSettings(mode=RewardMode.HARD_PLUS_SOFT)
 
 

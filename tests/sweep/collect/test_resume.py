@@ -13,13 +13,13 @@ import pytest
 
 from sweep.collect.beams import make_plan
 from sweep.collect.measure import Measurement
-from sweep.vlm.answers.cached import answered
+from sweep.vlm.answers.cached import answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
-from sweep.vqa import Mode, accuracy
+from sweep.vqa import AnswerNormalisation, accuracy
 from tests.sweep.collect.worlds import Answerer, embeddings, settings, table
 
-SCORE = partial(accuracy, mode=Mode.OFFICIAL)
+SCORE = partial(accuracy, normalisation=AnswerNormalisation.OFFICIAL)
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -57,11 +57,11 @@ def test_an_interrupted_collection_asks_only_what_is_missing(tmp_path):
                     raise KeyboardInterrupt
                 yield pair
 
-        answered(
+        answer_all(
             make_plan(asked, world, embeddings(world)).work_items(),
             wants=lambda item: Wanted(hashlib.sha256(repr(item).encode()).hexdigest(), "t"),
             store=AnswerStore(store),
-            ask=ask,
+            run=ask,
             score=True,
             model="rule",
             failure_limit=0.05,

@@ -23,7 +23,8 @@ from sweep.demo.concepts import (
     held_out,
 )
 from sweep.demo.drawing import draw
-from sweep.demo.features import FEATURES
+from sweep.demo.features import QUESTION_WIDTH
+from sweep.demo.model import WIDTH
 from sweep.demo.store import EMBEDDINGS, ITEMS, QUERIES, ROW_GROUP, make_demo_items
 from sweep.demo.training.measure import WorldTable, right_picks
 from sweep.demo.world import ANNOTATORS, World, make_world
@@ -102,7 +103,7 @@ def test_stored_columns(folder: Path) -> None:
     }
     assert Counter(queries["split"].to_pylist()) == {0: SMALL.train, 1: SMALL.val, 2: SMALL.test}
     features = np.load(folder / EMBEDDINGS)
-    assert features.shape == (SMALL.items, FEATURES) and features.dtype == np.float32
+    assert features.shape == (SMALL.items, WIDTH + QUESTION_WIDTH) and features.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
 
 

@@ -18,7 +18,7 @@ from sweep.evaluation.records import RowRecord, read_evaluation
 from sweep.evaluation.rows import Panel, Row, RowKind, build_panel
 from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
 from sweep.vlm.work import FailureKind
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 from tests.sweep.evaluation.worlds import Coins, World, dataset, held_out, score, selector, trial
 
 SETTINGS = EvaluationSettings(shots=3, resamples=1000, random_draws=2)
@@ -45,7 +45,7 @@ def test_accuracies_are_those_of_the_answers() -> None:
             assert estimate.low < estimate.value < estimate.high
             assert estimate.questions == len(held_out())
         assert row.mean is not None and row.mean.value == pytest.approx(np.mean([a.accuracy for a in answers]))
-        assert row.other_metrics[Mode.ALWAYS][-1] == pytest.approx(row.mean.value / 2)
+        assert row.other_metrics[AnswerNormalisation.ALWAYS][-1] == pytest.approx(row.mean.value / 2)
         assert row.asked == len(held_out()) and row.failures == 0 and row.short_pools == (0, 0, 0)
     ranked = [row.mean.value for row in found.evaluation.rows if row.mean is not None]
     assert ranked == sorted(ranked, reverse=True)

@@ -17,7 +17,7 @@ from sweep.evaluation.questions import Questions, choose_questions
 from sweep.evaluation.rows import Panel, Row, RowKind, Selections
 from sweep.settings.evaluation import SplitName
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
 DEMO = DemoSettings(items=300, queries=120)
 
@@ -64,8 +64,8 @@ class World:
         return Answer("right" if chance < 0.1 + 0.4 * same else "Wrong", None, 10)
 
 
-def score(item: int, text: str, mode: Mode) -> float:
-    return float(text == "right") if mode is Mode.OFFICIAL else float(text == "right") * 0.5
+def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
+    return float(text == "right") if normalisation is AnswerNormalisation.OFFICIAL else float(text == "right") * 0.5
 
 
 @dataclass

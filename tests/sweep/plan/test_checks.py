@@ -28,7 +28,7 @@ from sweep.runs.paths import SharedPaths
 from sweep.settings.evaluation import SplitName
 from sweep.settings.vlm import demo_model_folder
 from sweep.space import SearchSpace, parse_space
-from sweep.vlm.answers.cached import answered
+from sweep.vlm.answers.cached import answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
@@ -89,11 +89,11 @@ def test_check_service_and_evaluation_judge_failures_alike(
         evaluation_of(space_of(folder, evaluation={"samples": total}), SharedPaths(tmp_path / "shared"), dataset)
 
     def ask_service() -> None:
-        answered(
+        answer_all(
             list(results),
             wants=lambda item: Wanted(f"{item.query:064x}"),
             store=AnswerStore(tmp_path / "answers"),
-            ask=lambda items, score: ((item, results[item]) for item in items),
+            run=lambda items, score: ((item, results[item]) for item in items),
             score=False,
             model="model",
             failure_limit=0.05,

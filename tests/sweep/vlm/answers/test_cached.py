@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.vlm.answers.cached import Answered, Counts, Failed, answered
+from sweep.vlm.answers.cached import AnswerSet, Counts, FailureCount, answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.failure_limit import EvaluationError
@@ -49,12 +49,12 @@ class Model:
         return self.failing.get(item.query) or Answer(f"text {item}", 0.5 if score else None, 3)
 
 
-def evaluate(folder: Path, items, model: Model, wants=wanted_of, score=False, failure_limit=0.05, **more) -> Answered:
-    return answered(
+def evaluate(folder: Path, items, model: Model, wants=wanted_of, score=False, failure_limit=0.05, **more) -> AnswerSet:
+    return answer_all(
         items,
         wants=wants,
         store=AnswerStore(folder),
-        ask=model,
+        run=model,
         score=score,
         model="model",
         failure_limit=failure_limit,
@@ -84,7 +84,7 @@ def test_nothing_new_does_not_even_ask(tmp_path: Path) -> None:
         raise AssertionError("asked")
 
     assert evaluate(tmp_path, items_of(3), never).counts == Counts(3, 3, 3, 0, 0, {})
-    assert evaluate(tmp_path, [], never) == Answered({}, Counts(0, 0, 0, 0, 0, {}))
+    assert evaluate(tmp_path, [], never) == AnswerSet({}, Counts(0, 0, 0, 0, 0, {}))
 
 
 def test_a_score_is_asked_for_anew_and_then_serves_both(tmp_path: Path) -> None:
@@ -133,7 +133,9 @@ def test_an_image_that_cannot_be_read_is_a_failure_that_nobody_is_asked(tmp_path
         found = evaluate(tmp_path, items_of(30), model, wants)
         assert found.results[items_of(30)[7]] == bad
         assert len(model.asked) == 29 - reused
-        assert found.counts == Counts(30, 30, reused, 29 - reused, 1, {FailureKind.IMAGE: Failed(1, ("images/7.jpg",))})
+        assert found.counts == Counts(
+            30, 30, reused, 29 - reused, 1, {FailureKind.IMAGE: FailureCount(1, ("images/7.jpg",))}
+        )
 
 
 def test_lasting_failures_are_kept_and_others_tried_again(tmp_path: Path) -> None:
@@ -141,12 +143,12 @@ def test_lasting_failures_are_kept_and_others_tried_again(tmp_path: Path) -> Non
     crash = Failure(FailureKind.CRASH, "ended its worker 3 times")
     first = evaluate(tmp_path, items_of(100), Model({3: image, 4: image, 5: crash}))
     assert first.counts == Counts(
-        100, 100, 0, 97, 3, {FailureKind.CRASH: Failed(1, ()), FailureKind.IMAGE: Failed(2, ("b.jpg",))}
+        100, 100, 0, 97, 3, {FailureKind.CRASH: FailureCount(1, ()), FailureKind.IMAGE: FailureCount(2, ("b.jpg",))}
     )
     model = Model()
     second = evaluate(tmp_path, items_of(100), model)
     assert [item.query for item in model.asked] == [5]
-    assert second.counts == Counts(100, 100, 99, 1, 0, {FailureKind.IMAGE: Failed(2, ("b.jpg",))})
+    assert second.counts == Counts(100, 100, 99, 1, 0, {FailureKind.IMAGE: FailureCount(2, ("b.jpg",))})
 
 
 def failures(count: int) -> dict[int, Failure]:

@@ -59,7 +59,7 @@ def test_branches_after_prompts_of_different_lengths(engine: Engine, plain: Plai
     items = [WorkItem(0), WorkItem(1, (2, 3)), WorkItem(4, (5,))]
     jobs = jobs_of(engine, table, items)
     states = read(engine, jobs)
-    tails = Tails(engine.loaded, [states[job.row.key] for job in jobs], room=4)
+    tails = Tails(engine.loaded, [states[job.row.key] for job in jobs], capacity=4)
     tokens_BQ = torch.tensor([[7, 8], [9, 10], [11, 12]])
     more_BQ = torch.tensor([[13, 14], [15, 16]])
     own = torch.eye(2, dtype=torch.bool).expand(3, 2, 2)

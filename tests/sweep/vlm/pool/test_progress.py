@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from sweep.vlm.pool import progress
-from sweep.vlm.pool.progress import Meter, Progress, ProgressLine, describe
+from sweep.vlm.pool.progress import Meter, PoolProgress, ProgressLine, describe
 
 
 @pytest.fixture
@@ -18,13 +18,13 @@ def clock(monkeypatch):
 
 def test_the_rate_is_that_of_the_last_minute_and_starts_with_the_work(clock) -> None:
     meter = Meter(10_000)
-    assert meter.now() == Progress(0, 10_000, 0, 0.0, None, {})
+    assert meter.now() == PoolProgress(0, 10_000, 0, 0.0, None, {})
     clock[0] += 50  # loading the model
     meter.begin()
     for _ in range(10):
         clock[0] += 1
         meter.count(5, 1, "a")
-    assert meter.now() == Progress(50, 10_000, 10, 5.0, 1990.0, {"a": 50})
+    assert meter.now() == PoolProgress(50, 10_000, 10, 5.0, 1990.0, {"a": 50})
     for _ in range(100):
         clock[0] += 1
         meter.count(20, 0, "b")
@@ -50,11 +50,11 @@ def test_many_small_batches_do_not_make_many_samples(clock) -> None:
     ("moment", "line"),
     [
         (
-            Progress(640, 1200, 2, 12.34, 45.4, {"a": 320, "b": 320}),
+            PoolProgress(640, 1200, 2, 12.34, 45.4, {"a": 320, "b": 320}),
             "640/1200 done (53 %)  12.3/s  0:00:45 left  2 failed  2 workers",
         ),
-        (Progress(1200, 1200, 0, 1234.5, 0.0, {"a": 1200}), "1200/1200 done (100 %)  1234/s  1 worker"),
-        (Progress(3, None, 0, 0.0, None, {}), "3 done  0/s  0 workers"),
+        (PoolProgress(1200, 1200, 0, 1234.5, 0.0, {"a": 1200}), "1200/1200 done (100 %)  1234/s  1 worker"),
+        (PoolProgress(3, None, 0, 0.0, None, {}), "3 done  0/s  0 workers"),
     ],
 )
 def test_one_line_says_all(moment, line) -> None:
@@ -66,7 +66,7 @@ def test_off_a_terminal_a_line_now_and_then_and_one_at_the_end(clock) -> None:
     with ProgressLine(Console(file=out, width=40), "answers") as line:
         for done in range(1, 41):
             clock[0] += 1
-            line(Progress(done, 40, 0, 1.0, 40.0 - done, {"a": done}))
+            line(PoolProgress(done, 40, 0, 1.0, 40.0 - done, {"a": done}))
     said = out.getvalue().splitlines()
     assert said == [
         "[0:00:15] answers  15/40 done (37 %)  1/s  0:00:25 left  1 worker",
@@ -89,6 +89,6 @@ def test_on_a_terminal_the_line_lives_and_the_last_one_stays() -> None:
         while "starting workers" not in out.getvalue():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        line(Progress(10, 40, 0, 1.0, 30.0, {"a": 10}))
-        line(Progress(40, 40, 0, 1.0, 0.0, {"a": 40}))
+        line(PoolProgress(10, 40, 0, 1.0, 30.0, {"a": 10}))
+        line(PoolProgress(40, 40, 0, 1.0, 0.0, {"a": 40}))
     assert out.getvalue().splitlines()[-1].endswith("40/40 done (100 %)  1/s  1 worker")

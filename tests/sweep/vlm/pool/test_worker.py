@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selector.errors import DataError
-from sweep.vlm.pool.worker import Ended, VlmWorker
+from sweep.vlm.pool.worker import CallFailed, VlmWorker
 from sweep.vlm.work import Answer, WorkItem
 
 
@@ -49,17 +49,17 @@ def test_with_scores_every_query_is_a_call_of_its_own() -> None:
 
 
 def test_a_missing_result_is_a_failure_and_not_a_shift() -> None:
-    assert loaded(Short).answer([WorkItem(1)], False) == Ended("gave 0 results for 1 work items")
+    assert loaded(Short).answer([WorkItem(1)], False) == CallFailed("gave 0 results for 1 work items")
 
 
 def test_what_it_raises_is_one_line(capsys) -> None:
-    assert loaded(Raising).answer([WorkItem(1)], False) == Ended("ValueError: broken")
+    assert loaded(Raising).answer([WorkItem(1)], False) == CallFailed("ValueError: broken")
     assert "second line" in capsys.readouterr().err  # the worker's log has all of it
 
 
 def test_a_mistake_of_the_users_is_marked(monkeypatch) -> None:
     monkeypatch.setattr(Raising, "error", DataError("no such\n  placeholder"))
-    assert loaded(Raising).answer([WorkItem(1)], False) == Ended("no such placeholder", mistake=True)
+    assert loaded(Raising).answer([WorkItem(1)], False) == CallFailed("no such placeholder", mistake=True)
 
 
 def failing(error: Exception):
@@ -72,9 +72,9 @@ def failing(error: Exception):
 @pytest.mark.parametrize(
     ("error", "ended"),
     [
-        (DataError("no file:\n  x"), Ended("no file: x", mistake=True)),
-        (ValueError("bad\nshape"), Ended("ValueError: bad")),
-        (ValueError(), Ended("ValueError")),
+        (DataError("no file:\n  x"), CallFailed("no file: x", mistake=True)),
+        (ValueError("bad\nshape"), CallFailed("ValueError: bad")),
+        (ValueError(), CallFailed("ValueError")),
     ],
 )
 def test_why_it_could_not_load(error, ended) -> None:

@@ -189,13 +189,13 @@ def test_a_start_that_fails_for_a_moment_is_tried_again(notes) -> None:
     assert len(calls(notes, "tried")) == 3
 
 
-def test_a_cluster_without_room_is_told_at_once(notes) -> None:
+def test_a_cluster_without_capacity_is_told_at_once(notes) -> None:
     settings = WorkerSettings(cpus=1, gpus=0.5)
     with Pool(Factory(notes), Table(), settings, "run") as pool, pytest.raises(ClusterError, match=r"0\.5 GPUs"):
         list(pool.run(items_of(1)))
 
 
-def test_a_cluster_whose_room_is_taken_is_told_after_a_while(notes, tmp_path) -> None:
+def test_a_cluster_whose_capacity_is_taken_is_told_after_a_while(notes, tmp_path) -> None:
     other = tmp_path / "other"
     with (
         Pool(Factory(other), Table(), WorkerSettings(cpus=2), "other") as holder,

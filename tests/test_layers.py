@@ -199,7 +199,8 @@ def test_the_metric_needs_nothing_but_python() -> None:
         ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
         ("sweep.cli.spaces sweep.plan.make", "ray transformers"),
         ("sweep.cli.runs sweep.driver.run", "ray transformers"),
-        ("sweep.vlm.engine.engine sweep.vlm.service", "ray optuna"),
+        ("sweep.vlm.service sweep.vlm.engine.engine sweep.vlm.pool.pool", "ray transformers optuna"),
+        ("sweep.demo.store sweep.demo.training.train sweep.demo.training.measure", "ray transformers optuna"),
     ],
 )
 def test_what_is_not_loaded_without_need(modules: str, absent: str) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from sweep.demo.drawing import ByteArray
 from sweep.demo.tokenizer import MAX_LENGTH, build_tokenizer, write_tokenizer
+from sweep.settings.vlm import demo_model_folder
 from sweep.vlm.engine.loading import without_progress_bars
 
 # A Qwen2_5_VLForConditionalGeneration and its Qwen2_5_VLConfig: transformers types their parts too loosely for use.
@@ -26,7 +26,7 @@ PATCH, MERGE, TEMPORAL = 14, 2, 2
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as in Qwen2.5-VL
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 MIN_PIXELS, MAX_PIXELS = 784, 784 * 16
-DEMO_MODEL_FOLDER = Path(__file__).resolve().parent / "vlm"
+DEMO_MODEL_FOLDER = demo_model_folder()
 
 PREPROCESSOR = {
     "image_processor_type": "Qwen2VLImageProcessorPil",
@@ -47,6 +47,8 @@ PREPROCESSOR = {
 
 def demo_model_config() -> ModelConfig:
     """The architecture; token numbers are those of `build_tokenizer`."""
+    from transformers import Qwen2_5_VLConfig
+
     tokenizer: Any = build_tokenizer()
     number = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
     config: Any = Qwen2_5_VLConfig(
@@ -94,6 +96,8 @@ def build_model(seed: int) -> DemoModel:
 
 
 def _empty() -> DemoModel:
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
     build: Any = Qwen2_5_VLForConditionalGeneration
     return build(demo_model_config())
 
@@ -128,6 +132,8 @@ def write_model(model: DemoModel, folder: Path) -> None:
         model: in float32; not changed.
         folder: made if it is missing.
     """
+    from transformers import GenerationConfig
+
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         part = Path(name)
@@ -154,6 +160,8 @@ def load_demo_model(folder: Path) -> DemoModel:
     Raises:
         OSError: no such checkpoint.
     """
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
     with without_progress_bars():
         model: DemoModel = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True

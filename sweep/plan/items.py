@@ -9,6 +9,7 @@ from pathlib import Path
 from selector.data.dataset import FloatArray
 from selector.data.embeddings import load_embeddings
 from selector.errors import DataError
+from sweep.demo.store import make_demo_items
 from sweep.errors import SpaceError
 from sweep.items import ItemTable, open_items
 from sweep.runs.paths import SharedPaths
@@ -72,8 +73,6 @@ def _demo_folder(settings: WorldSettings, shared: SharedPaths) -> Path:
     features = model_identity(ModelSettings(path=DEMO_MODEL))
     target = shared.items_folder(canonical_hash([settings.model_dump(mode="json"), features]))
     if not (target / EMBEDDINGS_FILE).is_file():
-        from sweep.demo.store import make_demo_items  # takes seconds to import, with transformers
-
         shutil.rmtree(target, ignore_errors=True)
         with atomic_folder(target) as folder:
             make_demo_items(folder, settings)

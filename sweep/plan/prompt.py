@@ -7,6 +7,7 @@ from sweep.errors import SpaceError
 from sweep.plan.items import open_source
 from sweep.runs.paths import SharedPaths
 from sweep.space import find_space, parse_space
+from sweep.vlm.engine.loading import load_tokenizer
 from sweep.vlm.prompts import PromptRenderer
 from sweep.vlm.work import WorkItem
 
@@ -24,8 +25,6 @@ def rendered_prompt(argument: str, query: int, demonstrations: str, shared: Shar
         SpaceError: the space lacks a section.
         DataError: an item does not exist, or has no answer to show.
     """
-    from sweep.vlm.engine.loading import load_tokenizer  # takes seconds to import
-
     space = parse_space(*find_space(argument))
     if space.vlm is None:
         raise SpaceError(f"space {space.name!r} has no section vlm: the model that answers")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 from safetensors import SafetensorError, safe_open
 
 from selector.errors import UserError, first_line
@@ -85,28 +86,18 @@ def _existing(folder: Path, problem: str) -> Path:
 
 
 def _fetched(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_FETCHED)))
-    except HFValidationError:
+        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(_FETCHED)))
+    except huggingface_hub.errors.HFValidationError:
         problem = "no such folder, and not a hub name (owner/name)"
-    except GatedRepoError:
+    except huggingface_hub.errors.GatedRepoError:
         problem = "the hub wants you to accept its terms and to log in (hf auth login)"
-    except RepositoryNotFoundError:
+    except huggingface_hub.errors.RepositoryNotFoundError:
         problem = "the hub knows no such model (or it is private: hf auth login)"
-    except RevisionNotFoundError:
+    except huggingface_hub.errors.RevisionNotFoundError:
         problem = f"the hub knows no revision {revision}"
-    except LocalEntryNotFoundError:
+    except huggingface_hub.errors.LocalEntryNotFoundError:
         problem = "no such folder; as a hub name it is not in the cache, and the hub cannot be reached"
-    except (HfHubHTTPError, OSError) as error:
+    except (huggingface_hub.errors.HfHubHTTPError, OSError) as error:
         problem = f"cannot be fetched from the hub ({first_line(error)})"
     raise ModelError(f"model {name}: {problem}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -16,13 +15,11 @@ from sweep.settings.vlm import VlmSettings
 from sweep.vlm.answers.cached import AnswerSet, ResultObserver, answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.engine.engine import Engine
 from sweep.vlm.keys import answer_key, model_identity, score_key
+from sweep.vlm.pool.pool import Pool
+from sweep.vlm.pool.progress import PoolProgress, ProgressLine
 from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
-
-if TYPE_CHECKING:
-    from sweep.vlm.engine.engine import Engine
-    from sweep.vlm.pool.pool import Pool
-    from sweep.vlm.pool.progress import PoolProgress, ProgressLine
 
 
 class AnswerService:
@@ -115,9 +112,6 @@ class AnswerService:
     def _dispatch(
         self, what: str, items: Sequence[WorkItem], score: bool
     ) -> Generator[tuple[WorkItem, Result], None, None]:
-        from sweep.vlm.pool.pool import Pool  # imports ray, which an evaluation of known answers has no use for
-        from sweep.vlm.pool.progress import ProgressLine
-
         with ProgressLine(self._console, what) as line:
             if self._pool is None:
                 factory = partial(_engine, self._settings, self._device)
@@ -133,6 +127,4 @@ class AnswerService:
 
 def _engine(settings: VlmSettings, device: str) -> Engine:
     """Runs in a worker's process."""
-    from sweep.vlm.engine.engine import Engine
-
     return Engine(settings, device)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import Qwen2Tokenizer
 
 from sweep.demo.concepts import (
     COLOURS,
@@ -25,6 +25,9 @@ from sweep.demo.concepts import (
     concept_parts,
     held_out,
 )
+
+if TYPE_CHECKING:
+    from transformers import Qwen2Tokenizer
 
 GUESS = 0.02
 SYSTEM = "Answer the question about the last image with a short answer."

@@ -9,10 +9,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from selector.data.dataset import FloatArray
 from sweep.demo.concepts import IntArray, Kind, concept_parts
@@ -23,6 +23,9 @@ from sweep.settings.demo import WorldSettings
 from sweep.settings.vlm import CountPlace, Layout, PromptSettings
 from sweep.vlm.prompts import PromptRenderer
 from sweep.vlm.work import WorkItem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _BATCH = 32
 MAX_ANSWER = 6
@@ -48,6 +51,8 @@ class WorldAnswerer:
     """A stored model that answers work items of a world."""
 
     def __init__(self, folder: Path, world: World, prompt: PromptSettings | None = None) -> None:
+        from transformers import AutoTokenizer
+
         self.model: DemoModel = load_demo_model(folder)
         self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._world = world

@@ -20,9 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 PREFIX_TREE = "sweep_prefix_tree"
 FLASH_WINDOWS = "sweep_flash_windows"
@@ -74,6 +71,8 @@ def prefix_tree_attention(
         return _packed(query[0], key[0], value[0], layout, scaling).unsqueeze(0), None
     if isinstance(layout, TailLayout):
         return _tail(query, key, value, layout, scaling), None
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     result: tuple[Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **options
     )
@@ -174,6 +173,11 @@ def flash_windows_attention(
     return result_SHD.unsqueeze(0), None
 
 
-AttentionInterface.register(PREFIX_TREE, prefix_tree_attention)
-AttentionMaskInterface.register(PREFIX_TREE, sdpa_mask)
-AttentionInterface.register(FLASH_WINDOWS, flash_windows_attention)
+def register_attention() -> None:
+    """Make both functions known to transformers by their names. Doing so again changes nothing."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(PREFIX_TREE, prefix_tree_attention)
+    AttentionMaskInterface.register(PREFIX_TREE, sdpa_mask)
+    AttentionInterface.register(FLASH_WINDOWS, flash_windows_attention)

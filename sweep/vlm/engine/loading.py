@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
-from transformers.utils import logging as transformers_logging
 
 from selector.errors import first_line
 from sweep.settings.vlm import ModelSettings, Precision
 from sweep.vlm.checkpoint import CONFIG, ModelError, check_checkpoint, read_json, resolve_folder, resolve_precision
-from sweep.vlm.engine.attention import FLASH_WINDOWS, PREFIX_TREE
+from sweep.vlm.engine.attention import FLASH_WINDOWS, PREFIX_TREE, register_attention
 from sweep.vlm.engine.images import Patching
 from sweep.vlm.engine.norms import fuse_norms
 from sweep.vlm.prompts import IMAGE_PAD
@@ -96,6 +94,8 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
     """Transformers draws one on stderr for every checkpoint; the screen is ours."""
+    from transformers.utils import logging as transformers_logging
+
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -106,6 +106,8 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def _model(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - see `Loaded`
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
     kind: Any = Qwen2_5_VLForConditionalGeneration
     try:
         with without_progress_bars():
@@ -126,6 +128,7 @@ def _model(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - see `Load
         )
     if report["mismatched_keys"]:
         raise ModelError(f"{folder}: weights do not fit config.json: {sorted(map(str, report['mismatched_keys']))[0]}")
+    register_attention()
     model.set_attn_implementation({"text_config": PREFIX_TREE, "vision_config": FLASH_WINDOWS})
     fuse_norms(model)
     model.requires_grad_(False)
@@ -138,6 +141,8 @@ def load_tokenizer(settings: ModelSettings) -> Any:  # noqa: ANN401 - transforme
 
 
 def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' tokenizers share no useful type
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as above
@@ -145,6 +150,8 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' tokenizers 
 
 
 def _patching(folder: Path, vision: Any) -> Patching:  # noqa: ANN401 - transformers' configs
+    from transformers import Qwen2VLImageProcessorPil
+
     file = folder / PREPROCESSOR
     read_json(file, needed=True)
     try:

@@ -7,9 +7,13 @@ rounds before it as well.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRMSNorm
+
+if TYPE_CHECKING:
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRMSNorm
 
 
 class FusedNorm(nn.Module):
@@ -27,6 +31,8 @@ class FusedNorm(nn.Module):
 
 def fuse_norms(model: nn.Module) -> None:
     """Replace all norms of a Qwen2.5-VL."""
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRMSNorm
+
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Qwen2_5_VLRMSNorm):

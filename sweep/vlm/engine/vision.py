@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids, get_vision_window_index
 
 from sweep.items.errors import ImageError
 from sweep.settings.vlm import ImageSettings
@@ -227,6 +226,8 @@ class Vision:
 
 def vision_features(loaded: Loaded, patches: Tensor, grid_thw: Tensor) -> Sequence[Tensor]:
     """The vision tower over patches of several images; grid_thw int64 [images, 3] on the CPU. One tensor per image."""
+    from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids, get_vision_window_index
+
     vision, device = loaded.model.config.vision_config, loaded.device
     bounds = get_vision_cu_seqlens(grid_thw)
     order, window_bounds = get_vision_window_index(

@@ -14,9 +14,6 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Generic, TypeVar
 
-import ray
-from ray.exceptions import RayError
-
 from sweep.errors import ClusterError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.capacity import worker_count
@@ -90,6 +87,8 @@ class Pool(Generic[Table]):
             RunError: a model cannot be loaded or asked because of a mistake of the user's; the message is the worker's.
             ClusterError: no worker can be started, or Ray is gone.
         """
+        from ray.exceptions import RayError
+
         source = iter(items)
         first = list(islice(source, 1))
         if not first:
@@ -132,6 +131,8 @@ class Pool(Generic[Table]):
                 self._shards.join(worker.number)
 
     def _new_workers(self) -> Workers:
+        import ray
+
         size = cluster_capacity(self._settings)
         table, factory, cpus = ray.put(self._table), self._factory, self._settings.cpus
 
@@ -143,4 +144,6 @@ class Pool(Generic[Table]):
 
 def cluster_capacity(settings: WorkerSettings) -> int:
     """Workers that the connected cluster takes. Raises ClusterError if not even one fits."""
+    import ray
+
     return worker_count(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])

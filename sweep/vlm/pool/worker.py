@@ -8,18 +8,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import ray
-from ray.exceptions import (
-    ActorDiedError,
-    GetTimeoutError,
-    NodeDiedError,
-    OutOfMemoryError,
-    RayError,
-)
-
+from selector.errors import UserError
 from sweep.vlm.work import Result, WorkItem
+
+if TYPE_CHECKING:
+    import ray
+    from ray.exceptions import RayError
 
 Table_contra = TypeVar("Table_contra", contravariant=True)
 
@@ -60,6 +56,8 @@ class VlmWorker:
 
     def where(self) -> str:
         """The first call: it returns when Ray has found a place for the worker."""
+        import ray
+
         return f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"
 
     def load(self, factory: Callable[[], Answerer[Any]], table: Any, cpus: float) -> CallFailed | None:  # noqa: ANN401
@@ -98,9 +96,6 @@ def _use_cores(cpus: float) -> None:
 
 
 def _raised(error: Exception) -> CallFailed:
-    # Late: the package of the errors takes torch's seconds, and starting anew should take as few as it can.
-    from selector.errors import UserError
-
     if isinstance(error, UserError):
         return CallFailed(" ".join(str(error).split()), mistake=True)
     traceback.print_exc()  # for the worker's log
@@ -114,6 +109,9 @@ def _named(error: Exception) -> str:
 
 def fetch(ref: ray.ObjectRef, timeout: float | None = None) -> Any:  # noqa: ANN401 (what the call returned)
     """What a call returned; `CallFailed` if its worker, node or object is lost, or `timeout` seconds have passed."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
     try:
         return ray.get(ref, timeout=timeout)
     except GetTimeoutError:
@@ -124,6 +122,8 @@ def fetch(ref: ray.ObjectRef, timeout: float | None = None) -> Any:  # noqa: ANN
 
 def _loss(error: RayError) -> str:
     """Ray's reasons take many lines, most of them advice."""
+    from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
+
     if isinstance(error, OutOfMemoryError):
         return "its node ran out of memory and Ray ended the worker"
     if isinstance(error, NodeDiedError):

@@ -16,9 +16,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import ray
-from ray.exceptions import RayError
-
 from sweep.errors import ClusterError, RunError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.worker import CallFailed, VlmWorker, fetch
@@ -91,6 +88,8 @@ class Workers:
         self, load: Callable[[Any], Ref], settings: WorkerSettings, name: str, size: int, patience: float
     ) -> None:
         """`load` calls a placed actor's `load`; `patience` is in seconds."""
+        import ray
+
         self._load = load
         self._settings = settings
         self._name = name
@@ -135,6 +134,8 @@ class Workers:
         workers = self.alive()
         oldest = min((worker.since for worker in workers), default=now)
         if all(worker.state is State.PLACING for worker in workers) and now - oldest > self._patience:
+            import ray
+
             has, free = ray.cluster_resources(), ray.available_resources()
             raise ClusterError(
                 f"no worker of the vision-language model got its {self._settings.cpus:g} CPUs and "
@@ -155,6 +156,8 @@ class Workers:
 
     def wait(self) -> list[tuple[Worker, Ref]]:
         """Calls that have ended, after at most about a second; waits while there are none."""
+        import ray
+
         of = {worker.ref: worker for worker in self.alive() if worker.state is not State.READY}
         of |= {ref: worker for worker in self.alive() for ref, _ in worker.calls}
         if not of:
@@ -222,6 +225,8 @@ class Workers:
         self._deaths = self._places[worker.place].deaths = 0
 
     def _remove(self, worker: Worker, failures: int) -> None:
+        import ray
+
         ray.kill(worker.actor)
         place = self._places[worker.place]
         place.worker = None
@@ -230,6 +235,9 @@ class Workers:
 
     def kill(self, workers: Iterable[Worker]) -> None:
         """End workers that nobody waits for."""
+        import ray
+        from ray.exceptions import RayError
+
         for worker in workers:
             with suppress(RayError):  # the cluster may be gone before us
                 ray.kill(worker.actor)

@@ -44,7 +44,6 @@ class AnswerService:
         Raises:
             UserError: the model's files cannot be found.
         """
-        self._settings = settings
         self._table = table
         self._store = AnswerStore(shared.answers_folder)
         self._run = run
@@ -53,10 +52,7 @@ class AnswerService:
         self._line: ProgressLine | None = None
         self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
         self.identity = model_identity(settings.model)
-        if "@" in self.identity and not self.identity.startswith("sha256:"):
-            # The commit that the keys stand for: a branch may move before a worker looks it up.
-            model = settings.model.model_copy(update={"revision": self.identity.rpartition("@")[2]})
-            self._settings = settings.model_copy(update={"model": model})
+        self._settings = _pinned(settings, self.identity)
 
     def __enter__(self) -> AnswerService:
         return self
@@ -90,7 +86,6 @@ class AnswerService:
             EvaluationError: too many items have no answer.
             RunError: the model cannot be loaded, or no worker can be had.
         """
-        options = {} if observer is None else {"observer": observer}
         return answer_all(
             items,
             wants=partial(self._wanted, score=score),
@@ -99,7 +94,7 @@ class AnswerService:
             score=score,
             model=self._settings.model.path,
             failure_limit=failure_limit,
-            **options,
+            observer=observer,
         )
 
     def _wanted(self, item: WorkItem, *, score: bool) -> Wanted | Failure:
@@ -123,6 +118,15 @@ class AnswerService:
     def _show(self, progress: PoolProgress) -> None:
         if self._line is not None:
             self._line(progress)
+
+
+def _pinned(settings: VlmSettings, identity: str) -> VlmSettings:
+    """The settings with the commit that the keys stand for: a branch may move before a worker looks it up."""
+    if identity.startswith("sha256:"):
+        return settings
+    content = settings.model_dump()
+    content["model"] |= {"revision": identity.rpartition("@")[2]}
+    return VlmSettings.model_validate(content)
 
 
 def _engine(settings: VlmSettings, device: str) -> Engine:

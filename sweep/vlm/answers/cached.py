@@ -24,10 +24,6 @@ Wants = Callable[[WorkItem], Wanted | Failure]
 ResultObserver = Callable[[WorkItem, Result], None]
 
 
-def _nobody(item: WorkItem, result: Result) -> None:
-    """Does not look."""
-
-
 class PoolRun(Protocol):
     """A pool's `run`: every item of `items` comes back once, in any order."""
 
@@ -85,7 +81,7 @@ def answer_all(
     score: bool,
     model: str,
     failure_limit: float,
-    observer: ResultObserver = _nobody,
+    observer: ResultObserver | None = None,
 ) -> AnswerSet:
     """Results of all work items.
 
@@ -145,7 +141,7 @@ class _Tally:
     """Results so far, and whether to go on."""
 
     limit: FailureLimit
-    observer: ResultObserver
+    observer: ResultObserver | None
     distinct: int = 0
     settled: int = 0
     results: dict[WorkItem, Result] = field(default_factory=dict)
@@ -156,7 +152,8 @@ class _Tally:
         """One content's result, for all items that have this content."""
         for item in members:
             self.results[item] = result
-            self.observer(item, result)
+            if self.observer is not None:
+                self.observer(item, result)
         self.settled += 1
         if isinstance(result, Failure):
             self.failures.append(result)

@@ -62,7 +62,7 @@ SYLLABLES = _syllables()
 
 
 def concept_id(shape: IntArray, colour: IntArray, texture: IntArray) -> IntArray:
-    """Number in 0..191 of each triple; all arguments int64 [B]."""
+    """Number in 0..191 of each triple. All arguments int64 [B]."""
     return (shape * len(COLOURS) + colour) * len(TEXTURES) + texture
 
 
@@ -74,7 +74,7 @@ def concept_parts(concept: IntArray) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def held_out() -> npt.NDArray[np.bool_]:
-    """Which of the concepts training never shows, bool [C]; the same for every seed."""
+    """Which of the concepts training never shows, bool [C], the same for every seed."""
     mask = np.zeros(CONCEPTS, dtype=np.bool_)
     mask[np.random.default_rng(HELD_OUT_SEED).permutation(CONCEPTS)[:HELD_OUT]] = True
     return mask

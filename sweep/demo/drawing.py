@@ -93,7 +93,7 @@ def draw(concepts: IntArray, rng: np.random.Generator) -> ByteArray:
 
     Args:
         concepts: int64 [B], concept numbers.
-        rng: source of all nuisance; the same state and concepts give the same bytes.
+        rng: source of all nuisance. The same state and concepts give the same bytes.
 
     Returns:
         uint8 [B, H, W, 3], red, green, blue.
@@ -132,7 +132,7 @@ def _coverage(pixels: Float64Array) -> Float64Array:
 
 
 def _ink(texture: IntArray, x: Float64Array, y: Float64Array, rng: np.random.Generator) -> Float64Array:
-    """Brightness over the shape: plain, dark stripes, or dark dots, with a random phase; x and y in pixels."""
+    """Brightness over the shape: plain, dark stripes, or dark dots, with a random phase. `x` and `y` are in pixels."""
     phase = rng.uniform(0, 2 * np.pi, size=(2, len(texture)))[..., None, None]
     stripes = np.sin(x * (2 * np.pi / 4.5) + phase[0]) > 0.1
     dots = (np.sin(x * (2 * np.pi / 5.0) + phase[0]) > 0.0) & (np.sin(y * (2 * np.pi / 5.0) + phase[1]) > 0.0)

@@ -26,7 +26,7 @@ _BATCH = 64
 
 
 def item_features(model: DemoModel, images: ByteArray, questions: Sequence[str]) -> FloatArray:
-    """Unit vectors, float32 [M, WIDTH + QUESTION_WIDTH]; images uint8 [M, 28, 28, 3], one question each."""
+    """Unit vectors, float32 [M, WIDTH + QUESTION_WIDTH]. `images` is uint8 [M, 28, 28, 3], with one question each."""
     seen = _unit(_image_states(model, images))
     asked = _unit(np.stack([_question_counts(question) for question in questions]))
     parts = [seen * np.sqrt(1 - QUESTION_SHARE), asked * np.sqrt(QUESTION_SHARE)]

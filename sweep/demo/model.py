@@ -46,7 +46,7 @@ PREPROCESSOR = {
 
 
 def demo_model_config() -> ModelConfig:
-    """The architecture; token numbers are those of `build_tokenizer`."""
+    """The architecture. Token numbers are those of `build_tokenizer`."""
     from transformers import Qwen2_5_VLConfig
 
     tokenizer: Any = build_tokenizer()
@@ -109,7 +109,8 @@ def patches(images: ByteArray) -> Tensor:
         images: uint8 [B, 28, 28, 3].
 
     Returns:
-        float32 [B * 4, 1176], four patches per image; equal to `Qwen2VLImageProcessorPil`, only for many at once.
+        float32 [B * 4, 1176], four patches per image. Equal to what
+            `Qwen2VLImageProcessorPil` makes, but for many at once.
     """
     mean, std = np.array(PIXEL_MEAN, np.float32), np.array(PIXEL_STD, np.float32)
     scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
@@ -126,10 +127,10 @@ def image_tokens(model: DemoModel, images: ByteArray) -> Tensor:
 
 
 def write_model(model: DemoModel, folder: Path) -> None:
-    """Store a loadable checkpoint in half precision; an older one in `folder` is replaced file by file.
+    """Store a loadable checkpoint in half precision. An older one in `folder` is replaced file by file.
 
     Args:
-        model: in float32; not changed.
+        model: in float32. It is not changed.
         folder: made if it is missing.
     """
     from transformers import GenerationConfig
@@ -155,7 +156,7 @@ def write_model(model: DemoModel, folder: Path) -> None:
 
 
 def load_demo_model(folder: Path) -> DemoModel:
-    """A stored model in float32, ready to answer; nothing is fetched.
+    """A stored model in float32, ready to answer. Nothing is fetched.
 
     Raises:
         OSError: no such checkpoint.

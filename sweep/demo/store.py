@@ -1,9 +1,9 @@
 """The demo data on disk: an item table, the queries with their pools and splits, and the features.
 
 - `items.parquet`: question string, answers list<string> (ten), image_id int64, question_id int64, image_bytes binary
-  (PNG); row number = item id; 64 rows per row group, so that one image is read without the others.
+  (PNG). Row number = item id. A row group has 64 rows, so that one image is read without the others.
 - `queries.parquet`: query_item int64, pool list<int64> (item ids), split int8 (0 train, 1 val, 2 test).
-- `embeddings.npy`: float32 [items, features]; row number = item id.
+- `embeddings.npy`: float32 [items, features]. Row number = item id.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROW_GROUP = 64
 
 
 def make_demo_items(folder: Path, settings: WorldSettings | None = None) -> None:
-    """Write the demo data; equal settings give equal bytes on the same machine.
+    """Write the demo data. Equal settings give equal bytes on the same machine.
 
     Args:
         folder: made if it is missing. Files of the same names are replaced, each when its successor is complete.

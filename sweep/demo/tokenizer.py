@@ -1,6 +1,6 @@
 """The demo model's tokenizer: byte-level BPE in Qwen2's form, small, with a chat template like Qwen2.5-VL's.
 
-Merges are learned from the syllables and the prompt's words alone, so that a nonce word is one token per syllable; any
+Merges are learned from the syllables and the prompt's words alone, so that a nonce word is one token per syllable. Any
 other text still encodes, in bytes at worst.
 """
 
@@ -75,7 +75,7 @@ CHAT_TEMPLATE = """\
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
-    """The tokenizer; the same on every call."""
+    """The tokenizer, the same on every call."""
     from transformers import Qwen2Tokenizer
 
     base = Qwen2Tokenizer(vocab={}, merges=[]).backend_tokenizer

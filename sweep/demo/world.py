@@ -1,12 +1,12 @@
 """The demo data: which items there are, what their right answers are, and which candidates each query may choose from.
 
-Item ids 0..demonstrations-1 are demonstrations, those above are queries; every query has an image of its own, so no
+Item ids 0..demonstrations-1 are demonstrations, those above are queries. Every query has an image of its own, so no
 query shares an image with a candidate or with another query.
 
-A pool looks like what retrieval brings up. Few of its candidates tell the answer: for names and makers one or two of
-the same concept and kind, sometimes none; for codes some that share the colour and some that share the shape, so that
-two different ones complement each other, and seldom one that has both. Others look like the query but ask something
-else, or ask the same about something that only looks alike. The rest is drawn at random.
+A pool looks like what retrieval brings up. Few of its candidates tell the answer. For names and makers these are one or
+two of the same concept and kind, sometimes none. For codes some share the colour and some share the shape, so that two
+different ones complement each other. Seldom one has both. Other candidates look like the query but ask something else,
+or ask the same about something that only looks alike. The rest is drawn at random.
 
 Letters: M items, Q queries, C concepts.
 """
@@ -66,7 +66,7 @@ class World:
 
     Attributes:
         concept: int64 [M], what each item's image shows. Hidden: no feature is made from it.
-        kind: int64 [M], values of `Kind`. Hidden likewise.
+        kind: int64 [M], values of `Kind`. Hidden as well.
         image: int64 [M], number of each item's image.
         images: uint8 [images, 28, 28, 3].
         questions: per item.
@@ -129,7 +129,7 @@ def _lexicon(rng: np.random.Generator) -> Lexicon:
 
 
 def _items(settings: WorldSettings, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
-    """Concept, kind and image number of every item; some concepts are twice as common as others."""
+    """Concept, kind and image number of every item. Some concepts are twice as common as others."""
     occurring = rng.permutation(CONCEPTS)[: settings.concepts]
     shares = rng.uniform(1, 2, size=len(occurring))
     concept = rng.choice(occurring, size=settings.items, p=shares / shares.sum()).astype(np.int64)
@@ -149,7 +149,7 @@ def _items(settings: WorldSettings, rng: np.random.Generator) -> tuple[IntArray,
 
 
 def _annotators(concept: int, kind: Kind, lexicon: Lexicon, rng: np.random.Generator) -> tuple[str, ...]:
-    """Ten answers, seven at least right; the others come from a person who took the object for one that looks alike."""
+    """Ten answers, seven at least right. The others come from a person who took the object for one that looks alike."""
     shape, colour, texture = (int(part[0]) for part in concept_parts(np.array([concept])))
     if kind in (Kind.NAME, Kind.MAKER):
         texture = (texture + int(rng.integers(1, len(TEXTURES)))) % len(TEXTURES)

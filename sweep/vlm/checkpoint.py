@@ -22,7 +22,7 @@ class ModelError(UserError):
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Look at the configuration and at the headers of the weights; the weights themselves are not read.
+    """Look at the configuration and at the headers of the weights. The weights themselves are not read.
 
     Raises:
         ModelError: another kind of model, no weights, or a damaged or truncated file of weights.
@@ -43,7 +43,7 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def read_json(file: Path, needed: bool) -> dict[str, Any]:
-    """A JSON object; empty where the file is missing and not needed. Raises ModelError."""
+    """A JSON object. Empty where the file is missing and not needed. Raises ModelError."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def resolve_precision(precision: Precision, kind: str) -> Precision:
 
 
 def resolve_folder(settings: ModelSettings) -> Path:
-    """The checkpoint's folder; a hub name is fetched into the hub's cache, or taken from it when there is no network.
+    """The checkpoint's folder. A hub name is fetched into the hub's cache, or taken from it when there is no network.
 
     Raises:
         ModelError: no such folder, no such name, or not in the cache and not to be had.

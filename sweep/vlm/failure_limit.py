@@ -30,7 +30,7 @@ class FailureLimit:
         Args:
             failed: failures among the known results.
             total: results that there will be in the end.
-            known: results so far; None if all are known.
+            known: results so far. None if all are known.
         """
         known = total if known is None else known
         # Against all, not against those that are known: bad images often come together, and early.

@@ -1,9 +1,9 @@
 """Work item -> the exact text the model reads, with a mark where each image goes.
 
-The chat layouts go through the checkpoint's own chat template. With `count: last` (the default) the statement of the
-number of demonstrations is a system message between the demonstrations and the query, so that the prompts of one query
-with 1, 2, ... demonstrations begin alike and their common part is computed once. `count: first` puts it into the first
-system message, as published results did; such prompts share nothing.
+The chat layouts go through the checkpoint's own chat template. A system message states the number of demonstrations.
+With `count: last` (the default) it stands between the demonstrations and the query. The prompts of one query with 1, 2,
+... demonstrations then begin alike, and their common part is computed once. `count: first` puts the statement into the
+first system message, as published results did. Such prompts share nothing.
 """
 
 from __future__ import annotations

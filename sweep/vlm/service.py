@@ -25,14 +25,14 @@ from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
 class AnswerService:
     """Has work items answered, each content once in all runs that share a folder. Use as a context manager.
 
-    Workers are started, and the model is loaded, only when something is asked that nobody knows yet; they stay until
+    Workers are started, and the model is loaded, only when something is asked that nobody knows yet. They stay until
     the end. Needs a connected Ray from then on.
     """
 
     def __init__(
         self, settings: VlmSettings, table: ItemTable, shared: SharedPaths, run: str, console: Console
     ) -> None:
-        """Of one model.
+        """Prepare answers of one model. Nothing is started yet.
 
         Args:
             settings: of the model.

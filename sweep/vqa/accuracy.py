@@ -1,6 +1,6 @@
 """VQA accuracy: how well an answer agrees with the annotators, as the official evaluation counts it.
 
-Leave one out: for each annotator, min(1, matches among the others / 3); the accuracy is the mean over annotators. With
+Leave one out: for each annotator, min(1, matches among the others / 3). The accuracy is the mean over annotators. With
 ten annotators of whom m gave the prediction it is 0, 0.3, 0.6, 0.9 and from m = 4 on 1. Annotators are left out by
 index, so equal answers of two annotators are two answers.
 
@@ -22,7 +22,7 @@ FULL_SCORE_MATCHES = 3
 class AnswerNormalisation(StrEnum):
     """When prediction and answers are cleaned (`sweep.vqa.cleanup`) before they are compared.
 
-    `official`: only if the annotators' answers, stripped, are not all equal; else they are compared as they are, so a
+    `official`: only if the annotators' answers, stripped, are not all equal. Else they are compared as they are. So a
     prediction `yes` scores 0 against ten times `Yes`. `always`: in every case, as most few-shot papers do.
     """
 
@@ -34,9 +34,9 @@ def accuracy(prediction: str, answers: Sequence[str], normalisation: AnswerNorma
     """VQA accuracy of one prediction, in [0, 1].
 
     Args:
-        prediction: any text; an empty one matches an answer only if that is empty too once compared (`always` and
-            unequal answers: `the` is empty as well).
-        answers: the annotators' answers, one each; usually ten, at least one.
+        prediction: any text. An empty one matches only an answer that is empty when it is compared. With `always`, or
+            unequal answers, `the` is empty as well.
+        answers: the annotators' answers, one each. Usually ten, at least one.
         normalisation: when to clean.
 
     Raises:

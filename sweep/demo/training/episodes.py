@@ -1,6 +1,6 @@
 """Training prompts: a few demonstrations and a query, with nonce words drawn afresh for every prompt.
 
-Nothing can be learned by heart: what a thing is called, who made it and its code hold for one prompt only, so the model
+Nothing can be learned by heart. What a thing is called, who made it and its code hold for one prompt only. The model
 must look them up in the demonstrations. Each answer token carries a weight: 1 where the prompt so far determines it,
 `GUESS` where it does not, so that the model still learns what such an answer looks like.
 """
@@ -51,9 +51,9 @@ class Phase:
 
     Attributes:
         turns: smallest and largest number of turns, the query included.
-        mixed: share of prompts that mix kinds and concepts as a pool does; the others are `matching`.
+        mixed: share of prompts that mix kinds and concepts as a pool does. The others are `matching`.
         kinds: whether the matching prompts of two concepts may differ in kind.
-        concepts: number of concepts in a matching prompt; 1 is pure copying.
+        concepts: number of concepts in a matching prompt. 1 is pure copying.
         variants: share of prompts in the layouts that are not the usual one.
     """
 
@@ -69,7 +69,7 @@ class Episode:
 
     Attributes:
         tokens: the whole text.
-        weights: of each token as a prediction from those before it; 0 for all but answers.
+        weights: of each token as a prediction from those before it. It is 0 for all but answers.
         images: concept number of each image, in the order of the text.
         answers: per turn the place of the token from which its answer's first token is predicted.
         kinds: per turn the kind asked for.
@@ -127,7 +127,7 @@ class Episodes:
         self._cache: dict[str, list[int]] = {}
 
     def batch(self, phase: Phase, sizes: Mapping[int, int]) -> list[Episode]:
-        """Prompts of equally many turns, so that little is padded; how many, by that number."""
+        """Prompts of equally many turns, so that little is padded. `sizes`: how many prompts, by number of turns."""
         turns = int(self._rng.integers(phase.turns[0], phase.turns[1] + 1))
         return [self._draw(phase, turns) for _ in range(sizes[turns])]
 
@@ -181,7 +181,7 @@ class Episodes:
         return self._turn(int(rng.choice(self._seen)), kind if draw < 0.8 else other)
 
     def _like(self, concept: int, *, shape: bool = False, colour: bool = False, texture: bool = False) -> int:
-        """A training concept that shares the named attributes; the others are drawn."""
+        """A training concept that shares the named attributes. The others are drawn."""
         own = parts_of(concept)
         for _ in range(50):
             drawn = [int(self._rng.integers(n)) for n in (len(SHAPES), len(COLOURS), len(TEXTURES))]
@@ -202,8 +202,9 @@ class Episodes:
         Args:
             turns: demonstrations, then the query.
             words: where nonce words come from.
-            variant: 0 a turn per demonstration and the count last; 1 all demonstrations in one turn, the count last;
-                2 a turn each, the count first; 3 one turn, the count first.
+            variant: where demonstrations and their count stand. 0: a turn per demonstration, the count last. 1: all
+                demonstrations in one turn, the count last. 2: a turn each, the count first. 3: one turn, the count
+                first.
         """
         build = _Builder(self._encode)
         shots = len(turns) - 1
@@ -240,7 +241,7 @@ class Episodes:
 
 
 def _sources(before: list[Turn], turn: Turn) -> list[list[int] | None]:
-    """Per part of the answer, which of the turns before tell it; None for what the image itself tells."""
+    """Per part of the answer, which of the turns before tell it. None for what the image itself tells."""
     if turn.kind in (Kind.COLOUR, Kind.SHAPE):
         return [None]
     shape, colour, _ = parts_of(turn.concept)
@@ -252,7 +253,7 @@ def _sources(before: list[Turn], turn: Turn) -> list[list[int] | None]:
 
 
 class _Builder:
-    """Collects a prompt piece by piece; every piece encodes as it would inside the whole text."""
+    """Collects a prompt piece by piece. Every piece encodes as it would inside the whole text."""
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
         self._encode = encode
@@ -264,7 +265,7 @@ class _Builder:
         self._lookups: list[tuple[int, list[int]]] = []
 
     def add(self, text: str, weight: float = 0.0) -> None:
-        """Append text; all of its tokens get the weight."""
+        """Append text. All of its tokens get the weight."""
         ids = self._encode(text) if text else []
         self._tokens += ids
         self._weights += [weight] * len(ids)

@@ -59,7 +59,7 @@ class WorldAnswerer:
         self._renderer = PromptRenderer(prompt or PromptSettings(), self._tokenizer)
 
     def answers(self, queries: Sequence[int], demonstrations: Sequence[Sequence[int] | IntArray]) -> list[str]:
-        """Greedy answers; per query the item ids of its demonstrations, in order, query last."""
+        """Greedy answers. `demonstrations` has the item ids of each query, in the order of the prompt."""
         pairs = list(zip(queries, demonstrations, strict=True))
         said: list[str] = []
         for start in range(0, len(pairs), _BATCH):

@@ -1,12 +1,12 @@
-"""Second stage: the language model learns to answer from demonstrations; the vision tower stays as it is.
+"""Second stage: the language model learns to answer from demonstrations. The vision tower stays as it is.
 
 Image tokens come from a bank made once, since every image of 28 x 28 pixels is one token and the tower is frozen. As
 every image takes one place, positions count up the same in all three rotary sections.
 
-Two aids lead the model to look things up, since it does not get beyond copying by itself in this time. A head that is
-thrown away reads shape, colour, texture and kind from the first layer's output at the places where answers begin, and
-two heads of the second layer are led to attend to the token that says the answer. Both come after copying is learned
-and fade out before the end.
+Two aids lead the model to look things up, since it does not get beyond copying by itself in this time. One is a head
+that is thrown away. It reads shape, colour, texture and kind from the first layer's output where answers begin. The
+other leads two heads of the second layer to attend to the token that says the answer. Both come after copying is
+learned and fade out before the end.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Batch:
     """Prompts side by side, padded on the right (B prompts, T tokens, A answers of all prompts).
 
     Attributes:
-        ids_BT: int64; images_BT: bool, where image tokens go; weights_BT: float32, of each token as a target.
+        ids_BT: int64.
+        images_BT: bool, where image tokens go.
+        weights_BT: float32, of each token as a target.
         concepts: int64, of the images in reading order.
         lookup_rows, lookup_places: int64 [L], the answer parts that earlier turns determine.
         sources_LT: bool, the tokens that say them.

@@ -26,7 +26,7 @@ class AttributeHead(nn.Module):
         self.out = nn.Linear(WIDTH, sum(self.sizes))
 
     def loss(self, vectors: Tensor, concepts: IntArray) -> Tensor:
-        """Summed cross-entropy; vectors float32 [B, WIDTH], concepts int64 [B]."""
+        """Summed cross-entropy. `vectors` is float32 [B, WIDTH], `concepts` int64 [B]."""
         parts = zip(self.out(vectors).split(self.sizes, -1), concept_parts(concepts), strict=True)
         losses = [nn.functional.cross_entropy(logits, torch.from_numpy(part)) for logits, part in parts]
         return torch.stack(losses).sum()
@@ -38,7 +38,7 @@ class AttributeHead(nn.Module):
 
 
 def train_vision(model: DemoModel, steps: int, seed: int, report: Report) -> None:
-    """Train the vision tower in place; images are fresh in every step."""
+    """Train the vision tower in place. Images are fresh in every step."""
     rng = np.random.default_rng([seed, 1])
     head = AttributeHead()
     tower = model.model.visual

@@ -36,7 +36,7 @@ class FailureCount:
 
     Attributes:
         count: contents without an answer.
-        labels: images (or table rows) that are the reason, each once, sorted; empty where there are none to name.
+        labels: images (or table rows) that are the reason, each once, sorted. Empty where there are none to name.
     """
 
     count: int
@@ -45,11 +45,11 @@ class FailureCount:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Where the results come from; `distinct` is the sum of `reused`, `answered` and `failed_now`.
+    """Where the results come from. `distinct` is the sum of `reused`, `answered` and `failed_now`.
 
     Attributes:
         asked: work items, with repetitions.
-        distinct: different contents among them; items of equal key are one.
+        distinct: different contents among them. Items of equal key are one.
         reused: results (answers and lasting failures) that the store had.
         answered: answers that the model gave now.
         failed_now: failures that the store did not have.
@@ -87,7 +87,7 @@ def answer_all(
 
     Args:
         items: may repeat.
-        wants: the key of an item and, if `score`, its targets; or why it cannot have one (its image cannot be read).
+        wants: the key of an item and, if `score`, its targets. A failure where its image cannot be read.
         store: read first, then appended to as results come.
         run: called with what the store lacks, sorted by query, unless that is nothing.
         score: whether the probability of the ground-truth answers is wanted.

@@ -50,7 +50,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """A result to be stored. `item` and `model` are for people who read the file; `time` is in microseconds UTC."""
+    """A result to be stored. `item` and `model` are for people who read the file. `time` is in microseconds UTC."""
 
     wanted: Wanted
     item: WorkItem
@@ -88,10 +88,10 @@ def _fields(row: AnswerRow) -> dict[str, Any]:
 
 
 def result_for(row: dict[str, Any], wanted: Wanted) -> Result | None:
-    """What a stored row of the same key says to a request; None if it cannot serve it.
+    """What a stored row of the same key says to a request. None if it cannot serve it.
 
     A text does not depend on whether it was scored, so that a row with a score serves a request without one. Nor does
-    an unreadable image; but a prompt may be too long only together with the answers to be scored.
+    an unreadable image. But a prompt may be too long only together with the answers to be scored.
     """
     same_targets = row["targets"] == wanted.targets
     if row["failure_kind"] is None:

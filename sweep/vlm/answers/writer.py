@@ -25,12 +25,12 @@ class StoreError(RunError):
 class AnswerWriter:
     """Appends results to a store. Use as a context manager.
 
-    Invariant: a result is in a part at most `seconds` after it was added, even if nothing follows it; a killed process
+    Invariant: a result is in a part at most `seconds` after it was added, even if nothing follows it. A killed process
     loses the results of that time and no others.
     """
 
     def __init__(self, store: AnswerStore, model: str, rows: int = ROWS, seconds: float = SECONDS) -> None:
-        """Of results by `model` (a name for people); a part is written at `rows` results or after `seconds`."""
+        """Store results of `model` (a name for people). A part is written at `rows` results or after `seconds`."""
         self._store = store
         self._model = model
         self._rows, self._seconds = rows, seconds

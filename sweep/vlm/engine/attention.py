@@ -1,14 +1,23 @@
-"""Two attention functions for transformers' Qwen2.5-VL, both exact, both made of torch's own sdpa calls.
+"""Two attention functions for transformers' Qwen2.5-VL. Both are exact, and both consist of torch's own sdpa calls.
 
-`PREFIX_TREE` (language model): prompts that share beginnings lie in one packed sequence, each token once. Every segment
-(the part of a prompt that is new) attends to its path: the tokens of its prompt, wherever they lie. Segments are
+`PREFIX_TREE` (language model). Prompts that share beginnings lie in one packed sequence, each token once. A segment is
+the part of a prompt that is new. It attends to its path: the tokens of its prompt, wherever they lie. Segments are
 gathered into a few padded blocks, one sdpa call each. In decoding, the heads that share keys become query rows, so that
-keys are never repeated. `FLASH_WINDOWS` (vision tower): segments of equal length become one batch, so that window
-attention is one call per layer instead of one per window. ("flash" in its name makes transformers hand over all windows
-at once.) Without a layout both fall back to what transformers does.
+keys are never repeated.
 
-Letters: B batch, H heads, V key/value heads, G heads per key/value head, S packed tokens, Q queries, K keys, D width of
-a head, E segments of a block, W segments of one length.
+`FLASH_WINDOWS` (vision tower). Segments of equal length become one batch. Window attention is then one call per layer
+instead of one per window. The word "flash" in its name makes transformers hand over all windows at once.
+
+Without a layout both do what transformers does. Sources: scaled dot-product attention (Vaswani et al. 2017), grouped
+queries (Ainslie et al. 2023), shared prefixes (Zheng et al. 2024, SGLang), vision windows (Bai et al. 2025).
+
+Letters:
+    B  batch                    S  packed tokens
+    H  heads                    Q  queries
+    V  key/value heads          K  keys
+    G  heads per key/value head (H = V * G)
+    D  width of a head          L  tokens of a window
+    E  segments of a block      W  segments of one length
 """
 
 from __future__ import annotations
@@ -30,10 +39,10 @@ class Block:
     """Padded segments that are computed by one call.
 
     Attributes:
-        queries_EQ: int64, packed places of the queries; padding repeats any place.
+        queries_EQ: int64, packed places of the queries. Padding repeats any place.
         keys_EK: int64, packed places of the keys.
-        mask_EQK: float, 0 or -inf, [E, 1, Q, K]; None if plain causal attention is meant (no shared keys).
-        into_EQ: int64, where the result goes; padding goes to place S, which is cut off.
+        mask_EQK: float, 0 or -inf, [E, 1, Q, K]. None means plain causal attention: no keys are shared.
+        into_EQ: int64, where the result goes. Padding goes to place S, which is cut off.
     """
 
     queries_EQ: Tensor
@@ -51,7 +60,7 @@ class PackedLayout:
 
 @dataclass(frozen=True, slots=True)
 class TailLayout:
-    """A few new tokens per row after a cached prefix: mask_BQK is float, 0 or -inf, [B, 1, G * Q, K]."""
+    """A few new tokens per row after a cached prefix. The mask is float, 0 or -inf, [B, 1, G * Q, K]."""
 
     mask_BQK: Tensor
 
@@ -80,12 +89,14 @@ def prefix_tree_attention(
 
 
 def _packed(q_HSD: Tensor, k_VSD: Tensor, v_VSD: Tensor, layout: PackedLayout, scaling: float | None) -> Tensor:
+    """Every segment against its own path: [S, H, D]."""
     heads, packed, width = q_HSD.shape
     groups = heads // k_VSD.shape[0]
-    result_SHD = q_HSD.new_empty(packed + 1, heads, width)
+    result_SHD = q_HSD.new_empty(packed + 1, heads, width)  # the last row takes what padding computes
     for block in layout.blocks:
         q_EHQD = _gathered(q_HSD, block.queries_EQ)
         k_EVKD, v_EVKD = _gathered(k_VSD, block.keys_EK), _gathered(v_VSD, block.keys_EK)
+        # Keys are repeated per head. With a mask, sdpa's own grouping (`enable_gqa`) would take its slow kernel.
         out_EHQD = scaled_dot_product_attention(
             q_EHQD,
             k_EVKD.repeat_interleave(groups, dim=1) if groups > 1 else k_EVKD,
@@ -104,6 +115,11 @@ def _gathered(states_HSD: Tensor, places_EQ: Tensor) -> Tensor:
 
 
 def _tail(q_BHQD: Tensor, k_BVKD: Tensor, v_BVKD: Tensor, layout: TailLayout, scaling: float | None) -> Tensor:
+    """New tokens against the whole row: [B, Q, H, D].
+
+    The G heads of one key/value head stand side by side, so a reshape alone turns them into G * Q query rows. The same
+    mask applies to all of them. Keys and values, by far the largest tensors of a step, are read once and never copied.
+    """
     rows, heads, queries, width = q_BHQD.shape
     grouped = q_BHQD.reshape(rows, k_BVKD.shape[1], -1, width)  # [B, V, G * Q, D]
     out = scaled_dot_product_attention(grouped, k_BVKD, v_BVKD, attn_mask=layout.mask_BQK, scale=scaling)
@@ -112,7 +128,13 @@ def _tail(q_BHQD: Tensor, k_BVKD: Tensor, v_BVKD: Tensor, layout: TailLayout, sc
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Segments of one length: `starts` int64 [W]; `row` is set if they lie one after the other, from there on."""
+    """Segments of one length.
+
+    Attributes:
+        length: L.
+        starts: int64 [W], packed places of their first tokens.
+        row: the first of them if they lie one after the other without a gap, else None.
+    """
 
     length: int
     starts: Tensor
@@ -121,7 +143,11 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class VisionLayout:
-    """Segments of the two kinds of layers. `whole` belongs to the bounds tensor that is passed with it."""
+    """Segments of the two kinds of layers: `whole` images, and `windows` within them.
+
+    The model passes a layer's cumulative bounds and not its kind. `bounds` is the very tensor that layers with whole
+    images are given, so identity tells the kind without a look at the device.
+    """
 
     bounds: Tensor
     whole: tuple[Windows, ...]
@@ -129,7 +155,7 @@ class VisionLayout:
 
 
 def windows_of(bounds: list[int], device: torch.device) -> tuple[Windows, ...]:
-    """Segments between cumulative bounds, grouped by length."""
+    """Segments between cumulative bounds, grouped by length. Windows at an image's edge are shorter than the others."""
     lengths: dict[int, list[int]] = {}
     for start, end in itertools.pairwise(bounds):
         lengths.setdefault(end - start, []).append(start)
@@ -160,7 +186,7 @@ def flash_windows_attention(
     result_SHD = query.new_empty(packed, heads, width)
     for group in windows:
         count = len(group.starts)
-        if group.row is not None:
+        if group.row is not None:  # a view instead of a gathering
             span = slice(group.row, group.row + count * group.length)
             shape = (heads, count, group.length, width)
             q, k, v = (states[0, :, span].reshape(shape).transpose(0, 1) for states in (query, key, value))

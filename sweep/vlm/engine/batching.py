@@ -1,7 +1,7 @@
 """Different prompts -> answers: prefill batches, decode batches, and what happens when memory runs out.
 
-Invariant: every job ends with a text (and the scores it wants) or with a failure; nothing is asked twice but after a
-lack of memory.
+Invariant: every job ends with a text (and the scores it wants) or with a failure. Nothing is asked twice, except
+after a lack of memory.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Runner:
         self.limits = (self._tokens, self._rows, self._held)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Answer jobs with different prompts; results go into the jobs."""
+        """Answer jobs with different prompts. Results go into the jobs."""
         waiting = sorted(jobs, key=lambda job: job.row.key)
         held: list[Read] = []
         at = 0
@@ -99,7 +99,7 @@ class Runner:
         return True
 
     def _finish(self, held: list[Read]) -> None:
-        """Score and decode what was read, rows of similar length side by side; empties the list."""
+        """Score and decode what was read, rows of similar length side by side. Empties the list."""
         waiting = sorted(held, key=lambda one: len(one[0].row))
         held.clear()
         while waiting:

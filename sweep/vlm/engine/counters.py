@@ -28,7 +28,7 @@ class EngineStatistics:
         items: work items that were asked.
         prompts: different prompts that were answered for them.
         images_decoded: images decoded and resized.
-        vision_hits, vision_misses, vision_evictions: of the feature cache; a hit or miss per image and batch.
+        vision_hits, vision_misses, vision_evictions: of the feature cache. A hit or miss per image and batch.
         prefill_tokens: prompt tokens that went through the model.
         shared_tokens: prompt tokens that did not, because a prompt of the same batch begins alike.
         halvings: how often a batch size was halved for lack of memory.
@@ -49,7 +49,7 @@ class EngineStatistics:
 
 @dataclass(slots=True)
 class Counters:
-    """The counters while they grow; fields as in `EngineStatistics`."""
+    """The counters while they grow. Fields as in `EngineStatistics`."""
 
     items: int = 0
     prompts: int = 0

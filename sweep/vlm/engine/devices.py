@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def to_device(array: npt.NDArray[np.generic], device: torch.device) -> Tensor:
-    """A numpy array on a device; through pinned memory to a GPU, so that nothing waits."""
+    """A numpy array on a device. It goes to a GPU through pinned memory, so that nothing waits."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
@@ -30,7 +30,7 @@ class Limit:
         self.halvings = 0
 
     def halve(self, used: int) -> None:
-        """What did not fit was of size `used`; from now on half of that."""
+        """What did not fit was of size `used`. From now on at most half of that is tried."""
         smaller = max(1, min(self.value, used) // 2)
         logger.warning("out of device memory: %s from %d to %d", self.name, self.value, smaller)
         self.value = smaller
@@ -49,7 +49,7 @@ class MemoryRanOut:
 
 @contextmanager
 def watching_memory(device: torch.device) -> Iterator[MemoryRanOut]:
-    """Ends quietly when the device's memory runs out, and says so; the memory of the attempt is free again."""
+    """Ends quietly when the device's memory runs out, and says so. The memory of the attempt is free again."""
     outcome = MemoryRanOut()
     try:
         yield outcome

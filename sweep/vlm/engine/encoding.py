@@ -2,8 +2,8 @@
 
 Positions are computed here and never left to the model: what transformers derives by itself depends on which arguments
 it was given last (`model.model.rope_deltas`). The rule is Qwen2-VL's multimodal rotary embedding (Wang et al. 2024,
-section 2.1): text advances all three directions together, an image's tokens share one time and count rows and columns
-from there, and what follows goes on after the larger of the two. A prompt's positions do not depend on what follows.
+section 2.1). Text advances all three directions together. An image's tokens share one time and count rows and columns
+from there. What follows goes on after the larger of the two. A prompt's positions do not depend on what follows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class PromptEncoder:
         self._image_token = image_token
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts as they are; special tokens spelled out in them count as such."""
+        """Token ids of texts as they are. Special tokens spelled out in them count as such."""
         if not texts:
             return []
         ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
@@ -64,7 +64,7 @@ class PromptEncoder:
             ids: with one image token per image.
             images: their keys, in order.
             grids: by key.
-            numbers: by key, a running number; new keys are added.
+            numbers: by key, a running number. New keys are added.
         """
         tokens = np.asarray(ids, dtype=np.int64)
         places = np.flatnonzero(tokens == self._image_token)

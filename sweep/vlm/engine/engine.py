@@ -1,9 +1,15 @@
 """Work items -> answers, as fast as one device can, each item's fault its own.
 
-The way of a call: equal prompts become one; images are hashed and decoded in threads; image features come from a cache;
-prompts, sorted so that common beginnings meet, are packed into prefill batches in which every shared token is computed
-once; when enough prompts are read they are sorted by length, scored and decoded side by side. Whatever does not fit
-into the device's memory is tried again in halves. One `Answer` or `Failure` per item, in the order asked.
+The way of a call:
+
+1. Equal prompts become one (`intake`). Images are hashed and decoded in threads (`vision`).
+2. Image features are computed, or taken from a cache (`vision`).
+3. Prompts are sorted so that common beginnings meet, and packed into batches (`packing`). In a batch every shared token
+   is computed once (`prefill`).
+4. When enough prompts are read, they are sorted by length, scored (`scoring`) and decoded (`decoding`) side by side.
+
+Whatever does not fit into the device's memory is tried again in halves (`batching`). Each item gets one `Answer` or one
+`Failure`, in the order asked.
 """
 
 from __future__ import annotations
@@ -31,7 +37,7 @@ class Engine:
 
     Args:
         settings: `settings.workers` has no meaning here.
-        device: `cpu`, `cuda`, `cuda:1` ...; by default a GPU if there is one.
+        device: `cpu`, `cuda`, `cuda:1` and so on. By default a GPU if there is one.
 
     Raises:
         ModelError: the checkpoint is missing, incomplete, damaged, or no Qwen2.5-VL.
@@ -62,7 +68,7 @@ class Engine:
 
         Args:
             table: the items.
-            items: any number, duplicates welcome; all at once is faster than in parts.
+            items: any number, duplicates welcome. All at once is faster than in parts.
             score: also measure `Answer.gt_prob`. Its last bits are those of this very list of items: what the engine
                 was asked before does not change them.
 

@@ -1,10 +1,13 @@
 """Encoded bytes -> the resized pixels that the vision tower sees. Every odd kind of image, or one typed reason.
 
-What is done, so that it can be done again elsewhere: the first frame; EXIF rotation applied; 16-bit grey scaled to 8
-bits; transparency laid on white; everything else by Pillow's conversion to RGB; then the size and resampling of
-transformers' own Qwen2-VL image processor. Not accepted: formats outside of `FORMATS`, sides above the limit, more than
-`MAX_PIXELS` pixels (both read off the header, before anything is decoded), and sides whose ratio is above 200, which
-Qwen2.5-VL refuses. Shapes: H rows, W columns, P patches.
+What is done, so that it can be done again elsewhere: the first frame is taken and rotated as EXIF says. 16-bit grey is
+scaled to 8 bits. Transparency is laid on white. Pillow converts everything else to RGB. Size and resampling are those
+of transformers' own Qwen2-VL image processor.
+
+Not accepted are formats outside of `FORMATS`, sides above the limit and more than `MAX_PIXELS` pixels. Both sizes are
+read off the header, before anything is decoded. Nor are sides whose ratio is above 200, which Qwen2.5-VL refuses.
+
+Letters: B images of one size, H rows, W columns, C channels, P patches.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class UnfitImageError(Exception):
-    """An image that cannot be shown to the model; the message is the reason, without the place."""
+    """An image that cannot be shown to the model. The message is the reason, without the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def load_pixels(content: bytes, limits: ImageSettings, patching: Patching) -> Pi
     """Decode and resize an encoded image.
 
     Returns:
-        uint8 [H, W, 3]; both sides are multiples of a token's side, H * W lies within the limits as far as
+        uint8 [H, W, 3]. Both sides are multiples of a token's side, H * W lies within the limits as far as
         Qwen2.5-VL's rounding allows.
 
     Raises:
@@ -116,9 +119,9 @@ def load_pixels(content: bytes, limits: ImageSettings, patching: Patching) -> Pi
 
 
 def target_size(height: int, width: int, limits: ImageSettings, side: int) -> tuple[int, int]:
-    """The size an image is resized to: Qwen2-VL's rule (Wang et al. 2024, dynamic resolution; `smart_resize`).
+    """The size an image is resized to, by Qwen2-VL's rule (Wang et al. 2024, dynamic resolution, `smart_resize`).
 
-    Sides are rounded to multiples of `side`; if the area is then outside of the limits, both are scaled to it.
+    Sides are rounded to multiples of `side`. If the area is then outside of the limits, both are scaled to it.
     """
     rows, columns = round(height / side), round(width / side)  # to even at .5, as there
     if rows * columns * side * side > limits.max_pixels:
@@ -132,7 +135,7 @@ def target_size(height: int, width: int, limits: ImageSettings, side: int) -> tu
 
 @cache
 def _readable() -> tuple[str, ...]:
-    """Of `FORMATS`, what this installation of Pillow was built for."""
+    """The `FORMATS` that this installation of Pillow was built for."""
     Image.init()
     return tuple(form for form in FORMATS if form in Image.OPEN)
 

@@ -1,4 +1,4 @@
-"""Work items -> different prompts as numbers, with their images on the way; and the items that cannot be asked."""
+"""Work items -> different prompts as numbers, with their images on the way, and the items that cannot be asked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class PendingAnswer:
-    """What a work item waits for: `truths` are its own; None where no score is wanted or there is no truth."""
+    """The job that a work item waits for.
+
+    Attributes:
+        truths: the item's own ground-truth answers. None where no score is wanted or there is no truth.
+    """
 
     job: Job
     truths: tuple[Tokens, ...] | None
@@ -95,7 +99,7 @@ class Intake:
     def jobs(
         self, table: VlmTable, chunk: Chunk, context: int, score: bool
     ) -> tuple[list[Job], dict[WorkItem, PendingAnswer | Failure]]:
-        """Different prompts of at most `context` tokens; per item the one it waits for, or why it cannot be asked."""
+        """Different prompts of at most `context` tokens. Per item the one it waits for, or why it cannot be asked."""
         outcomes: dict[WorkItem, PendingAnswer | Failure] = {}
         prompts: dict[WorkItem, Prompt] = {}
         with self._counters.timing(Stage.PROMPTS):

@@ -1,6 +1,12 @@
-"""Keys and values of prompts: as one packed sequence, and as rows with room for what is generated after them.
+"""Keys and values of prompts: as one packed sequence, and as rows with free columns for what is generated after them.
 
-Letters: V key/value heads, S packed tokens, B rows, K keys (prefix and tail), D width of a head.
+Both stand in for transformers' `Cache`: the attention layers call `update` and nothing else.
+
+Letters:
+    V  key/value heads          S  packed tokens
+    B  rows                     Q  new tokens per row
+    K  keys (prefix and tail)   D  width of a head
+    L  tokens of a prompt
 """
 
 from __future__ import annotations
@@ -17,13 +23,13 @@ from sweep.vlm.engine.packing import IntArray
 
 
 class PackedKeyValues:
-    """Filled by the forward pass over a packed sequence; one [V, S, D] pair per layer."""
+    """Filled by the forward pass over a packed sequence. One [V, S, D] pair per layer."""
 
     def __init__(self) -> None:
         self.layers: list[tuple[Tensor, Tensor]] = []
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
-        """What transformers calls with a layer's new states, [1, V, S, D]; they attend to themselves alone."""
+        """What transformers calls with a layer's new states, [1, V, S, D]. They attend to themselves alone."""
         if layer != len(self.layers):
             raise ValueError(f"layer {layer} after {len(self.layers)}")
         self.layers.append((keys[0], values[0]))
@@ -63,7 +69,11 @@ class RowKeyValues:
         return self._length - self.prefix_length
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
-        """Write a layer's new states, [B, V, Q, D], behind what is in use; all keys and values so far, [B, V, K, D]."""
+        """Write a layer's new states, [B, V, Q, D], behind what is in use.
+
+        Returns:
+            All keys and values so far, [B, V, K, D]. Views, so that a step copies nothing.
+        """
         end = self._length + keys.shape[2]
         kept = self._layers[layer]
         for whole, new in zip(kept, (keys, values), strict=True):
@@ -85,7 +95,10 @@ class RowKeyValues:
 
 
 def _rows(prefixes: Sequence[Prefix], length: int, capacity: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Copies of the prefixes: per layer keys and values, [B, V, length + capacity, D]."""
+    """Copies of the prefixes: per layer keys and values, [B, V, length + capacity, D].
+
+    Rows of one packed sequence are gathered together. What is beyond a shorter prefix comes from place 0 and is masked.
+    """
     sources = {id(prefix.packed): prefix.packed for prefix in prefixes}
     picks = []
     for number, packed in sources.items():

@@ -31,7 +31,7 @@ class Loaded:
     """A model that is ready to answer.
 
     Attributes:
-        model: a `Qwen2_5_VLForConditionalGeneration`; transformers types its parts too loosely to be of use.
+        model: a `Qwen2_5_VLForConditionalGeneration`. transformers types its parts too loosely to be of use.
         end_ids: tokens that end an answer.
         context: most tokens of a prompt and its answer.
     """
@@ -93,7 +93,7 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Transformers draws one on stderr for every checkpoint; the screen is ours."""
+    """Without the bar that transformers draws on stderr for every checkpoint. The screen is ours."""
     from transformers.utils import logging as transformers_logging
 
     bars = transformers_logging.is_progress_bar_enabled()

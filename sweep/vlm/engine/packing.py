@@ -1,9 +1,16 @@
 """Prompts that begin alike, laid into one sequence in which every shared token stands once.
 
-Sorted prompts need no tree of nodes: what a prompt shares with the batch so far is what it shares with the one before
-it (the longest common prefix, LCP). The new rest is its segment; its path says where its tokens lie, segment by segment
-through those before it. (Sorted suffixes and their LCPs: Manber and Myers 1993; radix trees over prompts: SGLang, Zheng
-et al. 2024.) Letters: L tokens of a prompt, S packed tokens.
+Sorted prompts need no tree of nodes. What a prompt shares with all before it, is what it shares with the one directly
+before it: the longest common prefix (LCP). The new rest is its segment. Its path says where its tokens lie, segment by
+segment through those before it. Example, tokens as letters:
+
+    prompts   abc   abde   x        packed    abcdex (6 tokens instead of 8)
+    shared    0     2      0        paths     012   0134   5
+
+Sources: sorted suffixes and their LCPs (Manber and Myers 1993), radix trees over prompts (SGLang, Zheng et al. 2024).
+
+Letters:
+    L  tokens of a prompt       S  packed tokens
 """
 
 from __future__ import annotations
@@ -39,7 +46,7 @@ class TokenRow:
 
     @property
     def key(self) -> bytes:
-        """Equal for equal prompts; sorting by it brings common beginnings together."""
+        """Equal for equal prompts. Sorting by it brings common beginnings together."""
         return self.symbols.astype(">i8").tobytes()
 
     @property
@@ -73,7 +80,7 @@ class Packed:
 
 
 def common_prefix(left: IntArray, right: IntArray) -> int:
-    """Length of the longest common prefix of two symbol rows."""
+    """Length of the longest common prefix of two symbol rows, int64 [L] each."""
     shorter = min(len(left), len(right))
     different = left[:shorter] != right[:shorter]
     return int(different.argmax()) if different.any() else shorter
@@ -104,18 +111,19 @@ def pack(rows: Sequence[TokenRow]) -> Packed:
 
 
 def batch_size(rows: Sequence[TokenRow], limit: int) -> int:
-    """How many of the first rows (sorted by `key`) make the next batch of at most `limit` packed tokens; at least one.
+    """How many of the first rows (sorted by `key`) make the next batch of at most `limit` packed tokens.
 
-    If not all fit, the batch ends where the least is shared across the cut, in the last half of its tokens, since
-    what is shared across has to be computed again.
+    At least one. If not all fit, the batch ends in the last half of its tokens, where the least is shared across the
+    cut: what is shared across has to be computed again.
     """
-    total, cuts = 0, []
+    total, cuts = 0, []  # of a cut: packed tokens before it, tokens shared across it, rows before it
     for number, row in enumerate(rows):
         common = 0 if number == 0 else common_prefix(rows[number - 1].symbols, row.symbols)
         if number:
             cuts.append((total, common, number))
         total += len(row) - common
         if number and total > limit:
+            # The least shared wins, the later cut among equals. One row that is too long by itself makes a batch alone.
             late = [(common, -number) for at, common, number in cuts if at * 2 >= limit] or [(0, -cuts[-1][2])]
             return -min(late)[1]
     return len(rows)

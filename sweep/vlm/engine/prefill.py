@@ -1,8 +1,14 @@
 """One forward pass over many prompts, shared beginnings computed once.
 
-The tokens of a batch lie in one packed sequence (`packing.pack`); attention follows each prompt's path (`attention`).
-Nothing is padded in the linear layers, and a prompt that shares nothing is causal attention as ever.
-Letters: S packed tokens, P prompts, D width.
+The tokens of a batch lie in one packed sequence (`packing.pack`). Attention follows each prompt's path (`attention`).
+Nothing is padded in the linear layers, which are most of the work. Only attention pads, within blocks of segments of
+similar size. A prompt that shares nothing is causal attention as ever. A token's state depends on its path alone, so a
+shared token has the same state for every prompt that goes through it (prefix caching: Zheng et al. 2024, SGLang).
+
+Letters:
+    S  packed tokens            P  prompts
+    D  width                    E  segments of a block
+    Q  queries of a segment     K  keys of a segment
 """
 
 from __future__ import annotations
@@ -46,6 +52,9 @@ def prefill(loaded: Loaded, rows: Sequence[TokenRow], features: Mapping[str, Ten
         loaded: the model.
         rows: different prompts, sorted by `TokenRow.key`.
         features: image features by key, [tokens, D] each.
+
+    Returns:
+        One record per prompt, in their order, and how they were packed.
     """
     packed = pack(rows)
     states, last_PD = _forward(loaded, packed, features)
@@ -57,15 +66,18 @@ def prefill(loaded: Loaded, rows: Sequence[TokenRow], features: Mapping[str, Ten
 
 
 def _forward(loaded: Loaded, packed: Packed, features: Mapping[str, Tensor]) -> tuple[PackedKeyValues, Tensor]:
+    """Keys and values of all packed tokens, and the last state of each prompt, [P, D]."""
     language, device = loaded.model.model.language_model, loaded.device
     embedded_SD = language.embed_tokens(to_device(packed.tokens, device))
     if packed.images:
         image_places = np.flatnonzero(packed.tokens == loaded.model.config.image_token_id)
+        # `packed.images` names the images in the order of their tokens, so features fill the marks from left to right.
         embedded_SD[to_device(image_places, device)] = torch.cat([features[key] for key in packed.images])
     states = PackedKeyValues()
     hidden_SD = language(
         inputs_embeds=embedded_SD[None],
-        position_ids=to_device(packed.positions[:, None], device),
+        position_ids=to_device(packed.positions[:, None], device),  # [3, 1, S]
+        # A mapping says that the mask is made already, so that transformers makes none; `layout` holds ours.
         attention_mask={"full_attention": None},
         past_key_values=states,
         use_cache=True,
@@ -88,7 +100,15 @@ def layout_of(packed: Packed, device: torch.device, dtype: torch.dtype) -> Packe
 
 
 def block_groups(queries: IntArray, keys: IntArray) -> list[IntArray]:
-    """Segments that are computed together: of similar numbers of queries and keys, so that little is padded."""
+    """Segments that are computed together: of similar numbers of queries and keys, so that little is padded.
+
+    Greedy over segments from many keys to few. One joins the block before it if the padded scores (segments x most
+    queries x most keys) stay within 5/4 of those that are needed, plus a slack that is worth a saved call.
+
+    Args:
+        queries: int64 [segments], new tokens of each.
+        keys: int64 [segments], tokens of its whole path.
+    """
     groups: list[list[int]] = []
     widest_queries = widest_keys = exact = 0
     for segment in np.lexsort((queries, keys))[::-1].tolist():
@@ -107,18 +127,21 @@ def block_groups(queries: IntArray, keys: IntArray) -> list[IntArray]:
 def _block(
     paths: Sequence[IntArray], shared_E: IntArray, packed: int, device: torch.device, dtype: torch.dtype
 ) -> Block:
+    """One block. Queries are the ends of paths, so a query's place in its path says which keys it may see."""
     lengths_E = np.array([len(path) for path in paths])
     own_E = lengths_E - shared_E
-    causal = not shared_E.any()
+    causal = not shared_E.any()  # then queries are all keys, and sdpa's causal kernel needs no mask
     widest = int(lengths_E.max())
     keys = np.zeros((len(paths), widest if causal else -(-widest // _ALIGNED) * _ALIGNED), dtype=np.int64)
     queries = np.zeros((len(paths), widest if causal else int(own_E.max())), dtype=np.int64)
-    into = np.full_like(queries, packed)
+    into = np.full_like(queries, packed)  # padding is written to the row that is cut off
     for at, (path, shared, own) in enumerate(zip(paths, shared_E.tolist(), own_E.tolist(), strict=True)):
         keys[at, : len(path)] = path
         queries[at, :own] = into[at, :own] = path[shared:]
     mask = None
     if not causal:
+        # Query q of a segment stands at place shared + q of its path and sees the keys up to there: [E, Q].
+        # Padded keys stand behind every real query. Padded queries see key 0, so that no row of the softmax is empty.
         last_EQ = to_device(shared_E, device)[:, None] + torch.arange(queries.shape[1], device=device)
         hidden_EQK = torch.arange(keys.shape[1], device=device) > last_EQ[:, :, None]
         mask = torch.zeros(hidden_EQK.shape, dtype=dtype, device=device).masked_fill_(hidden_EQK, -torch.inf)[:, None]

@@ -2,7 +2,13 @@
 
 All branches of a row share its prefix: they are queries of the same row, and a mask says which of the tail's columns
 each of them descends from. So a prefix is read once for all beams, and beams change places without moving a key.
-Letters: B rows, Q new tokens per row, T columns of the tail, K all columns, D width, M picked states, C vocabulary.
+transformers' own cache holds a copy of the prefix per beam and reorders all keys after every step.
+
+Letters:
+    B  rows (prompts)           Q  new tokens per row (beams, or tokens of answers)
+    T  columns of the tail      K  all columns: prefix and tail
+    D  width                    G  heads per key/value head
+    C  vocabulary
 """
 
 from __future__ import annotations
@@ -58,13 +64,15 @@ class Tails:
         rows, queries = tokens_BQ.shape
         positions_BQ = self._positions_B[:, None] + depth_BQ
         prefix_BQK = self._states.prefix_mask_BK[:, None].expand(-1, queries, -1)
+        # The prefix is visible to every new token, apart from the padding of shorter rows.
         visible_BQK = torch.cat([prefix_BQK, visible_BQT], dim=2)
         embedded = language.embed_tokens(tokens_BQ)
+        # `attention._tail` makes G * Q query rows of Q tokens, head after head: the mask is repeated in the same order.
         mask = torch.zeros(visible_BQK.shape, dtype=embedded.dtype, device=embedded.device)
         mask = mask.masked_fill_(~visible_BQK, -torch.inf).repeat(1, self._groups, 1)[:, None]
         output = language(
             inputs_embeds=embedded,
-            position_ids=positions_BQ.expand(3, rows, queries),
+            position_ids=positions_BQ.expand(3, rows, queries),  # text: time, row and column advance together
             attention_mask={"full_attention": None},
             past_key_values=self._states,
             use_cache=True,

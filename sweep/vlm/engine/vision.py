@@ -1,8 +1,16 @@
 """Images -> the features the language model reads, each image decoded and computed once.
 
-Features are kept by image content, least recently used out first, up to a number of bytes. A cache belongs to one
-engine, hence to one model and one pair of pixel limits. Decoding and resizing run in threads, ahead of the device.
-Letters: B images of one size, H rows, W columns, P patches, D width.
+Features are kept by image content up to a number of bytes. The least recently used go first. A cache belongs to one
+engine, and so to one model and one pair of pixel limits. Decoding and resizing run in threads, ahead of the device.
+
+The tower is Qwen2.5-VL's (Bai et al. 2025, section 2.1). Most layers attend within windows, a few within an image.
+In the end 2 x 2 patches are merged into one token. An image's features depend on that image alone, so they may be
+computed in any batch and kept. (Their last bits do depend on the batch: `Vision.one_by_one`.)
+
+Letters:
+    B  images of one size       P  patches
+    H  rows of pixels           W  columns of pixels
+    D  width of the language model
 """
 
 from __future__ import annotations
@@ -27,7 +35,7 @@ from sweep.vlm.work import VlmTable
 
 
 class ImageMemoryError(Exception):
-    """An image that the device's memory cannot take even alone; the argument is its key."""
+    """An image that the device's memory cannot take even alone. The argument is its key."""
 
 
 class FeatureCache:
@@ -53,7 +61,7 @@ class FeatureCache:
         return self._features.get(key)
 
     def put(self, key: str, features: Tensor) -> None:
-        """Keep features of their own storage; what does not fit beside others displaces the oldest."""
+        """Keep features of their own storage. What does not fit beside others displaces the oldest."""
         if features.nbytes > self._bound:
             return
         self._features[key] = features
@@ -69,7 +77,7 @@ class FeatureCache:
 
 
 class PixelStore:
-    """Decodes in threads; gives each image's pixels until they are dropped."""
+    """Decodes in threads. Gives each image's pixels until they are dropped."""
 
     def __init__(self, loaded: Loaded, limits: ImageSettings, threads: int, counters: Counters) -> None:
         self._patching, self._limits, self._counters = loaded.patching, limits, counters
@@ -125,9 +133,9 @@ class Vision:
     """Features of images, from the cache or computed in batches.
 
     Attributes:
-        patches: most patches of one forward pass of the vision tower; shrinks when memory runs out.
-        one_by_one: compute every image alone. The last bits of features depend on what is computed beside them, and
-            so on the order of work; alone they do not.
+        patches: most patches of one forward pass of the vision tower. Shrinks when memory runs out.
+        one_by_one: compute every image alone. The last bits of features depend on what is computed beside them. Alone
+            they do not depend on the order of work.
     """
 
     def __init__(
@@ -143,7 +151,7 @@ class Vision:
         return f"{key}/alone" if self.one_by_one else key
 
     def grid(self, key: str) -> Grid:
-        """Rows and columns of tokens of an expected image. Raises as `PixelStore.get`."""
+        """Rows and columns of tokens of an expected image. Raises what `PixelStore.get` raises."""
         if key not in self._grids:
             rows, columns = self._loaded.patching.grid(self._store.get(key))
             merge = self._loaded.patching.merge
@@ -189,7 +197,7 @@ class Vision:
         return found
 
     def release(self) -> bool:
-        """Forget all cached features to make room; whether there were any."""
+        """Forget all cached features, so that their memory is free. Returns whether there were any."""
         there = self._cache.bytes > 0
         self._cache.clear()
         return there
@@ -213,27 +221,41 @@ class Vision:
         parts: list[Tensor] = []
         pixels = [self._store.get(key) for key in keys]
         at = 0
-        while at < len(pixels):
+        while at < len(pixels):  # neighbours of one size (the caller sorts by it) are cut into patches together
             end = next((n for n in range(at, len(pixels)) if pixels[n].shape != pixels[at].shape), len(pixels))
             parts.append(patching.patches(to_device(np.stack(pixels[at:end]), device)))
             at = end
         grids = [(1, *patching.grid(image)) for image in pixels]
         features = vision_features(self._loaded, torch.cat(parts), torch.tensor(grids))
+        # Each part gets storage of its own: a view would keep the whole batch alive in the cache.
         sizes = [part.shape[0] for part in features]
         together = torch.cat(list(features))
         return {key: part.clone() for key, part in zip(keys, torch.split(together, sizes), strict=True)}
 
 
 def vision_features(loaded: Loaded, patches: Tensor, grid_thw: Tensor) -> Sequence[Tensor]:
-    """The vision tower over patches of several images; grid_thw int64 [images, 3] on the CPU. One tensor per image."""
+    """The vision tower over patches of several images.
+
+    Bounds and positions are computed here, on the CPU, with transformers' own functions. Left to the model, they would
+    be read back from the device in the middle of the forward pass, which waits for all work before it.
+
+    Args:
+        loaded: the model.
+        patches: float32 [P, 3 * temporal * patch^2], all images' one after the other.
+        grid_thw: int64 [images, 3] on the CPU: frames, rows and columns of patches.
+
+    Returns:
+        Features of each image, [tokens, D].
+    """
     from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids, get_vision_window_index
 
     vision, device = loaded.model.config.vision_config, loaded.device
-    bounds = get_vision_cu_seqlens(grid_thw)
+    bounds = get_vision_cu_seqlens(grid_thw)  # cumulative patches of whole images
+    # Patches are reordered so that each window's lie side by side. The tower undoes it at its end.
     order, window_bounds = get_vision_window_index(
         grid_thw, vision.spatial_merge_size, vision.window_size, vision.patch_size
     )
-    on_device = bounds.to(device)
+    on_device = bounds.to(device)  # one object: `flash_windows_attention` knows layers of whole images by it
     whole = windows_of(bounds.tolist(), device)
     windows = windows_of(window_bounds.tolist(), device)
     output = loaded.model.model.get_image_features(

@@ -1,13 +1,14 @@
 """Which batch goes where, and what becomes of it.
 
 A worker that dies, raises or hangs is replaced by a fresh process: after a device error nothing that the old one says
-can be trusted. Calls run in the order in which they were sent, so the oldest one without results is the suspect, and
-only it; what lay behind it goes back unblamed. A suspect batch is tried again in smaller batches and finally item by
-item, so that its innocent items get their answers; an item that ends a worker alone, `retries` times after its first,
+can be trusted. Calls run in the order in which they were sent. So the oldest one without results is the suspect, and
+only it. What lay behind it goes back unblamed. A suspect batch is tried again in smaller batches and finally item by
+item, so that its innocent items get their answers. An item that ends a worker alone, `retries` times after its first,
 is a `Failure` of kind CRASH.
 
-With scores a query's items stay together, in one call of their own to the model, if the iterable has them side by side:
-the last bits of a probability depend on what is computed beside it, and so do not depend on workers, kills and order.
+The last bits of a probability depend on what is computed beside it. With scores a query's items therefore stay
+together, in one call of their own to the model, if the iterable has them side by side. Then these bits do not depend on
+workers, kills and order.
 
 A mistake of the user's (a prompt that does not fit the model) is no item's fault and ends the run with its message.
 """
@@ -90,7 +91,7 @@ class Dispatch:
         return self._open > 0
 
     def _ahead(self, count: int) -> list[WorkItem]:
-        """The next `count` items; with scores also the rest of the last one's query, which is not divided."""
+        """The next `count` items. With scores the rest of the last one's query too, which is not divided."""
         held = [self._held] if self._held is not None and count else []
         ahead = [*held, *islice(self._source, count - len(held))]
         self._exhausted = len(ahead) < count
@@ -147,7 +148,7 @@ class Dispatch:
         return list(zip(batch.items, results, strict=True))
 
     def _lost(self, worker: Worker, reason: str) -> list[tuple[WorkItem, Result]]:
-        """Whatever a lost worker finished counts; the first batch that it did not finish is to blame."""
+        """Whatever a lost worker finished counts. The first batch that it did not finish is to blame."""
         results: list[tuple[WorkItem, Result]] = []
         blamed: Batch | None = None
         for ref, batch in worker.calls:
@@ -168,7 +169,7 @@ class Dispatch:
         return results
 
     def _blame(self, batch: Batch, reason: str) -> list[tuple[WorkItem, Result]]:
-        """Try again in smaller batches; alone on the last try at the latest."""
+        """Try again in smaller batches, and on the last try at the latest each item alone."""
         tries = batch.tries + 1
         if len(batch.items) == 1 and tries > self._settings.retries:
             times = "once" if tries == 1 else f"{tries} times"

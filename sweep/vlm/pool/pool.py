@@ -3,7 +3,7 @@
 Every work item that is taken from the iterable yields exactly one result: an `Answer` or a `Failure`. None is lost and
 none comes twice, whichever workers or nodes die on the way, unless the run as a whole ends with an error.
 
-A worker that dies, raises or hangs is replaced by a fresh process and its items are tried again;
+A worker that dies, raises or hangs is replaced by a fresh process, and its items are tried again.
 `sweep.vlm.pool.dispatch` tells how the one that is to blame is found.
 """
 
@@ -30,7 +30,7 @@ PATIENCE = 300.0
 
 
 class Pool(Generic[Table]):
-    """Workers that answer, each with a model of its own. Use as a context manager; the end kills them.
+    """Workers that answer, each with a model of its own. Use as a context manager. The end kills them.
 
     Workers are started by the first work item, and not at all if there is none. They stay, with their caches, from one
     `run` to the next.
@@ -45,11 +45,11 @@ class Pool(Generic[Table]):
         observer: Callable[[PoolProgress], None] | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        """Of a Ray that is connected.
+        """Prepare a pool on the Ray that is connected. Nothing is started yet.
 
         Args:
             factory: builds the answerer, inside the worker's process.
-            table: what the numbers in work items are about; goes into Ray's object store, once.
+            table: what the numbers in work items are about. Goes into Ray's object store, once.
             settings: of the workers.
             name: of the run, for Ray's dashboard.
             observer: told of progress after every batch.
@@ -80,11 +80,11 @@ class Pool(Generic[Table]):
         Closing the iterator early stops the work.
 
         Args:
-            items: equal ones are answered as often as they come; those of one query are best side by side.
+            items: equal ones are answered as often as they come. Those of one query are best side by side.
             score: whether answers shall have `gt_prob`.
 
         Raises:
-            RunError: a model cannot be loaded or asked because of a mistake of the user's; the message is the worker's.
+            RunError: a model cannot be loaded or asked because of a mistake of the user's. The message is the worker's.
             ClusterError: no worker can be started, or Ray is gone.
         """
         from ray.exceptions import RayError

@@ -25,7 +25,7 @@ class PoolProgress:
         done: work items with a result, failures included.
         total: all that there will be, where that is known.
         failed: those of `done` without an answer.
-        rate: work items per second over the last minute; 0 where nothing is done yet.
+        rate: work items per second over the last minute. It is 0 where nothing is done yet.
         seconds_left: at that rate, where `total` is known.
         by_worker: results per worker, by the name it has in Ray's dashboard.
     """
@@ -81,7 +81,7 @@ class ProgressLine:
     """An observer of a pool that prints. Use as a context manager around the run."""
 
     def __init__(self, console: Console, what: str, heartbeat: float = HEARTBEAT_SECONDS) -> None:
-        """`what` is being answered, in a word or two; `heartbeat` seconds lie between two lines off a terminal."""
+        """Show progress of `what`, a word or two. Off a terminal `heartbeat` seconds lie between two lines."""
         self._console = console
         self._what = what
         self._heartbeat = heartbeat

@@ -18,7 +18,7 @@ Queue = OrderedDict[int, deque[WorkItem]]
 class Shards:
     """Waiting work items by owner.
 
-    Invariants: an item that was added is given out exactly once; all waiting items of a query are in one queue.
+    Invariants: an item that was added is given out exactly once. All waiting items of a query are in one queue.
     A worker that has nothing of its own, while nothing is without an owner, takes from the one that has most.
     """
 
@@ -35,7 +35,7 @@ class Shards:
         return self._total
 
     def join(self, worker: int) -> None:
-        """A worker is ready for its first items; numbers of workers are never used again."""
+        """A worker is ready for its first items. Numbers of workers are never used again."""
         self._owned[worker] = OrderedDict()
         self._waiting[worker] = 0
 
@@ -58,9 +58,9 @@ class Shards:
             self._total += 1
 
     def take(self, worker: int, size: int, *, whole: bool = False) -> list[WorkItem]:
-        """Up to `size` items for this worker; none only if none are waiting.
+        """Up to `size` items for this worker. There are none only if none are waiting.
 
-        Whole shards where they fit. What is left of a larger one comes first in the worker's next batch; if `whole`, it
+        Whole shards where they fit. What is left of a larger one comes first in the worker's next batch. If `whole`, it
         is given out undivided all the same.
         """
         self._undivided = whole

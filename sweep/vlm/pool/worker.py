@@ -27,7 +27,7 @@ class Answerer(Protocol[Table_contra]):
         """One result per item, in their order.
 
         Raises:
-            UserError: no item can be answered as things are; this ends the run. What is wrong with a single item
+            UserError: no item can be answered as things are. This ends the run. What is wrong with a single item
                 should not be raised at all, but be its result.
         """
         ...
@@ -108,7 +108,7 @@ def _named(error: Exception) -> str:
 
 
 def fetch(ref: ray.ObjectRef, timeout: float | None = None) -> Any:  # noqa: ANN401 (what the call returned)
-    """What a call returned; `CallFailed` if its worker, node or object is lost, or `timeout` seconds have passed."""
+    """What a call returned, or `CallFailed` if its worker, node or object is lost or `timeout` seconds have passed."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError
 

@@ -1,8 +1,8 @@
 """The pool's workers: started when there is work, started anew when they die, given up when that does not help.
 
-Ray could restart actors itself (`max_restarts`) and repeat their calls, but would not say which batch was in the hands
-of a worker that died, and a batch that kills its worker would then be repeated whole. So every actor lives once, and
-its successor is a new one with a new number: results and caches of the dead are never mistaken for those of the living.
+Ray could restart actors itself (`max_restarts`) and repeat their calls. But it would not say which batch was in the
+hands of a worker that died, and a batch that kills its worker would be repeated whole. So every actor lives once, and
+its successor is a new one with a new number. Results and caches of the dead are never mistaken for those of the living.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IDLE_SECONDS = 1.0  # how long nothing may happen before starts and deadlines ar
 
 
 class State(StrEnum):
-    """Of a worker."""
+    """What a worker is at."""
 
     PLACING = "placing"  # Ray looks for a node with free resources
     LOADING = "loading"
@@ -49,9 +49,14 @@ class Batch:
 
 @dataclass
 class Worker:
-    """An actor as the driver sees it. `number` is used once; `calls` are in flight, the oldest first.
+    """An actor as the driver sees it. Times are those of the monotonic clock.
 
-    `since`: when it was asked for; `busy_since`: when it began what it is at now. Both by the monotonic clock.
+    Attributes:
+        number: used once, never again.
+        ref: the call that it starts with, while it starts.
+        since: when it was asked for.
+        calls: in flight, the oldest first.
+        busy_since: when it began what it is at now.
     """
 
     number: int
@@ -79,15 +84,14 @@ class _Place:
 class Workers:
     """Up to `size` workers.
 
-    Raises, from `start` and `wait`: RunError with what the first worker had to say, if its model cannot be loaded
-    because of a mistake of the user's; ClusterError if no worker can be started, or they die without ever giving a
-    result.
+    `start` and `wait` raise RunError if a model cannot be loaded because of a mistake of the user's. Its message is the
+    worker's. They raise ClusterError if no worker can be started, or if workers die without ever giving a result.
     """
 
     def __init__(
         self, load: Callable[[Any], Ref], settings: WorkerSettings, name: str, size: int, patience: float
     ) -> None:
-        """`load` calls a placed actor's `load`; `patience` is in seconds."""
+        """`load` calls a placed actor's `load`. `patience` is in seconds."""
         import ray
 
         self._load = load
@@ -155,7 +159,7 @@ class Workers:
         return outcome
 
     def wait(self) -> list[tuple[Worker, Ref]]:
-        """Calls that have ended, after at most about a second; waits while there are none."""
+        """Calls that have ended, after at most about a second. Waits while there are none."""
         import ray
 
         of = {worker.ref: worker for worker in self.alive() if worker.state is not State.READY}
@@ -220,7 +224,7 @@ class Workers:
             )
 
     def proven(self, worker: Worker) -> None:
-        """A worker has given results; what it was sent after that is what it is at now."""
+        """A worker has given results. What it was sent after that is what it is at now."""
         worker.busy_since = time.monotonic()
         self._deaths = self._places[worker.place].deaths = 0
 

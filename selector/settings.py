@@ -18,8 +18,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
-class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys refused, no NaN or infinity."""
+class FrozenModel(BaseModel):
+    """Base of settings and of stored records: frozen, unknown keys refused, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -103,7 +103,7 @@ class ValidationMetric(StrEnum):
     RCE = "rce"
 
 
-class ModelSettings(Settings):
+class ModelSettings(FrozenModel):
     """Architecture of the selector; the input width comes from the data."""
 
     hidden: PositiveInt = 256
@@ -120,7 +120,7 @@ class ModelSettings(Settings):
         return self
 
 
-class RewardSettings(Settings):
+class RewardSettings(FrozenModel):
     """Reward mode and its weights."""
 
     mode: RewardMode = RewardMode.HARD_PLUS_SOFT
@@ -132,7 +132,7 @@ class RewardSettings(Settings):
     correctness: Correctness = Correctness.ZERO_ONE
 
 
-class OptimizerSettings(Settings):
+class OptimizerSettings(FrozenModel):
     """AdamW and its schedule; both stages have one."""
 
     lr: NonNegativeFloat = 1e-4
@@ -159,7 +159,7 @@ class RceSettings(OptimizerSettings):
     )
 
 
-class AdaptiveBetaSettings(Settings):
+class AdaptiveBetaSettings(FrozenModel):
     """After an epoch with KL outside [target_low, target_high], beta is multiplied or divided by `factor`."""
 
     enabled: bool = False
@@ -178,7 +178,7 @@ class AdaptiveBetaSettings(Settings):
         return self
 
 
-class TopKSettings(Settings):
+class TopKSettings(FrozenModel):
     """Keep only the k best beams of a group by reward. Collapses the advantage; off by default."""
 
     enabled: bool = False
@@ -187,7 +187,7 @@ class TopKSettings(Settings):
     early_epochs: NonNegativeInt = 1
 
 
-class CurriculumSettings(Settings):
+class CurriculumSettings(FrozenModel):
     """For the first `epochs` GRPO epochs train only on the queries that `filter` keeps, then on all."""
 
     epochs: NonNegativeInt = 0
@@ -228,7 +228,7 @@ class GrpoSettings(OptimizerSettings):
         return self
 
 
-class TrialSettings(Settings):
+class TrialSettings(FrozenModel):
     """All that can be sampled: one value of this class is one configuration."""
 
     model: ModelSettings = ModelSettings()
@@ -265,7 +265,7 @@ class TrialSettings(Settings):
         }
 
 
-class ValidationSettings(Settings):
+class ValidationSettings(FrozenModel):
     """How trials are compared. Fixed for a run: never sampled, the same for every trial."""
 
     metric: ValidationMetric = ValidationMetric.LISTWISE
@@ -274,7 +274,7 @@ class ValidationSettings(Settings):
     batch_size: PositiveInt = 128
 
 
-class HealthSettings(Settings):
+class HealthSettings(FrozenModel):
     """Thresholds of the verdicts in `selector.health`."""
 
     no_op_agreement: Fraction = Field(

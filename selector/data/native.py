@@ -39,7 +39,7 @@ from selector.data.json_text import read_json
 from selector.data.place import Place, file_label
 from selector.data.queries import COLUMNS as QUERY_COLUMNS
 from selector.data.queries import QueryTable, queries_of, table_of
-from selector.settings import NonNegativeInt, Settings
+from selector.settings import FrozenModel, NonNegativeInt
 
 FORMAT: Literal["demonstration-sweep"] = "demonstration-sweep"
 QUERIES, BEAMS, EMBEDDINGS, MANIFEST = "queries.parquet", "beams.parquet", "embeddings.parquet", "manifest.json"
@@ -57,7 +57,7 @@ class Note(StrEnum):
 Notes = Mapping[Note, Sequence[str]]
 
 
-class RowCounts(Settings):
+class RowCounts(FrozenModel):
     """Rows of the three tables."""
 
     queries: NonNegativeInt
@@ -65,7 +65,7 @@ class RowCounts(Settings):
     items: NonNegativeInt
 
 
-class Manifest(Settings):
+class Manifest(FrozenModel):
     """What `manifest.json` holds."""
 
     format: Literal["demonstration-sweep"]

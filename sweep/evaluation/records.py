@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError, model_validator
 
-from selector.settings import Settings
+from selector.settings import FrozenModel
 from sweep.errors import RunError
 from sweep.evaluation.rows import RowKind
 from sweep.settings.evaluation import LEVEL, EvaluationSettings
@@ -19,7 +19,7 @@ from sweep.vlm.work import FailureKind
 from sweep.vqa.accuracy import AnswerNormalisation
 
 
-class Estimate(Settings):
+class Estimate(FrozenModel):
     """A mean over questions with its 95 % interval."""
 
     value: float
@@ -45,7 +45,7 @@ class Difference(Estimate):
         return self.p_holm <= LEVEL
 
 
-class TrainRecord(Settings):
+class TrainRecord(FrozenModel):
     """The row on questions of the train split. `gap`: train minus held-out accuracy, by the ranking measure."""
 
     shots: tuple[Estimate | None, ...]
@@ -53,7 +53,7 @@ class TrainRecord(Settings):
     gap: Estimate | None
 
 
-class RowRecord(Settings):
+class RowRecord(FrozenModel):
     """One row of the table.
 
     Attributes:
@@ -101,7 +101,7 @@ class RowRecord(Settings):
     train: TrainRecord | None
 
 
-class SeedRecord(Settings):
+class SeedRecord(FrozenModel):
     """One fresh seed of a finalist: accuracy per number of shots, their mean, and the ranking measure among them."""
 
     name: str
@@ -113,7 +113,7 @@ class SeedRecord(Settings):
     ranked_by: float | None
 
 
-class FinalistRecord(Settings):
+class FinalistRecord(FrozenModel):
     """A configuration trained again. Its row in the table is the mean over its seeds.
 
     Attributes:
@@ -127,7 +127,7 @@ class FinalistRecord(Settings):
     spread: float | None
 
 
-class StageRecord(Settings):
+class StageRecord(FrozenModel):
     """One stage of the race: questions seen at its end, prompts of its rows, those asked anew, and rows dropped."""
 
     questions: int
@@ -137,7 +137,7 @@ class StageRecord(Settings):
     dropped: tuple[str, ...]
 
 
-class CorrelationRecord(Settings):
+class CorrelationRecord(FrozenModel):
     """Spearman correlation of val_loss with accuracy over the evaluated rows; negative is as it should be."""
 
     rho: float
@@ -146,7 +146,7 @@ class CorrelationRecord(Settings):
     rows: int
 
 
-class WinnerRecord(Settings):
+class WinnerRecord(FrozenModel):
     """The best trial and how far that can be trusted, in one or two sentences.
 
     Attributes:
@@ -166,7 +166,7 @@ class WinnerRecord(Settings):
     sentence: str
 
 
-class Evaluation(Settings):
+class Evaluation(FrozenModel):
     """Everything that is known about the comparison.
 
     Attributes:

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from selector.settings import Settings
+from selector.settings import FrozenModel
 from sweep.errors import RunError
 from sweep.runs.paths import RunPaths, sqlite_url
 from sweep.storage import mirror
 
 
-class RunRecord(Settings):
+class RunRecord(FrozenModel):
     """The resolved space, where its data is and its fingerprint, the study's address and the versions of a run.
 
     Attributes:

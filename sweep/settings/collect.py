@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from selector.data.settings import SplitSettings
-from selector.settings import Fraction, NonNegativeInt, PositiveInt, Settings
+from selector.settings import Fraction, FrozenModel, NonNegativeInt, PositiveInt
 from sweep.vqa.accuracy import AnswerNormalisation
 
 Temperature = Annotated[float, Field(ge=1e-4)]
@@ -34,7 +34,7 @@ class PoolBy(StrEnum):
     MIXED = "mixed"  # a share of nearest ones, the rest at random
 
 
-class PoolSettings(Settings):
+class PoolSettings(FrozenModel):
     """A query's candidates."""
 
     size: PositiveInt = Field(default=64, description="Candidates per query; fewer where there are not so many.")
@@ -42,7 +42,7 @@ class PoolSettings(Settings):
     share: Fraction = Field(default=0.375, description="Of `mixed` only: share of nearest candidates.")
 
 
-class BuildSettings(Settings):
+class BuildSettings(FrozenModel):
     """How queries and pools are made from the items (rules: `sweep.collect.queries`)."""
 
     count: PositiveInt | None = Field(default=None, description="Number of queries; null: every item that has answers.")
@@ -50,7 +50,7 @@ class BuildSettings(Settings):
     split: SplitSettings = Field(default=SplitSettings(), description="Shares of the queries' images.")
 
 
-class BeamCounts(Settings):
+class BeamCounts(FrozenModel):
     """Distinct beams per query and proposer."""
 
     similarity: Annotated[int, Field(ge=0, le=1)] = Field(
@@ -78,7 +78,7 @@ class BeamCounts(Settings):
         return count
 
 
-class CollectSettings(Settings):
+class CollectSettings(FrozenModel):
     """Queries, pools and beams to measure.
 
     Attributes:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from selector.settings import Fraction, NonNegativeInt, Settings
+from selector.settings import Fraction, FrozenModel, NonNegativeInt
 
 CONCEPTS = 192
 """Concepts of the world: 8 shapes, 8 colours and 3 textures, combined (`sweep.demo.concepts`)."""
 
 
-class WorldSettings(Settings):
+class WorldSettings(FrozenModel):
     """The demo data: an item table of demonstrations and queries, and every query's pool.
 
     Attributes:

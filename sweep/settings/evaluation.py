@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from selector.data import Split
-from selector.settings import Fraction, NonNegativeInt, PositiveInt, Settings
+from selector.settings import Fraction, FrozenModel, NonNegativeInt, PositiveInt
 from sweep.vqa.accuracy import AnswerNormalisation
 
 LEVEL = 0.05  # of all intervals and tests: 95 %
@@ -37,7 +37,7 @@ class Reference(StrEnum):
     RCE_ONLY = "rce_only"
 
 
-class RacingSettings(Settings):
+class RacingSettings(FrozenModel):
     """Trials see few questions first; only those that may still be the best one see the rest.
 
     Attributes:
@@ -51,7 +51,7 @@ class RacingSettings(Settings):
     alpha: Annotated[float, Field(gt=0, lt=LEVEL)] = 0.01
 
 
-class FinalistSettings(Settings):
+class FinalistSettings(FrozenModel):
     """The best trials trained again under fresh seeds, which then decide the winner.
 
     Attributes:
@@ -63,7 +63,7 @@ class FinalistSettings(Settings):
     seeds: NonNegativeInt = 0
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(FrozenModel):
     """Everything about the comparison.
 
     Attributes:

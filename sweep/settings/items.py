@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from selector.settings import Settings
+from selector.settings import FrozenModel
 from sweep.settings.demo import WorldSettings
 
 
@@ -34,7 +34,7 @@ def _as_tuple(value: object) -> object:
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple, json_schema_input_type=Path | list[Path])]
 
 
-class ItemsSettings(Settings):
+class ItemsSettings(FrozenModel):
     """Either `demo`, or `path`, or the official files.
 
     Item id = position (over all files in their order) = row of the embeddings.

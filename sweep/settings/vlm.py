@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from selector.settings import NonNegativeFloat, PositiveFloat, PositiveInt, Settings
+from selector.settings import FrozenModel, NonNegativeFloat, PositiveFloat, PositiveInt
 from sweep.settings.texts import check_text
 
 DEMO_MODEL = "demo"
@@ -24,7 +24,7 @@ class Precision(StrEnum):
     FLOAT16 = "float16"
 
 
-class ModelSettings(Settings):
+class ModelSettings(FrozenModel):
     """Which checkpoint answers.
 
     Attributes:
@@ -51,7 +51,7 @@ class CountPlace(StrEnum):
     LAST = "last"  # after them: the k-shot prompt's demonstrations are a prefix of the (k+1)-shot prompt's
 
 
-class PromptSettings(Settings):
+class PromptSettings(FrozenModel):
     """The words around questions and answers. Texts may hold placeholders in braces; others stay as they are.
 
     Attributes:
@@ -115,7 +115,7 @@ class PromptSettings(Settings):
         return self.query or ("{question} Answer:" if self.layout is Layout.ONE_TURN else "{question}")
 
 
-class ImageSettings(Settings):
+class ImageSettings(FrozenModel):
     """Limits between which images are resized, in pixels; one token of the model is a square of 28 by 28.
 
     Attributes:
@@ -133,7 +133,7 @@ class ImageSettings(Settings):
         return self
 
 
-class DecodingSettings(Settings):
+class DecodingSettings(FrozenModel):
     """How an answer is generated. Nothing is taken from the checkpoint's own generation settings but its end tokens.
 
     Attributes:
@@ -147,7 +147,7 @@ class DecodingSettings(Settings):
     stop: tuple[str, ...] = ()
 
 
-class BatchingSettings(Settings):
+class BatchingSettings(FrozenModel):
     """What fits at once; changes speed and memory, not answers.
 
     Attributes:
@@ -163,7 +163,7 @@ class BatchingSettings(Settings):
     image_threads: PositiveInt = 2
 
 
-class WorkerSettings(Settings):
+class WorkerSettings(FrozenModel):
     """The pool: one engine per worker.
 
     Attributes:
@@ -185,7 +185,7 @@ class WorkerSettings(Settings):
     batch_seconds: PositiveFloat = 3600.0
 
 
-class VlmSettings(Settings):
+class VlmSettings(FrozenModel):
     """Everything about the model that answers."""
 
     model: ModelSettings

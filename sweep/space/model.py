@@ -11,12 +11,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from selector.data.settings import DataSettings
 from selector.settings import (
+    FrozenModel,
     HealthSettings,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    Settings,
     TrialSettings,
     ValidationSettings,
 )
@@ -32,7 +32,7 @@ from sweep.space.conditions import decision_order, holds
 from sweep.space.parameters import FixedParameter, Parameter
 
 
-class Budget(Settings):
+class Budget(FrozenModel):
     """When the sweep ends: at the first limit that is reached. At least one is set."""
 
     trials: PositiveInt | None = Field(default=None, description="Trials in all, failed ones and repeats counted.")
@@ -48,7 +48,7 @@ class Budget(Settings):
         return self
 
 
-class Resources(Settings):
+class Resources(FrozenModel):
     """What one trial occupies."""
 
     cpus: PositiveFloat = 1.0
@@ -62,7 +62,7 @@ class Resources(Settings):
         return value
 
 
-class SpaceModel(Settings):
+class SpaceModel(FrozenModel):
     """The sections of a search space and what follows from them, each checked alone.
 
     `SearchSpace` adds the checks between sections; only that one is ever constructed.

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field, field_validator, model_validator
 
-from selector.settings import Settings
+from selector.settings import FrozenModel
 from sweep.space.addresses import Scalar
 
 When = dict[str, Scalar | tuple[Scalar, ...]]
 
 
-class _Conditional(Settings):
+class _Conditional(FrozenModel):
     when: When = Field(
         default={},
         description="Use the parameter only if every named setting has the given value (or one of the given values).",

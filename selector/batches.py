@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from selector.arrays import Int64Array
 from selector.data.dataset import Dataset
 
 
@@ -43,7 +43,7 @@ class TensorData:
         self._beam_picks = _shared_tensor(dataset.beam_picks, device)
         self._beam_starts = _shared_tensor(dataset.beam_starts, device)
 
-    def batch(self, queries: npt.NDArray[np.int64]) -> Batch:
+    def batch(self, queries: Int64Array) -> Batch:
         """Gather the given query indices (int64 [B], B >= 1) into fresh, padded tensors."""
         queries_B = torch.as_tensor(queries, device=self.device)
         pool_index_BK, cand_mask_BK = _ragged_index(self._pool_starts, queries_B)
@@ -54,7 +54,7 @@ class TensorData:
         query_BD = self.embeddings_MD[self.query_items_Q[queries_B]]
         return Batch(queries_B, query_BD, cand_BKD, cand_mask_BK, beams_BNS, beam_mask_BN, beam_index_BN)
 
-    def in_order(self, queries: npt.NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
+    def in_order(self, queries: Int64Array, batch_size: int) -> Iterator[Batch]:
         """Batches over the queries in the given order."""
         for start in range(0, len(queries), batch_size):
             yield self.batch(queries[start : start + batch_size])
@@ -89,9 +89,7 @@ def derive_seed(*labels: object) -> int:
 class EpochNoise:
     """The randomness of one epoch: order of the queries and dropout masks per query, independent of batching."""
 
-    def __init__(
-        self, queries: npt.NDArray[np.int64], sites: int, hidden: int, dropout: float, *labels: object
-    ) -> None:
+    def __init__(self, queries: Int64Array, sites: int, hidden: int, dropout: float, *labels: object) -> None:
         generator = torch.Generator().manual_seed(derive_seed(*labels))
         self.order = queries[torch.randperm(len(queries), generator=generator).numpy()]
         self._masks_QXH: Tensor | None = None

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.data.dataset import FloatArray, Outcome
+from selector.arrays import Float32Array, Float64Array
+from selector.data.dataset import Outcome
 from selector.errors import DataError
 from selector.settings import Correctness, RewardMode, RewardSettings
 
@@ -40,7 +40,7 @@ def missing_fields(reward: RewardSettings, present: set[Outcome]) -> list[str]:
     return missing
 
 
-def compute_rewards(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettings) -> FloatArray:
+def compute_rewards(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float32Array:
     """Rewards of all beams, float32 [sum N], clipped to [-5, 5].
 
     Raises:
@@ -57,7 +57,7 @@ def compute_rewards(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettin
     return np.clip(values, -REWARD_LIMIT, REWARD_LIMIT).astype(np.float32)
 
 
-def _measured(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettings) -> npt.NDArray[np.float64]:
+def _measured(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float64Array:
     # In double, so that a large weight is clipped rather than overflowing, and only the result is rounded.
     h, s, r = reward.hard_weight, reward.soft_weight, reward.rel_weight
     columns = [outcomes[field].astype(np.float64) for field in _FIELDS[reward.mode]]
@@ -77,7 +77,7 @@ def _measured(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettings) ->
             return h * hard + s * gt + r * (1 - hard) * rel
 
 
-def _legacy(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettings) -> npt.NDArray[np.float64]:
+def _legacy(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float64Array:
     """Sum alpha * quality + beta * correctness; quality is the beam score, or the negated log-probability score."""
     beams = len(next(iter(outcomes.values()))) if outcomes else 0
     values = np.zeros(beams)

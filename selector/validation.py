@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from selector.advantages import zero_variance
+from selector.arrays import Int64Array
 from selector.batches import TensorData
 from selector.calibration import MeasuredGroups, calibrated_listwise
 from selector.data.dataset import Split
@@ -55,7 +54,7 @@ class Evaluator:
     def __init__(self, data: TensorData, settings: ValidationSettings, split: Split = Split.VAL) -> None:
         self._data = data
         self._settings = settings
-        self.queries: npt.NDArray[np.int64] = data.dataset.indices(split)
+        self.queries: Int64Array = data.dataset.indices(split)
         self._rewards = torch.from_numpy(compute_rewards(data.dataset.outcomes, settings.reward)).to(data.device)
         if not len(self.queries):
             raise DataError(f"the {split.name.lower()} split is empty: raise data.split.{split.name.lower()}")

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from selector.arrays import Float32Array, Int8Array, Int64Array
 
 
 class Split(IntEnum):
@@ -53,14 +51,14 @@ class Dataset:
         counts: what reading removed or noticed, by name, for the user to see.
     """
 
-    embeddings: FloatArray
-    query_items: IntArray
-    pool_items: IntArray
-    pool_starts: IntArray
-    beam_picks: IntArray
-    beam_starts: IntArray
-    outcomes: dict[Outcome, FloatArray]
-    split: npt.NDArray[np.int8]
+    embeddings: Float32Array
+    query_items: Int64Array
+    pool_items: Int64Array
+    pool_starts: Int64Array
+    beam_picks: Int64Array
+    beam_starts: Int64Array
+    outcomes: dict[Outcome, Float32Array]
+    split: Int8Array
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -78,7 +76,7 @@ class Dataset:
         """Embedding width (D)."""
         return int(self.embeddings.shape[1])
 
-    def indices(self, split: Split) -> IntArray:
+    def indices(self, split: Split) -> Int64Array:
         """Query indices of a split, ascending, int64."""
         return np.flatnonzero(self.split == int(split)).astype(np.int64)
 

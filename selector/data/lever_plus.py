@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selector.arrays import Float32Array
 from selector.data.assemble import Group, assemble
 from selector.data.checks import Names, check_dataset
-from selector.data.dataset import Dataset, FloatArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.data.json_text import SAFE_DIGITS, read_json
 from selector.data.place import Place, file_label, quote
 from selector.data.settings import SplitSettings
@@ -40,7 +41,7 @@ class _Reading:
 
 
 def read_lever_plus(
-    path: Path, embeddings: FloatArray, embeddings_file: Path, split: SplitSettings, *, keep_fallback: bool = False
+    path: Path, embeddings: Float32Array, embeddings_file: Path, split: SplitSettings, *, keep_fallback: bool = False
 ) -> Dataset:
     """Read and check a JSON file of either form.
 

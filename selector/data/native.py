@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from selector.arrays import Float32Array, Int64Array
 from selector.data.checks import check_dataset, check_embeddings
 from selector.data.columns import (
     array_of,
@@ -34,7 +35,7 @@ from selector.data.columns import (
     to_disk,
     values_of,
 )
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.data.json_text import read_json
 from selector.data.place import Place, file_label
 from selector.data.queries import COLUMNS as QUERY_COLUMNS
@@ -259,7 +260,7 @@ def _dataset(folder: Path, queries: pa.Table, beams: pa.Table, items: pa.Table, 
     )
 
 
-def _beam_starts(query_items: IntArray, owners: IntArray, place: Place) -> IntArray:
+def _beam_starts(query_items: Int64Array, owners: Int64Array, place: Place) -> Int64Array:
     """Offsets of each query's beams; refuses beams of unknown queries and beams out of order."""
     order = np.argsort(query_items, kind="stable")
     found = np.minimum(np.searchsorted(query_items[order], owners), max(len(query_items) - 1, 0))
@@ -276,7 +277,7 @@ def _beam_starts(query_items: IntArray, owners: IntArray, place: Place) -> IntAr
     return starts_of(np.bincount(index, minlength=len(query_items)))
 
 
-def _pick_count(picks: pa.ListArray, owners: IntArray, beam_starts: IntArray, place: Place) -> int:
+def _pick_count(picks: pa.ListArray, owners: Int64Array, beam_starts: Int64Array, place: Place) -> int:
     lengths = owned(picks.value_lengths())
     if not len(lengths):
         raise place.error("holds no beam")
@@ -291,7 +292,7 @@ def _pick_count(picks: pa.ListArray, owners: IntArray, beam_starts: IntArray, pl
     return int(lengths[0])
 
 
-def _embeddings(table: pa.Table, place: Place) -> FloatArray:
+def _embeddings(table: pa.Table, place: Place) -> Float32Array:
     kind = table.schema.field("embedding").type if table.column_names == ["embedding"] else None
     if kind is not None and not pa.types.is_fixed_size_list(kind):
         raise place.error(f"has type {kind}; expected fixed_size_list<float>", "embedding")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selector.arrays import Int8Array, Int64Array
 from selector.data.columns import array_of, check_columns, lists_of, owned, read_table, starts_of, values_of
-from selector.data.dataset import IntArray
 from selector.data.place import Place, file_label
 
 COLUMNS = {"query_item": pa.int64(), "pool": pa.list_(pa.int64()), "split": pa.int8()}
@@ -28,15 +26,15 @@ class QueryTable:
         split: int8 [Q], values of `Split`.
     """
 
-    query_items: IntArray
-    pool_items: IntArray
-    pool_starts: IntArray
-    split: npt.NDArray[np.int8]
+    query_items: Int64Array
+    pool_items: Int64Array
+    pool_starts: Int64Array
+    split: Int8Array
 
     def __len__(self) -> int:
         return len(self.query_items)
 
-    def pool(self, query: int) -> IntArray:
+    def pool(self, query: int) -> Int64Array:
         """Item ids of one query's candidates, int64 [K]; `query` is a position, not an item."""
         return self.pool_items[self.pool_starts[query] : self.pool_starts[query + 1]]
 

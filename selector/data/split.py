@@ -10,14 +10,14 @@ import hashlib
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.data.dataset import IntArray, Split
+from selector.arrays import Int8Array, Int64Array
+from selector.data.dataset import Split
 from selector.data.place import Place
 from selector.data.settings import SplitSettings
 
 
-def assign_splits(query_items: IntArray, settings: SplitSettings, file: str = "data") -> npt.NDArray[np.int8]:
+def assign_splits(query_items: Int64Array, settings: SplitSettings, file: str = "data") -> Int8Array:
     """Assign every query a split, in exact sizes.
 
     Args:

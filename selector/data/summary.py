@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome, Split
+from selector.arrays import Float32Array, Int64Array
+from selector.data.dataset import Dataset, Outcome, Split
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class DataSummary:
     counts: dict[str, int]
 
 
-def describe(dataset: Dataset, rewards: FloatArray) -> DataSummary:
+def describe(dataset: Dataset, rewards: Float32Array) -> DataSummary:
     """Summarise a checked data set.
 
     Args:
@@ -94,5 +95,5 @@ def describe(dataset: Dataset, rewards: FloatArray) -> DataSummary:
     )
 
 
-def _spread(sizes: IntArray) -> Spread:
+def _spread(sizes: Int64Array) -> Spread:
     return Spread(int(sizes.min()), float(np.median(sizes)), int(sizes.max()))

@@ -20,9 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome
+from selector.arrays import Float32Array, Float64Array, Int64Array
+from selector.data.dataset import Dataset, Outcome
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.split import assign_splits
 
@@ -38,12 +38,12 @@ CORRECT_FROM = 0.6
 class DemoWorld:
     """Hidden attributes of every item, int64 [M] each, and the embeddings, float32 [M, D], that show them dimly."""
 
-    topic: IntArray
-    kind: IntArray
-    style: IntArray
-    embeddings: FloatArray
+    topic: Int64Array
+    kind: Int64Array
+    style: Int64Array
+    embeddings: Float32Array
 
-    def outcomes(self, queries: IntArray, demonstrations_NS: IntArray) -> dict[Outcome, FloatArray]:
+    def outcomes(self, queries: Int64Array, demonstrations_NS: Int64Array) -> dict[Outcome, Float32Array]:
         """What the rule measures.
 
         Args:
@@ -108,7 +108,7 @@ def demo_dataset(settings: DemoSettings, split: SplitSettings) -> Dataset:
     )
 
 
-def _pool(world: DemoWorld, query: int, rng: np.random.Generator) -> IntArray:
+def _pool(world: DemoWorld, query: int, rng: np.random.Generator) -> Int64Array:
     """Mostly random candidates and look-alikes in style, with a few that share the topic."""
     items = np.arange(len(world.topic))
     others = items != query
@@ -122,7 +122,7 @@ def _pool(world: DemoWorld, query: int, rng: np.random.Generator) -> IntArray:
     return rng.permutation(np.concatenate([chosen, filler])).astype(np.int64)
 
 
-def _beams(world: DemoWorld, query: int, pool: IntArray, rng: np.random.Generator) -> IntArray:
+def _beams(world: DemoWorld, query: int, pool: Int64Array, rng: np.random.Generator) -> Int64Array:
     """Distinct ordered pairs from three proposers: random, similarity sampling, and a noisy earlier selector."""
     similarity = world.embeddings[pool] @ world.embeddings[query]
     insight = 1.0 * (world.topic[pool] == world.topic[query]) + 0.5 * (world.kind[pool] == world.kind[query])
@@ -136,10 +136,10 @@ def _beams(world: DemoWorld, query: int, pool: IntArray, rng: np.random.Generato
     return np.array(list(beams), dtype=np.int64)
 
 
-def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    lengths: npt.NDArray[np.float64] = np.linalg.norm(rows, axis=1, keepdims=True)
+def _unit(rows: Float64Array) -> Float64Array:
+    lengths: Float64Array = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / lengths
 
 
-def _starts(lengths: list[int]) -> IntArray:
+def _starts(lengths: list[int]) -> Int64Array:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

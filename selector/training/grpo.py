@@ -15,13 +15,13 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from selector.advantages import group_advantages, keep_top_k, zero_variance
+from selector.arrays import BoolArray, Float32Array, Int64Array
 from selector.batches import Batch, EpochNoise, TensorData
-from selector.data.dataset import Dataset, FloatArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.errors import DataError, SettingsError
 from selector.losses import beam_log_probs, clipped_surrogate, kl_exact, kl_k3
 from selector.model import PointerSelector
@@ -71,7 +71,7 @@ class GrpoStage(TrainingStage):
         """`grpo.epochs`; may be 0."""
         return self.settings.grpo.epochs
 
-    def _epoch_queries(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _epoch_queries(self, epoch: int) -> Int64Array:
         if epoch > self.options.curriculum.epochs:
             return self.queries
         kept = self.queries[self._curriculum[self.queries]]
@@ -189,7 +189,7 @@ def _record_beams(
     means.add_highest(ratio=ratio.max(), negative_ratio=(-ratio).max(), advantage=advantage.abs().max())
 
 
-def _first_phase(dataset: Dataset, rewards: FloatArray, curriculum: CurriculumSettings) -> npt.NDArray[np.bool_]:
+def _first_phase(dataset: Dataset, rewards: Float32Array, curriculum: CurriculumSettings) -> BoolArray:
     """Bool [Q]: queries that the curriculum's first phase keeps. A positive is `vqa_correct`, else reward above 0."""
     correct = dataset.outcomes.get(Outcome.CORRECT)
     positive = (correct > 0.5) if correct is not None else (rewards > 0)

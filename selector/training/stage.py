@@ -11,10 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from selector.arrays import Int64Array
 from selector.batches import Batch, EpochNoise, TensorData, derive_seed
 from selector.data.dataset import Split
 from selector.errors import DataError
@@ -83,7 +82,7 @@ class TrainingStage(ABC):
         self.evaluate = evaluate
         self.model = model.to(data.device)
         self.reference = reference.to(data.device).requires_grad_(False)
-        self.queries: npt.NDArray[np.int64] = data.dataset.indices(Split.TRAIN)
+        self.queries: Int64Array = data.dataset.indices(Split.TRAIN)
         if not len(self.queries):
             raise DataError("the train split is empty: lower data.split.val and data.split.test")
         self.epoch = 0
@@ -122,7 +121,7 @@ class TrainingStage(ABC):
     def _after_epoch(self, report: EpochReport) -> None:  # noqa: B027
         """Called with the finished epoch's report."""
 
-    def _epoch_queries(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _epoch_queries(self, epoch: int) -> Int64Array:
         """Training queries of an epoch (from 1)."""
         return self.queries
 

@@ -10,14 +10,15 @@ from typing import Protocol
 
 import numpy as np
 
+from selector.arrays import BoolArray, Float32Array, Int64Array
 from selector.data.checks import check_dataset, check_embeddings
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable
 from selector.errors import DataError
 from selector.model import PointerSelector
 from sweep.collect.proposers import Policy, Proposals, propose, selector_policy
-from sweep.collect.queries import BoolArray, build_queries, cosines, load_queries, unit_rows
+from sweep.collect.queries import build_queries, cosines, load_queries, unit_rows
 from sweep.settings.collect import CollectSettings, Proposer
 from sweep.vlm.work import WorkItem
 
@@ -50,10 +51,10 @@ class CollectPlan:
     """
 
     queries: QueryTable
-    embeddings: FloatArray
-    unit: FloatArray
-    beam_picks: IntArray
-    beam_starts: IntArray
+    embeddings: Float32Array
+    unit: Float32Array
+    beam_picks: Int64Array
+    beam_starts: Int64Array
     proposers: tuple[Proposer, ...]
     counts: Counter[str]
 
@@ -61,7 +62,7 @@ class CollectPlan:
         """Number of beams, which is the number of work items."""
         return len(self.beam_picks)
 
-    def shown(self, query: int) -> IntArray:
+    def shown(self, query: int) -> Int64Array:
         """Item ids of a query's beams in order, int64 [N, S]; `query` is a position."""
         return self.queries.pool(query)[self.beam_picks[self.beam_starts[query] : self.beam_starts[query + 1]]]
 
@@ -72,7 +73,7 @@ class CollectPlan:
                 yield WorkItem(item, tuple(demonstrations))
 
 
-def make_plan(settings: CollectSettings, table: Items, embeddings: FloatArray) -> CollectPlan:
+def make_plan(settings: CollectSettings, table: Items, embeddings: Float32Array) -> CollectPlan:
     """Propose every query's beams. The same arguments give the same plan.
 
     Args:
@@ -121,7 +122,7 @@ def make_plan(settings: CollectSettings, table: Items, embeddings: FloatArray) -
 
 
 def plan_dataset(
-    plan: CollectPlan, kept: BoolArray, outcomes: dict[Outcome, FloatArray], counts: dict[str, int] | None = None
+    plan: CollectPlan, kept: BoolArray, outcomes: dict[Outcome, Float32Array], counts: dict[str, int] | None = None
 ) -> Dataset:
     """The data set of the plan's beams that are kept (bool [sum N]), without the queries that have none left.
 
@@ -157,7 +158,7 @@ def _check_pools(settings: CollectSettings, queries: QueryTable, place: Place) -
 
 
 def _proposals(
-    settings: CollectSettings, queries: QueryTable, embeddings: FloatArray, unit: FloatArray
+    settings: CollectSettings, queries: QueryTable, embeddings: Float32Array, unit: Float32Array
 ) -> Iterator[Proposals]:
     model = None if settings.selector is None else _load_selector(settings.selector, embeddings.shape[1])
     for query, item in enumerate(queries.query_items.tolist()):

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from selector.data.dataset import FloatArray
+from selector.arrays import Float32Array
 from selector.data.json_text import check_file
 from selector.data.place import Place, file_label
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
@@ -44,7 +44,7 @@ def collect_digest(settings: CollectSettings, items: str, embeddings: str, vlm: 
     return canonical_hash([VERSION, CLEANUP_VERSION, beams, items, embeddings, asked, model])
 
 
-def embeddings_hash(embeddings: FloatArray) -> str:
+def embeddings_hash(embeddings: Float32Array) -> str:
     """SHA-256 of float32 [M, D], 64 hex digits."""
     digest = hashlib.sha256(f"{embeddings.dtype.str}:{embeddings.shape};".encode())
     digest.update(embeddings.data if embeddings.flags.c_contiguous else embeddings.tobytes())

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selector.arrays import BoolArray, Float32Array
 from selector.data.checks import check_dataset
-from selector.data.dataset import Dataset, FloatArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.errors import DataError
 from sweep.collect.beams import CollectPlan, Items, plan_dataset
 from sweep.collect.outcomes import ScoreText, is_correct, relevance
-from sweep.collect.queries import BoolArray
 from sweep.vlm.work import Failure, Result, WorkItem
 
 
@@ -82,8 +82,8 @@ class Measurement:
         self._position = {item: query for query, item in enumerate(plan.queries.query_items.tolist())}
         self._waiting = np.diff(plan.beam_starts)
         self._seen = np.zeros(len(plan), dtype=bool)
-        self._accuracy: FloatArray = np.full(len(plan), np.nan, dtype=np.float32)  # NaN: no answer
-        self._gt: FloatArray = np.zeros(len(plan), dtype=np.float32)
+        self._accuracy: Float32Array = np.full(len(plan), np.nan, dtype=np.float32)  # NaN: no answer
+        self._gt: Float32Array = np.zeros(len(plan), dtype=np.float32)
         self._texts = [""] * len(plan)
         self._failures: Counter[str] = Counter()
         self._finished = self._answered_groups = self._positive_groups = self._constant_groups = 0
@@ -166,7 +166,7 @@ class Measurement:
         proposers = [self._plan.proposers[row].value for row in rows]
         return Collected(dataset, [self._texts[row] for row in rows], proposers, counts)
 
-    def _outcomes(self, kept: BoolArray) -> dict[Outcome, FloatArray]:
+    def _outcomes(self, kept: BoolArray) -> dict[Outcome, Float32Array]:
         plan = self._plan
         relevant = [
             relevance(item, plan.shown(query), plan.unit)

@@ -21,19 +21,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from selector.arrays import Float32Array, Float64Array, Int64Array
 from selector.batches import derive_seed
-from selector.data.dataset import FloatArray, IntArray
 from selector.model import PointerSelector
 from sweep.settings.collect import CollectSettings, Proposer
 
 Picks = tuple[int, ...]
-FloatVector = npt.NDArray[np.float64]
 
 # Prefixes int64 [N, s] -> log-probabilities of the next pick, float64 [N, K]; -inf for what the prefix holds already.
-Policy = Callable[[IntArray], FloatVector]
+Policy = Callable[[Int64Array], Float64Array]
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Proposals:
 
 
 def propose(
-    settings: CollectSettings, item: int, cosine_K: FloatVector, selector_policy: Policy | None = None
+    settings: CollectSettings, item: int, cosine_K: Float64Array, selector_policy: Policy | None = None
 ) -> Proposals:
     """All beams of a query.
 
@@ -78,7 +76,7 @@ def _listed(
     proposer: Proposer,
     settings: CollectSettings,
     item: int,
-    cosine_K: FloatVector,
+    cosine_K: Float64Array,
     selector_policy: Policy | None,
     wanted: int,
 ) -> Iterable[Picks]:
@@ -99,16 +97,16 @@ def _listed(
     return sampled(tempered(selector_policy, settings.selector_temperature), S, *labels)
 
 
-def similarity(cosine_K: FloatVector, picks: int) -> Picks:
+def similarity(cosine_K: Float64Array, picks: int) -> Picks:
     """The nearest candidates, the nearest one last; ties by position."""
     order = np.argsort(-cosine_K, kind="stable")[:picks]
     return tuple(order[::-1].tolist())
 
 
-def score_policy(score_K: FloatVector) -> Policy:
+def score_policy(score_K: Float64Array) -> Policy:
     """Picks in proportion to exp(score) among what is left (Plackett-Luce)."""
 
-    def log_probs(prefix_Ns: IntArray) -> FloatVector:
+    def log_probs(prefix_Ns: Int64Array) -> Float64Array:
         score_NK = np.tile(score_K, (len(prefix_Ns), 1))
         np.put_along_axis(score_NK, prefix_Ns, -np.inf, axis=1)
         return _log_softmax(score_NK)
@@ -122,13 +120,13 @@ def tempered(policy: Policy, temperature: float) -> Policy:
 
 
 @torch.no_grad()
-def selector_policy(model: PointerSelector, query_D: FloatArray, cand_KD: FloatArray) -> Policy:
+def selector_policy(model: PointerSelector, query_D: Float32Array, cand_KD: Float32Array) -> Policy:
     """A selector's own distribution. The query and its pool are encoded once, alone, so that nothing else moves it."""
     mask_BK = torch.ones(1, len(cand_KD), dtype=torch.bool)
     encoding = model.encode(torch.from_numpy(query_D)[None], torch.from_numpy(cand_KD)[None], mask_BK)
 
     @torch.no_grad()
-    def log_probs(prefix_Ns: IntArray) -> FloatVector:
+    def log_probs(prefix_Ns: Int64Array) -> Float64Array:
         # The last pick of a beam does not influence its own step; any position completes the prefix.
         beams_BNS = torch.from_numpy(np.pad(prefix_Ns, ((0, 0), (0, 1))))[None]
         step_NK = model.step_log_probs(encoding, beams_BNS)[0, :, -1]
@@ -175,7 +173,7 @@ def sampled(policy: Policy, picks: int, *labels: object) -> Iterator[Picks]:
             heapq.heappush(heap, (-float(perturbed_K[pick]), (*prefix, pick), log_prob + float(step_K[pick])))
 
 
-def _children(largest: float, log_prob_K: FloatVector, gumbel_K: FloatVector) -> FloatVector:
+def _children(largest: float, log_prob_K: Float64Array, gumbel_K: Float64Array) -> Float64Array:
     """Perturbed log-probabilities on the condition that their largest is given (appendix B.3 of the paper)."""
     free_K = log_prob_K + gumbel_K
     with np.errstate(divide="ignore"):
@@ -186,6 +184,6 @@ def _children(largest: float, log_prob_K: FloatVector, gumbel_K: FloatVector) ->
     return np.asarray(largest - np.maximum(0, v_K) - np.log1p(np.exp(-np.abs(v_K))))
 
 
-def _log_softmax(score_NK: FloatVector) -> FloatVector:
+def _log_softmax(score_NK: Float64Array) -> Float64Array:
     shifted_NK = score_NK - score_NK.max(axis=1, keepdims=True)
     return np.asarray(shifted_NK - np.log(np.exp(shifted_NK).sum(axis=1, keepdims=True)))

@@ -22,23 +22,21 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from selector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from selector.batches import derive_seed
-from selector.data.dataset import FloatArray, IntArray, Split
+from selector.data.dataset import Split
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable, read_queries
 from selector.data.split import assign_splits
 from selector.errors import DataError
 from sweep.settings.collect import BuildSettings, PoolBy, PoolSettings
 
-BoolArray = npt.NDArray[np.bool_]
-
 BLOCK = 64  # queries whose similarities to all items are computed together
 SLACK = 1e-5  # of a cosine in float32, generously
 
 
-def unit_rows(embeddings: FloatArray) -> FloatArray:
+def unit_rows(embeddings: Float32Array) -> Float32Array:
     """Rows of unit length, float32 [M, D]; zero rows stay zero."""
     lengths = np.sqrt(np.einsum("md,md->m", embeddings, embeddings, dtype=np.float64))
     scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
@@ -47,7 +45,7 @@ def unit_rows(embeddings: FloatArray) -> FloatArray:
 
 
 def build_queries(
-    settings: BuildSettings, images: IntArray, answered_M: BoolArray, unit_MD: FloatArray, seed: int
+    settings: BuildSettings, images: Int64Array, answered_M: BoolArray, unit_MD: Float32Array, seed: int
 ) -> QueryTable:
     """Choose queries, splits and pools.
 
@@ -73,7 +71,7 @@ def build_queries(
         )
     split = assign_splits(query_images, settings.split, "collect.build")[image_of]
     candidates_M = answered_M & ~np.isin(images, images[items[split != int(Split.TRAIN)]])
-    pools: list[IntArray] = []
+    pools: list[Int64Array] = []
     for start in range(0, len(items), BLOCK):
         asked = items[start : start + BLOCK]
         similar_BM = unit_MD[asked] @ unit_MD.T if _near(settings.pool) else np.zeros((len(asked), 0), np.float32)
@@ -84,7 +82,7 @@ def build_queries(
     return QueryTable(items, np.concatenate(pools).astype(np.int64), starts, split)
 
 
-def choose_queries(items: IntArray, count: int | None, seed: int) -> IntArray:
+def choose_queries(items: Int64Array, count: int | None, seed: int) -> Int64Array:
     """The first `count` of the items in a seeded order, ascending; a larger count only adds queries."""
     if count is not None and count > len(items):
         raise DataError(f"collect.build.count: {count} queries, but only {len(items)} items have answers")
@@ -98,10 +96,10 @@ def _pool(
     settings: PoolSettings,
     item: int,
     usable_M: BoolArray,
-    similar_M: FloatArray,
-    unit_MD: FloatArray,
+    similar_M: Float32Array,
+    unit_MD: Float32Array,
     seed: int,
-) -> IntArray:
+) -> Int64Array:
     """Candidates in random order, so that a position says nothing. Two draws per item: one chooses, one orders.
 
     `usable_M` is used up.
@@ -123,7 +121,7 @@ def _near(settings: PoolSettings) -> int:
     return round(settings.size * shares[settings.by])
 
 
-def nearest(item: int, among: IntArray, count: int, similar_M: FloatArray, unit_MD: FloatArray) -> IntArray:
+def nearest(item: int, among: Int64Array, count: int, similar_M: Float32Array, unit_MD: Float32Array) -> Int64Array:
     """The `count` items of highest cosine to an item, ties by item id.
 
     Products of matrices may differ in their last bits with what else is in them. So they only say who comes into
@@ -138,13 +136,13 @@ def nearest(item: int, among: IntArray, count: int, similar_M: FloatArray, unit_
     return among[np.lexsort((among, -exact))][:count]
 
 
-def cosines(item: int, others: IntArray, unit_MD: FloatArray) -> npt.NDArray[np.float64]:
+def cosines(item: int, others: Int64Array, unit_MD: Float32Array) -> Float64Array:
     """Cosine similarity of an item to others, float64 [len(others)], each computed alone."""
-    products: npt.NDArray[np.float64] = (unit_MD[others].astype(np.float64) * unit_MD[item]).sum(axis=1)
+    products: Float64Array = (unit_MD[others].astype(np.float64) * unit_MD[item]).sum(axis=1)
     return products.clip(-1, 1)
 
 
-def load_queries(path: Path, images: IntArray, answered_M: BoolArray) -> tuple[QueryTable, Counter[str]]:
+def load_queries(path: Path, images: Int64Array, answered_M: BoolArray) -> tuple[QueryTable, Counter[str]]:
     """Queries of a file, and what is worth telling about them.
 
     Raises:
@@ -171,7 +169,7 @@ def load_queries(path: Path, images: IntArray, answered_M: BoolArray) -> tuple[Q
     return queries, _noticed(queries, images)
 
 
-def _noticed(queries: QueryTable, images: IntArray) -> Counter[str]:
+def _noticed(queries: QueryTable, images: Int64Array) -> Counter[str]:
     pairs = np.unique(np.column_stack([images[queries.query_items], queries.split]), axis=0)
     several = np.unique(pairs[:, 0], return_counts=True)[1] > 1
     held_out = images[queries.query_items[queries.split != int(Split.TRAIN)]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from selector.data.dataset import FloatArray
+from selector.arrays import Float32Array
 from selector.data.native import Manifest, Note, read_manifest, write_native
 from selector.data.place import Place, file_label
 from sweep.collect.beams import Items, make_plan
@@ -23,7 +23,7 @@ AnswerService = Callable[[Iterable[WorkItem]], Iterator[tuple[WorkItem, Result]]
 def collect(
     settings: CollectSettings,
     table: Items,
-    embeddings: FloatArray,
+    embeddings: Float32Array,
     answer: AnswerService,
     score_text: ScoreText,
     report: Report | None = None,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from selector.arrays import Float64Array, Int64Array
 from sweep.evaluation.answer_table import AnswerRecord
-from sweep.evaluation.bootstrap import Float64Array, IntArray
 from sweep.evaluation.rows import Panel
 from sweep.vlm.failure_limit import EvaluationError, FailureLimit
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
@@ -101,8 +101,8 @@ class Board:
         self.accuracy_RQS: dict[AnswerNormalisation, Float64Array] = {
             one: np.full(shape, np.nan) for one in normalisations
         }
-        self.failures_R: IntArray = np.zeros(shape[0], dtype=np.int64)
-        self.asked_R: IntArray = np.zeros(shape[0], dtype=np.int64)
+        self.failures_R: Int64Array = np.zeros(shape[0], dtype=np.int64)
+        self.asked_R: Int64Array = np.zeros(shape[0], dtype=np.int64)
 
     def items(self, rows: Sequence[int], start: int, end: int) -> list[WorkItem]:
         """The rows' prompts for questions [start, end), every draw and number of shots; copies included."""

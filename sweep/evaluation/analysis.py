@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selector.arrays import Float64Array, Int64Array
 from selector.batches import derive_seed
-from sweep.evaluation.bootstrap import Bootstrap, Float64Array, IntArray
+from sweep.evaluation.bootstrap import Bootstrap
 from sweep.evaluation.racing import Race
 from sweep.evaluation.records import CorrelationRecord, Difference, Estimate, RowRecord, TrainRecord
 from sweep.evaluation.rows import Row, RowKind
@@ -60,8 +61,8 @@ def analyse(
     rows: Sequence[Measured],
     settings: EvaluationSettings,
     race: Race,
-    clusters_Q: IntArray,
-    train_clusters_Q: IntArray | None,
+    clusters_Q: Int64Array,
+    train_clusters_Q: Int64Array | None,
 ) -> tuple[RowRecord, ...]:
     """All rows of the table, best first; rows that racing dropped come last.
 
@@ -155,7 +156,7 @@ def _train_records(
     bootstrap: Bootstrap,
     accuracy_RQM: Float64Array,
     share_R: Float64Array,
-    train_clusters_Q: IntArray | None,
+    train_clusters_Q: Int64Array | None,
 ) -> dict[int, TrainRecord]:
     asked = [index for index, row in enumerate(rows) if row.train_QS is not None]
     if not asked or train_clusters_Q is None:

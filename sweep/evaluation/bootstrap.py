@@ -30,12 +30,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from selector.arrays import Float64Array, Int64Array
 from selector.batches import derive_seed
-
-Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Replicates:
 
     value_P: Float64Array
     draws_PB: Float64Array
-    questions_P: IntArray
+    questions_P: Int64Array
 
     def interval(self, level_P: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Equal-tailed percentile intervals that miss with probability `level_P`; they always hold the mean."""
@@ -86,7 +83,7 @@ class Replicates:
 class Bootstrap:
     """Replicates of means over the same questions. Determined by seed, number of clusters and number of replicates."""
 
-    def __init__(self, clusters_Q: IntArray, resamples: int, seed: int) -> None:
+    def __init__(self, clusters_Q: Int64Array, resamples: int, seed: int) -> None:
         """Take `clusters_Q`, the cluster of each question, any numbers; `resamples`, at least 1; and a seed."""
         self._order_Q = np.argsort(clusters_Q, kind="stable")
         _, self._starts_C = np.unique(clusters_Q[self._order_Q], return_index=True)

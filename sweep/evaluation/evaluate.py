@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selector.arrays import Int64Array
 from sweep.errors import RunError
 from sweep.evaluation.accuracies import AnswerBook, AnswerCall, Board, ScoreAnswer
 from sweep.evaluation.analysis import Measured, analyse, correlate, mean_per_measure, notes
 from sweep.evaluation.answer_table import AnswerRecord
-from sweep.evaluation.bootstrap import IntArray
 from sweep.evaluation.racing import Race, plan_race, survivors
 from sweep.evaluation.records import Evaluation, FinalistRecord, SeedRecord, StageRecord
 from sweep.evaluation.rows import Panel, Row, RowKind, Selections
@@ -167,7 +167,7 @@ def _measured(board: Board, train_board: Board | None, settings: EvaluationSetti
     return measured
 
 
-def _short_pools(selections: Selections, sizes_Q: IntArray, shots: Sequence[int]) -> tuple[int, ...]:
+def _short_pools(selections: Selections, sizes_Q: Int64Array, shots: Sequence[int]) -> tuple[int, ...]:
     if selections.row.kind is RowKind.NO_DEMONSTRATIONS:
         return tuple(0 for _ in shots)
     return tuple(int((sizes_Q < number).sum()) for number in shots)

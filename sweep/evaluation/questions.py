@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selector.arrays import Int64Array
 from selector.data import Dataset
 from selector.errors import DataError
-from sweep.evaluation.bootstrap import IntArray
 from sweep.items import ItemTable
 from sweep.settings.evaluation import SplitName
 
@@ -35,17 +35,17 @@ class Questions:
     """
 
     split: SplitName
-    queries_Q: IntArray
-    items_Q: IntArray
-    clusters_Q: IntArray
-    pools_QK: IntArray
+    queries_Q: Int64Array
+    items_Q: Int64Array
+    clusters_Q: Int64Array
+    pools_QK: Int64Array
     excluded: int
 
     def __len__(self) -> int:
         return len(self.queries_Q)
 
     @property
-    def sizes_Q(self) -> IntArray:  # noqa: N802 (shape suffix)
+    def sizes_Q(self) -> Int64Array:  # noqa: N802 (shape suffix)
         """Candidates of each question."""
         return np.asarray((self.pools_QK != NONE).sum(axis=1), dtype=np.int64)
 
@@ -91,7 +91,7 @@ def _hash(seed: int, item: int) -> int:
     return int.from_bytes(hashlib.sha256(f"evaluation/{seed}/{item}".encode()).digest()[:7], "big")
 
 
-def _codes(images: Images | None, items: int) -> IntArray:
+def _codes(images: Images | None, items: int) -> Int64Array:
     """A number per item, equal where the image is."""
     if images is None:
         return np.arange(items, dtype=np.int64)

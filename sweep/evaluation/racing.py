@@ -23,9 +23,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from sweep.evaluation.bootstrap import Bootstrap, Float64Array
+from selector.arrays import BoolArray, Float64Array, Int64Array
+from sweep.evaluation.bootstrap import Bootstrap
 from sweep.evaluation.statistics import best_set
 from sweep.settings.evaluation import LEVEL, RacingSettings
 
@@ -78,9 +78,7 @@ def plan_race(questions: int, settings: RacingSettings | None) -> Race:
     return Race(tuple(looks), questions, alpha)
 
 
-def survivors(
-    values_RQ: Float64Array, clusters_Q: npt.NDArray[np.int64], alpha: float, resamples: int, seed: int
-) -> npt.NDArray[np.bool_]:
+def survivors(values_RQ: Float64Array, clusters_Q: Int64Array, alpha: float, resamples: int, seed: int) -> BoolArray:
     """Which of the racing rows stay, bool [R]; at least one does.
 
     Args:

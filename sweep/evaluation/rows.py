@@ -20,10 +20,10 @@ from enum import StrEnum
 import numpy as np
 import torch
 
+from selector.arrays import Int64Array
 from selector.batches import derive_seed
 from selector.data import Dataset
 from selector.model import PointerSelector
-from sweep.evaluation.bootstrap import IntArray
 from sweep.evaluation.questions import NONE, Questions
 from sweep.settings.evaluation import EvaluationSettings, Reference
 
@@ -86,7 +86,7 @@ class Selections:
     """
 
     row: Row
-    picks_DQS: IntArray
+    picks_DQS: Int64Array
     nearest_last: bool = False
 
     def demonstrations(self, draw: int, question: int, shots: int) -> tuple[int, ...]:

@@ -15,8 +15,9 @@ from statistics import NormalDist
 
 import numpy as np
 
+from selector.arrays import Float64Array, Int64Array
 from selector.batches import derive_seed
-from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, Float64Array, IntArray, Replicates
+from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, Replicates
 from sweep.settings.evaluation import LEVEL
 
 PERMUTATIONS = 9_999
@@ -31,7 +32,7 @@ class Estimates:
     value: Float64Array
     low: Float64Array
     high: Float64Array
-    questions: IntArray
+    questions: Int64Array
     p: Float64Array
 
 
@@ -207,6 +208,6 @@ def _estimates(found: Replicates, share_P: Float64Array, shape: tuple[int, int])
     return Estimates(value, low, high, found.questions_P.reshape(shape), p)
 
 
-def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[IntArray, IntArray]:
+def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:
     array_P2 = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return array_P2[:, 0], array_P2[:, 1]

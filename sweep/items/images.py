@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selector.data.dataset import IntArray
+from selector.arrays import Int64Array
 from selector.data.place import file_label
 from selector.errors import first_line
 from sweep.items.errors import ImageError
@@ -131,7 +131,7 @@ class ImageRows:
         missing: rows without an image, as far as the file's statistics say.
     """
 
-    def __init__(self, file: Path, starts: IntArray, missing: int = 0) -> None:
+    def __init__(self, file: Path, starts: Int64Array, missing: int = 0) -> None:
         self._file = file
         self._starts = starts
         self._missing = missing
@@ -204,7 +204,7 @@ def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
     return pq.ParquetFile(file, page_checksum_verification=True)
 
 
-def group_starts(metadata: pq.FileMetaData) -> IntArray:
+def group_starts(metadata: pq.FileMetaData) -> Int64Array:
     """First row of each row group, and the number of rows: int64 [G + 1]."""
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

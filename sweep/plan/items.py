@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from selector.data.dataset import FloatArray
+from selector.arrays import Float32Array
 from selector.data.embeddings import load_embeddings
 from selector.errors import DataError
 from sweep.demo.store import make_demo_items
@@ -39,7 +39,7 @@ class Source:
         file = self.folder / QUERIES_FILE
         return settings.model_copy(update={"queries": file}) if file.is_file() else settings
 
-    def embeddings(self, settings: CollectSettings) -> FloatArray:
+    def embeddings(self, settings: CollectSettings) -> Float32Array:
         """The embedding table, float32 [items, width].
 
         Raises:

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from selector.arrays import Float64Array, Int64Array
 from selector.batches import TensorData, derive_seed
 from selector.data import Dataset, DataSettings, Outcome, Split
 from selector.data.synthetic import DemoWorld, demo_world
@@ -35,8 +35,6 @@ RESAMPLES = 2000
 RANDOM_DRAWS = 20
 SIMILARITY_TEMPERATURE = 0.1
 UNIFORM_TEMPERATURE = 1e9
-
-FloatVector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,8 @@ class HeldOutRow:
 @dataclass(frozen=True)
 class _Measured:
     loss: float
-    reward_Q: FloatVector
-    accuracy_SQ: list[FloatVector] | None
+    reward_Q: Float64Array
+    accuracy_SQ: list[Float64Array] | None
 
 
 def similarity_selector(width: int, temperature: float = SIMILARITY_TEMPERATURE) -> PointerSelector:
@@ -116,13 +114,13 @@ def _measure_random(dataset: Dataset, evaluate: Evaluator, world: DemoWorld | No
     return _Measured(result.loss, result.reward_Q.numpy(), accuracy)
 
 
-def _random_picks(dataset: Dataset, queries: npt.NDArray[np.int64], generator: np.random.Generator) -> Tensor:
+def _random_picks(dataset: Dataset, queries: Int64Array, generator: np.random.Generator) -> Tensor:
     sizes = np.diff(dataset.pool_starts)[queries]
     rows = [generator.choice(size, size=dataset.picks, replace=False) for size in sizes]
     return torch.from_numpy(np.stack(rows))
 
 
-def _accuracies(dataset: Dataset, evaluate: Evaluator, world: DemoWorld, picks_QS: Tensor) -> list[FloatVector]:
+def _accuracies(dataset: Dataset, evaluate: Evaluator, world: DemoWorld, picks_QS: Tensor) -> list[Float64Array]:
     """Accuracy of every question with the first 1 to S picks."""
     first = dataset.pool_starts[evaluate.queries]
     shown_QS = dataset.pool_items[first[:, None] + picks_QS.numpy()]
@@ -143,7 +141,7 @@ def _row(name: str, values: _Measured, baseline: _Measured) -> HeldOutRow:
     return HeldOutRow(name, values.loss, float(values.reward_Q.mean()), reward_gain, accuracy, gain)
 
 
-def paired_difference(values: FloatVector, baseline: FloatVector) -> tuple[float, float, float]:
+def paired_difference(values: Float64Array, baseline: Float64Array) -> tuple[float, float, float]:
     """Mean of values - baseline and its 95 % percentile interval over resampled questions."""
     difference = values - baseline
     generator = np.random.default_rng(derive_seed("paired bootstrap"))

@@ -5,7 +5,6 @@ Legend: B queries, N beams, S picks, K candidates, D input width; N and K are th
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from selector.arrays import Int64Array
 from selector.data.dataset import Dataset
+from selector.seeds import derive_seed
 
 
 class Batch(NamedTuple):
@@ -74,16 +74,6 @@ def _shared_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
         # Arrays from Ray's object store are read-only; we keep that promise ourselves.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array).to(device)
-
-
-def derive_seed(*labels: object) -> int:
-    """A 63-bit seed from labels such as (seed, "grpo", epoch).
-
-    All randomness of a trial comes from such tuples, never from a running generator, so that a trial continued after a
-    crash draws what it would have drawn.
-    """
-    digest = hashlib.sha256("/".join(map(str, labels)).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 class EpochNoise:

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selector.batches import EpochNoise, derive_seed
+from selector.batches import EpochNoise
 from selector.data.dataset import Dataset, Outcome
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.split import assign_splits
 from selector.data.synthetic import demo_dataset
+from selector.seeds import derive_seed, derive_seed32
 from selector.settings import TrialSettings, ValidationSettings
 from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.collect.proposers import sampled, score_policy
@@ -31,7 +32,6 @@ from sweep.settings.evaluation import SplitName
 from sweep.settings.vlm import ModelSettings, VlmSettings
 from sweep.space import parse_space
 from sweep.storage.hashes import _content_hash, _digest, canonical_hash, file_hash
-from sweep.study.samplers import derived_seed
 from sweep.study.slots import grid_points
 from sweep.study.summaries import configuration_key
 from sweep.trials.rce_store import RceKey
@@ -69,7 +69,7 @@ def tiny() -> Dataset:
 
 def test_seeds() -> None:
     assert derive_seed(0, "grpo", 3) == 8280154755234845053
-    assert derived_seed(0, 7, "joint") == 2367387389
+    assert derive_seed32(0, 7, "joint") == 2367387389
 
 
 def test_splits_and_orders() -> None:

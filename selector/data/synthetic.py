@@ -25,6 +25,7 @@ from selector.arrays import Float32Array, Float64Array, Int64Array
 from selector.data.dataset import Dataset, Outcome
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.split import assign_splits
+from selector.seeds import random_stream
 
 TOPICS, KINDS, STYLES = 30, 5, 25
 TOPIC_WIDTH, KIND_WIDTH, STYLE_WIDTH = 16, 8, 24
@@ -69,7 +70,7 @@ class DemoWorld:
 
 def demo_world(settings: DemoSettings) -> DemoWorld:
     """The world of a seed."""
-    rng = np.random.default_rng([settings.seed, 1])
+    rng = random_stream(settings.seed, 1)
     topic = rng.integers(TOPICS, size=settings.items)
     kind = rng.integers(KINDS, size=settings.items)
     style = rng.integers(STYLES, size=settings.items)
@@ -89,7 +90,7 @@ def demo_world(settings: DemoSettings) -> DemoWorld:
 def demo_dataset(settings: DemoSettings, split: SplitSettings) -> Dataset:
     """Queries, pools of 24 to 40 and groups of 8 to 20 beams of two, with measured outcomes."""
     world = demo_world(settings)
-    rng = np.random.default_rng([settings.seed, 2])
+    rng = random_stream(settings.seed, 2)
     queries = np.sort(rng.choice(settings.items, size=settings.queries, replace=False)).astype(np.int64)
     pools = [_pool(world, int(query), rng) for query in queries]
     groups = [_beams(world, int(query), pool, rng) for query, pool in zip(queries, pools, strict=True)]

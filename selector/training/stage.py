@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from selector.arrays import Int64Array
-from selector.batches import Batch, EpochNoise, TensorData, derive_seed
+from selector.batches import Batch, EpochNoise, TensorData
 from selector.data.dataset import Split
 from selector.errors import DataError
 from selector.model import PointerSelector, SelectorConfig, build_selector
 from selector.optimizer import StageOptimizer
 from selector.reports import EpochReport, Stage, WeightedMeans, parameter_change
+from selector.seeds import derive_seed
 from selector.settings import OptimizerSettings, TrialSettings
 from selector.validation import Evaluator
 

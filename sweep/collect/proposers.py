@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from selector.arrays import Float32Array, Float64Array, Int64Array
-from selector.batches import derive_seed
 from selector.model import PointerSelector
+from selector.seeds import derive_seed
 from sweep.settings.collect import CollectSettings, Proposer
 
 Picks = tuple[int, ...]

@@ -17,19 +17,18 @@ Legend: M items, D width, K candidates.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from selector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
-from selector.batches import derive_seed
 from selector.data.dataset import Split
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable, read_queries
 from selector.data.split import assign_splits
 from selector.errors import DataError
+from selector.seeds import derive_seed, hashed_order
 from sweep.settings.collect import BuildSettings, PoolBy, PoolSettings
 
 BLOCK = 64  # queries whose similarities to all items are computed together
@@ -88,8 +87,7 @@ def choose_queries(items: Int64Array, count: int | None, seed: int) -> Int64Arra
         raise DataError(f"collect.build.count: {count} queries, but only {len(items)} items have answers")
     if count is None or count == len(items):
         return items
-    order = sorted(items.tolist(), key=lambda item: hashlib.sha256(f"query:{seed}:{item}".encode()).digest())
-    return np.sort(np.array(order[:count], dtype=np.int64))
+    return np.sort(items[hashed_order(items, f"query:{seed}:")[:count]])
 
 
 def _pool(

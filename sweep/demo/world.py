@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from selector.seeds import random_stream
 from sweep.demo.concepts import (
     COLOURS,
     QUESTIONS,
@@ -94,7 +95,7 @@ class World:
 
 def make_world(settings: WorldSettings) -> World:
     """The data set of some settings."""
-    rng = {name: np.random.default_rng([settings.seed, stream]) for name, stream in _STREAMS.items()}
+    rng = {name: random_stream(settings.seed, stream) for name, stream in _STREAMS.items()}
     lexicon = _lexicon(rng["lexicon"])
     concept, kind, image = _items(settings, rng["items"])
     shown = np.zeros(int(image.max()) + 1, dtype=np.int64)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selector.arrays import Float64Array, Int64Array
-from selector.batches import derive_seed
+from selector.seeds import derive_seed
 from sweep.evaluation.bootstrap import Bootstrap
 from sweep.evaluation.racing import Race
 from sweep.evaluation.records import CorrelationRecord, Difference, Estimate, RowRecord, TrainRecord

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selector.arrays import Float64Array, Int64Array
-from selector.batches import derive_seed
+from selector.seeds import derive_seed
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Legend: Q questions, K candidates (padded with NONE), M items.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 from selector.arrays import Int64Array
 from selector.data import Dataset
 from selector.errors import DataError
+from selector.seeds import hashed_order
 from sweep.items import ItemTable
 from sweep.settings.evaluation import SplitName
 
@@ -74,8 +74,7 @@ def choose_questions(
     queries = dataset.indices(split.in_data)
     if not len(queries):
         raise DataError(f"the {split} split has no queries to evaluate on; give it a share in data.split")
-    hashes = [_hash(seed, int(item)) for item in dataset.query_items[queries]]
-    queries_Q = queries[np.argsort(np.array(hashes), kind="stable")][:samples]
+    queries_Q = queries[hashed_order(dataset.query_items[queries], f"evaluation/{seed}/")][:samples]
     items_Q = dataset.query_items[queries_Q]
     codes_M = _codes(images, len(dataset.embeddings))
     pools = [dataset.pool_items[dataset.pool_starts[query] : dataset.pool_starts[query + 1]] for query in queries_Q]
@@ -85,10 +84,6 @@ def choose_questions(
         row_K[: len(pool)] = pool
     excluded = sum(len(pool) for pool in pools) - sum(len(pool) for pool in kept)
     return Questions(split, queries_Q, items_Q, codes_M[items_Q], pools_QK, excluded)
-
-
-def _hash(seed: int, item: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"evaluation/{seed}/{item}".encode()).digest()[:7], "big")
 
 
 def _codes(images: Images | None, items: int) -> Int64Array:

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from selector.arrays import Int64Array
-from selector.batches import derive_seed
 from selector.data import Dataset
 from selector.model import PointerSelector
+from selector.seeds import derive_seed
 from sweep.evaluation.questions import NONE, Questions
 from sweep.settings.evaluation import EvaluationSettings, Reference
 

@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 from selector.arrays import Float64Array, Int64Array
-from selector.batches import derive_seed
+from selector.seeds import derive_seed
 from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, Replicates
 from sweep.settings.evaluation import LEVEL
 

@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 from selector.arrays import Float64Array, Int64Array
-from selector.batches import TensorData, derive_seed
+from selector.batches import TensorData
 from selector.data import Dataset, DataSettings, Outcome, Split
 from selector.data.synthetic import DemoWorld, demo_world
 from selector.model import PointerSelector, SelectorConfig
+from selector.seeds import derive_seed
 from selector.settings import ValidationSettings
 from selector.validation import Evaluator
 

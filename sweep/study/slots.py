@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
+from selector.seeds import derive_seed32
 from sweep.space.addresses import Scalar
 from sweep.space.algorithms import GridSettings
 from sweep.space.conditions import combinations
 from sweep.space.search_space import SearchSpace
-from sweep.study.samplers import derived_seed
 from sweep.study.summaries import Slot, configuration_key, details, slot_of
 
 
@@ -81,5 +81,5 @@ def grid_points(space: SearchSpace) -> list[dict[str, Scalar]]:
         {path: value for path, value in values.items() if path in space.distributions}
         for values in combinations(space.parameters, space.order, candidates, space.base)
     ]
-    random.Random(derived_seed(space.seed, "grid")).shuffle(found)
+    random.Random(derive_seed32(space.seed, "grid")).shuffle(found)
     return found

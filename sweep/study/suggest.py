@@ -12,9 +12,10 @@ from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial
 
+from selector.seeds import derive_seed32
 from sweep.space.addresses import Scalar
 from sweep.space.parameters import CategoricalParameter, FixedParameter, FloatParameter, IntParameter, Parameter
-from sweep.study.samplers import build_sampler, derived_seed
+from sweep.study.samplers import build_sampler
 from sweep.study.slots import Planner
 from sweep.study.summaries import FALLBACK, slot_of
 
@@ -62,7 +63,7 @@ class Suggester:
 
     def _use(self, trial: FrozenTrial, purpose: str, fallback: bool = False) -> None:
         if fallback:
-            seed = derived_seed(self._space.seed, trial.number, "fallback", purpose)
+            seed = derive_seed32(self._space.seed, trial.number, "fallback", purpose)
             self._study.sampler = RandomSampler(seed=seed)
         else:
             drawn = self._planner.drawn_before(slot_of(trial).configuration)
@@ -78,7 +79,7 @@ class Suggester:
             raise
         except Exception as error:  # whatever numerical code may raise; a second failure is not caught
             trial.set_user_attr(FALLBACK, f"{type(error).__name__}: {error}"[:500])
-            self._study.sampler = RandomSampler(seed=derived_seed(self._space.seed, trial.number, "fallback"))
+            self._study.sampler = RandomSampler(seed=derive_seed32(self._space.seed, trial.number, "fallback"))
             return draw()
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from selector.data.dataset import FloatArray
+from selector.seeds import random_stream
 from sweep.demo.concepts import IntArray, Kind, concept_parts
 from sweep.demo.features import item_features
 from sweep.demo.model import DEMO_MODEL_FOLDER, MERGE, DemoModel, load_demo_model, patches
@@ -96,7 +97,7 @@ class WorldAnswerer:
 
 def random_picks(world: World, shots: int, seed: int) -> list[IntArray]:
     """Per query, demonstrations drawn from its pool."""
-    rng = np.random.default_rng([seed, 11])
+    rng = random_stream(seed, 11)
     return [rng.choice(pool, size=shots, replace=False) for pool in world.pools]
 
 
@@ -116,7 +117,7 @@ def right_picks(world: World) -> list[IntArray]:
 
 def right_among_four(world: World, seed: int) -> list[IntArray]:
     """Per query, what tells the answer among random other candidates, four in all, in any order."""
-    rng = np.random.default_rng([seed, 12])
+    rng = random_stream(seed, 12)
     picks = []
     for right, pool in zip(right_picks(world), world.pools, strict=True):
         others = rng.choice(np.setdiff1d(pool, right), size=4 - len(right), replace=False)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selector.seeds import random_stream
 from sweep.demo.concepts import Kind
 from sweep.demo.drawing import draw
 from sweep.demo.model import WIDTH, DemoModel, image_tokens
@@ -120,7 +121,7 @@ class TextTrainer:
         torch.manual_seed(seed)
         self._model = model
         self._tokenizer = build_tokenizer()
-        self._rng = np.random.default_rng([seed, 2])
+        self._rng = random_stream(seed, 2)
         self._bank = image_bank(model, BANK, self._rng)
         self._episodes = Episodes(self._tokenizer, self._rng)
         self._attributes, self._kind = AttributeHead(), nn.Linear(WIDTH, len(Kind))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selector.seeds import random_stream
 from sweep.demo.concepts import COLOURS, SHAPES, TEXTURES, IntArray, concept_parts, held_out
 from sweep.demo.drawing import draw
 from sweep.demo.model import WIDTH, DemoModel, image_tokens
@@ -39,7 +40,7 @@ class AttributeHead(nn.Module):
 
 def train_vision(model: DemoModel, steps: int, seed: int, report: Report) -> None:
     """Train the vision tower in place. Images are fresh in every step."""
-    rng = np.random.default_rng([seed, 1])
+    rng = random_stream(seed, 1)
     head = AttributeHead()
     tower = model.model.visual
     parameters = [*tower.parameters(), *head.parameters()]

@@ -7,13 +7,14 @@ a copy, and an in-place write would silently change every other trial's data.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 
 import numpy as np
 
 from selector.arrays import Float32Array, Int8Array, Int64Array
+from selector.hashes import array_parts, content_hash
 
 
 class Split(IntEnum):
@@ -82,13 +83,14 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 over every value that training can see; equal however the data was stored. 64 hex digits."""
-        digest = hashlib.sha256()
+        return content_hash(self._hashed_parts())
+
+    def _hashed_parts(self) -> Iterator[bytes | memoryview]:
         for item in fields(self):
             if item.name == "counts":
                 continue
             value = getattr(self, item.name)
             columns = sorted(value.items()) if isinstance(value, dict) else [(item.name, value)]
             for name, array in columns:
-                digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+                yield f"{name}:".encode()
+                yield from array_parts(array)

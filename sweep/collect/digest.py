@@ -1,14 +1,14 @@
-"""TODO-DOC"""
+"""The name of a collection: a digest of all that can change it."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from selector.arrays import Float32Array
 from selector.data.json_text import check_file
 from selector.data.place import Place, file_label
+from selector.hashes import array_parts, content_hash
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from sweep.settings.collect import CollectSettings
 from sweep.settings.vlm import VlmSettings
@@ -46,9 +46,7 @@ def collect_digest(settings: CollectSettings, items: str, embeddings: str, vlm: 
 
 def embeddings_hash(embeddings: Float32Array) -> str:
     """SHA-256 of float32 [M, D], 64 hex digits."""
-    digest = hashlib.sha256(f"{embeddings.dtype.str}:{embeddings.shape};".encode())
-    digest.update(embeddings.data if embeddings.flags.c_contiguous else embeddings.tobytes())
-    return digest.hexdigest()
+    return content_hash(array_parts(embeddings))
 
 
 def _hash_of(file: Path) -> str:

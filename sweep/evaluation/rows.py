@@ -12,7 +12,6 @@ A pool of fewer than k candidates is shown whole; the table says for how many qu
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +21,7 @@ import torch
 
 from selector.arrays import Int64Array
 from selector.data import Dataset
+from selector.hashes import array_parts, content_hash
 from selector.model import PointerSelector
 from selector.seeds import derive_seed
 from sweep.evaluation.questions import NONE, Questions
@@ -96,8 +96,7 @@ class Selections:
 
     def fingerprint(self) -> str:
         """Equal for rows that show the same in every prompt."""
-        picks = np.ascontiguousarray(self.picks_DQS)
-        return hashlib.sha256(f"{self.nearest_last}/{picks.shape}/".encode() + picks.tobytes()).hexdigest()
+        return content_hash([str(self.nearest_last).encode(), *array_parts(self.picks_DQS)])
 
 
 @dataclass(frozen=True, eq=False)

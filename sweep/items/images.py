@@ -7,7 +7,6 @@ the caches are empty and files are opened again on first use. All methods may be
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections import OrderedDict
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from selector.arrays import Int64Array
 from selector.data.place import file_label
 from selector.errors import first_line
+from selector.hashes import content_hash
 from sweep.items.errors import ImageError
 
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -87,7 +87,7 @@ class ImageFiles:
         if path is not None and status is not None and (known := self._hashes.get(_key(path, status))):
             return known
         content, key = self._read(item)
-        self._hashes[key] = found = hashlib.sha256(content).hexdigest()
+        self._hashes[key] = found = content_hash([content])
         return found
 
     def missing(self) -> int:
@@ -173,7 +173,7 @@ class ImageRows:
     def hash(self, item: int) -> str:
         """SHA-256 of the bytes, computed once per row of the opened file. Raises as `read`."""
         if item not in self._hashes:
-            self._hashes[item] = hashlib.sha256(self.read(item)).hexdigest()
+            self._hashes[item] = content_hash([self.read(item)])
         return self._hashes[item]
 
     def missing(self) -> int:

@@ -6,14 +6,15 @@ shares between the processes of a machine without copying. Images stay where the
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from selector.errors import DataError
+from selector.hashes import content_hash
 from sweep.items.images import Images
 
 
@@ -112,15 +113,17 @@ class ItemTable:
 
     def fingerprint(self) -> str:
         """SHA-256 over questions, answers and image ids, 64 hex digits; the same wherever the files are."""
+        return content_hash(self._hashed_parts())
+
+    def _hashed_parts(self) -> Iterator[bytes]:
         columns = self._columns
-        digest = hashlib.sha256(b"items/1")
+        yield b"items/1"
         for numbers in (columns.image_ids, columns.answers.value_lengths()):
-            digest.update(_little_endian(numbers))
+            yield _little_endian(numbers)
         for texts in (columns.questions, columns.answers.flatten()):
             lengths, content = _as_bytes(texts)
-            digest.update(_little_endian(lengths))
-            digest.update(content)
-        return digest.hexdigest()
+            yield _little_endian(lengths)
+            yield content
 
     def items_with_answers(self) -> int:
         """How many items have at least one answer."""

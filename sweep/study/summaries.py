@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from selector.health import Verdict
 from selector.settings import TrialSettings
 from sweep.space.addresses import Scalar
+from sweep.storage.hashes import canonical_hash
 
 SLOT = "plan"
 """Trial attribute, written with the trial itself: which configuration, which repeat."""
@@ -182,7 +181,7 @@ def standing_of(trial: FrozenTrial) -> Standing:
 
 def configuration_key(params: Mapping[str, Scalar]) -> str:
     """Twelve hex digits that are equal for equal parameters, in whatever order."""
-    return hashlib.sha256(json.dumps(dict(params), sort_keys=True).encode()).hexdigest()[:12]
+    return canonical_hash(dict(params))[:12]
 
 
 def summary(trial: FrozenTrial) -> TrialSummary:

@@ -12,7 +12,7 @@ from typing import Any
 
 from selector.errors import first_line
 from sweep.settings.vlm import DEMO_MODEL, Layout, ModelSettings, PromptSettings, VlmSettings
-from sweep.storage.hashes import _content_hash, _digest
+from sweep.storage.hashes import canonical_hash, remembered_file_hash
 from sweep.vlm.checkpoint import ModelError, resolve_folder, resolve_precision
 from sweep.vlm.work import VlmTable, WorkItem
 
@@ -39,10 +39,10 @@ def model_identity(settings: ModelSettings) -> str:
         return f"{settings.path}@{folder.name}"
     names = sorted({file.name for pattern in _CONTENT for file in folder.glob(pattern)})
     try:
-        contents = [(name, _content_hash(folder / name)) for name in names]
+        contents = [(name, remembered_file_hash(folder / name)) for name in names]
     except OSError as error:
         raise ModelError(f"model {folder}: cannot be read ({first_line(error)})") from None
-    return f"sha256:{_digest(contents)}"
+    return f"sha256:{canonical_hash(contents)}"
 
 
 def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: WorkItem, device: str) -> str:
@@ -62,7 +62,7 @@ def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: Work
     """
     kind = device.partition(":")[0]
     precision = resolve_precision(settings.model.precision, kind)
-    return _digest(
+    return canonical_hash(
         {
             "version": ANSWER_VERSION,
             "model": identity,
@@ -81,7 +81,7 @@ def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: Work
 
 def score_key(table: VlmTable, item: WorkItem) -> str:
     """Key of what `Answer.gt_prob` depends on besides the answer's key: the different ground-truth answers, 64 hex."""
-    return _digest(sorted(set(table.answers(item.query))))
+    return canonical_hash(sorted(set(table.answers(item.query))))
 
 
 def _prompt_words(prompt: PromptSettings) -> dict[str, Any]:

@@ -5,11 +5,13 @@ With hard = vqa_correct, soft = vqa_acc_score, gt = vqa_gt_prob, rel = vqa_rel_s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
 
 from selector.arrays import Float32Array, Float64Array
+from selector.data.checks import RANGES
 from selector.data.dataset import Outcome
 from selector.errors import DataError
 from selector.settings import Correctness, RewardMode, RewardSettings
@@ -55,6 +57,20 @@ def compute_rewards(outcomes: Mapping[Outcome, Float32Array], reward: RewardSett
         )
     values = _legacy(outcomes, reward) if reward.mode is RewardMode.LEGACY else _measured(outcomes, reward)
     return np.clip(values, -REWARD_LIMIT, REWARD_LIMIT).astype(np.float32)
+
+
+def reward_range(reward: RewardSettings) -> tuple[float, float]:
+    """The smallest and the largest reward that a beam can have, within [-5, 5].
+
+    Rewards are linear in every measured column, so both lie at corners of the columns' ranges. The scores that `legacy`
+    weighs with alpha have no range: with them it is that of clipping.
+    """
+    if reward.mode is RewardMode.LEGACY and reward.alpha != 0:
+        return -REWARD_LIMIT, REWARD_LIMIT
+    ends = {Outcome.CORRECT: (0.0, 1.0), **RANGES}
+    corners = np.array(list(itertools.product(*ends.values())), dtype=np.float32)
+    rewards = compute_rewards(dict(zip(ends, corners.T, strict=True)), reward)
+    return float(rewards.min()), float(rewards.max())
 
 
 def _measured(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float64Array:

@@ -9,8 +9,10 @@ from selector.data.dataset import Dataset
 from selector.data.embeddings import SUFFIXES, load_embeddings
 from selector.data.json_text import check_file
 from selector.data.lever_plus import looks_like_training_data, read_lever_plus
+from selector.data.native import is_native, read_native
 from selector.data.place import Place, file_label
 from selector.data.settings import DataSettings
+from selector.data.synthetic import demo_dataset
 
 RL_FILE = "rl_data.json"
 EMBEDDINGS_STEM = "embeddings"
@@ -27,20 +29,16 @@ def load(settings: DataSettings) -> Dataset:
         DataError: the files are missing, ambiguous, damaged or hold values that cannot be trained on.
     """
     if settings.path is None:
-        from selector.data.synthetic import demo_dataset
-
         dataset = demo_dataset(settings.demo, settings.split)
         check_dataset(dataset, "demo data")
         return dataset
     if settings.path.is_dir():
-        from selector.data import native  # pyarrow is needed for this form alone
-
-        if native.is_native(settings.path) or _only_manifest(settings.path):
+        if is_native(settings.path) or _only_manifest(settings.path):
             if settings.embeddings is not None:
                 raise Place(file_label(settings.path)).error(
                     "data in native form holds its own embeddings; leave out the setting", "embeddings"
                 )
-            return native.read_native(settings.path)
+            return read_native(settings.path)
         data_file = find_training_file(settings.path)
     else:
         data_file = settings.path

@@ -98,5 +98,6 @@ def _codes(images: Images | None, items: int) -> Int64Array:
     return np.array(codes, dtype=np.int64)
 
 
-def _images(table: ItemTable) -> list[int]:
+def images_of(table: ItemTable) -> list[int]:
+    """The image of every item, for `choose_questions`."""
     return [table.image_id(item) for item in range(len(table))]

@@ -169,12 +169,10 @@ def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -
     p comes from all orders up to 7 rows, from 9,999 random ones above. The interval is Fisher's with the standard error
     of Bonett & Wright (2000); a perfect order, where it would have no width, is taken as one swap of neighbours away.
     """
-    from scipy.stats import rankdata  # type: ignore[import-untyped]  # a second to import, of which most commands need none
-
     R = len(first_R)
     if R < 3 or np.ptp(first_R) == 0 or np.ptp(second_R) == 0:
         return None
-    x_R, y_R = _standardised(rankdata(first_R)), _standardised(rankdata(second_R))
+    x_R, y_R = _standardised(mid_ranks(first_R)), _standardised(mid_ranks(second_R))
     rho = round(float(x_R @ y_R), 12)  # a perfect order is 1, not 0.9999999999999998
     generator = np.random.default_rng(derive_seed("rank correlation", seed))
     exact = R <= MOST_EXACT
@@ -184,6 +182,12 @@ def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -
     as_large = int((np.abs(y_R[orders] @ x_R) >= abs(rho) - 1e-9).sum())
     p = as_large / len(orders) if exact else (1 + as_large) / (1 + len(orders))
     return Correlation(rho, p, _fisher(rho, R), R)
+
+
+def mid_ranks(values_R: Float64Array) -> Float64Array:
+    """Ranks from 1, float64; equal values share the mean of theirs."""
+    _, place_R, count_U = np.unique(values_R, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count_U) - (count_U - 1) / 2)[place_R], dtype=np.float64)
 
 
 def _standardised(ranks_R: Float64Array) -> Float64Array:

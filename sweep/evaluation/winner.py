@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+
 from selector.health import Verdict
 from sweep.evaluation.records import Difference, FinalistRecord, RowRecord, WinnerRecord
 from sweep.evaluation.rows import RowKind
@@ -180,7 +182,5 @@ def _seed_reach(contest: Contest, row: RowRecord, other: RowRecord) -> float:
     freedom = sum(count - 1 for _, count in found)
     if freedom < 1 or any(spread is None for spread, _ in found):
         return math.inf
-    from scipy.special import stdtrit  # type: ignore[import-untyped]  # a quarter of a second to import
-
     variance = sum((spread or 0.0) ** 2 / count for spread, count in found)
     return float(stdtrit(freedom, 1 - LEVEL / 2)) * math.sqrt(variance)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from selector.data import Dataset
 from selector.errors import DataError
 from sweep.collect.beams import CollectPlan as Beams
-from sweep.evaluation.questions import _images, choose_questions
+from sweep.evaluation.questions import choose_questions, images_of
 from sweep.items import ImageError, ItemTable
 from sweep.settings.evaluation import EvaluationSettings, asked_splits
 from sweep.vlm.failure_limit import FailureLimit
@@ -26,7 +26,7 @@ def check_items(table: ItemTable, dataset: Dataset, settings: EvaluationSettings
             "the same items in the same order"
         )
     for split in asked_splits(settings):
-        questions = choose_questions(dataset, split, None, settings.seed, _images(table))
+        questions = choose_questions(dataset, split, None, settings.seed, images_of(table))
         _check_images(table, questions.items_Q[: settings.samples].tolist(), FailureLimit(settings.failure_limit))
         for item in {*questions.items_Q.tolist(), *questions.pools_QK.reshape(-1).tolist()} - {-1}:
             if not table.answers(item):

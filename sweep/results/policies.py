@@ -12,7 +12,7 @@ from selector.data import Dataset
 from selector.errors import CheckpointError
 from selector.model import PointerSelector
 from sweep.errors import RunError
-from sweep.evaluation.questions import _images, choose_questions
+from sweep.evaluation.questions import choose_questions, images_of
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import Panel, Row, RowKind, build_panel
 from sweep.items import ItemTable
@@ -147,5 +147,5 @@ def panel_of(
     settings: EvaluationSettings,
 ) -> Panel:
     """The questions of a split and what every row shows before them."""
-    questions = choose_questions(dataset, split, settings.samples, settings.seed, _images(table))
+    questions = choose_questions(dataset, split, settings.samples, settings.seed, images_of(table))
     return build_panel(dataset, questions, ((one.row, one.load()) for one in found), settings)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sweep.evaluation.questions import images_of
 from sweep.evaluation.records import Evaluation
 from sweep.plan.plan import Plan
 from sweep.results.held_out import HeldOutRow, compare, row_dict
@@ -20,7 +21,8 @@ from sweep.study.ranking import TOP
 def held_out_rows(plan: Plan, paths: RunPaths, ranked: Sequence[TrialSummary]) -> list[HeldOutRow]:
     """Random, similarity, the shared RCE references, and the best complete trials that changed something."""
     selectors = {one.row.name: one.load() for one in policies(paths, ranked, TOP)}
-    return compare(plan.dataset, plan.data, plan.space.validation, selectors)
+    images = None if plan.evaluation is None else images_of(plan.evaluation.items)
+    return compare(plan.dataset, plan.data, plan.space.validation, selectors, images)
 
 
 def ranking_document(

@@ -64,10 +64,6 @@ class EpochReport:
         """From `to_dict`'s result."""
         return cls(**{**values, "stage": Stage(values["stage"])})
 
-    def deterministic(self) -> dict[str, Any]:
-        """All values but the two that measure time: equal for equal settings, seed, data and machine."""
-        return {key: value for key, value in self.to_dict().items() if key not in ("queries_per_second", "seconds")}
-
 
 class WeightedMeans:
     """Sums on the device, read once per epoch."""

@@ -153,17 +153,6 @@ def read_native(folder: Path) -> Dataset:
     return dataset
 
 
-def read_notes(folder: Path) -> dict[Note, list[str]]:
-    """The note columns of a native folder, in the order of its beams; empty where it has none.
-
-    Raises:
-        DataError: beams.parquet is missing, damaged or has other columns than it may have.
-    """
-    beams = read_table(folder / BEAMS)
-    check_columns(beams, _beam_columns(beams), Place(file_label(folder / BEAMS)))
-    return {note: array_of(beams, note.value).to_pylist() for note in Note if note.value in beams.column_names}
-
-
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a native folder.
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from selector.arrays import Int8Array, Int64Array
 from selector.data.columns import array_of, check_columns, lists_of, owned, read_table, starts_of, values_of
@@ -48,11 +47,6 @@ def read_queries(path: Path) -> QueryTable:
     table = read_table(path)
     check_columns(table, COLUMNS, Place(file_label(path)))
     return queries_of(table)
-
-
-def write_queries(queries: QueryTable, path: Path) -> None:
-    """Store queries as `read_queries` reads them; the same queries give the same bytes."""
-    pq.write_table(table_of(queries), path, compression="zstd")
 
 
 def table_of(queries: QueryTable) -> pa.Table:

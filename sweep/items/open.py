@@ -13,7 +13,7 @@ def open_items(settings: ItemsSettings) -> ItemTable:
 
     Raises:
         DataError: files that are missing, damaged, do not belong together, or hold something else. A missing image is
-            none of these: it is counted by `describe`, and an `ImageError` when its bytes are asked for.
+            none of these. `ItemTable.images_missing` counts it, and reading its bytes raises `ImageError`.
     """
     if settings.path is None:
         return read_official(settings.questions, settings.annotations, settings.images, settings.answers)

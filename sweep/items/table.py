@@ -125,24 +125,6 @@ class ItemTable:
             yield _little_endian(lengths)
             yield content
 
-    def items_with_answers(self) -> int:
-        """How many items have at least one answer."""
-        return int(np.count_nonzero(self._columns.answers.value_lengths().to_numpy(zero_copy_only=False)))
-
-
-@dataclass(frozen=True, slots=True)
-class ItemCounts:
-    """What a table holds, for people."""
-
-    items: int
-    with_answers: int
-    images_missing: int
-
-
-def describe(table: ItemTable) -> ItemCounts:
-    """Count what is there. Looks for every image (a listing of each folder), so it takes a moment on slow disks."""
-    return ItemCounts(len(table), table.items_with_answers(), table.images_missing())
-
 
 def _optional(column: pa.StringArray | None, item: int) -> str | None:
     if column is None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import NoneType
 from typing import Annotated, Any, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -69,11 +68,6 @@ def section_model(annotation: object) -> type[BaseModel] | None:
     """The settings model that a field holds (perhaps optionally), or None for a plain value."""
     models = [kind for kind in _plain(annotation) if issubclass(kind, BaseModel)]
     return models[0] if models else None
-
-
-def is_optional(annotation: object) -> bool:
-    """Whether the field may be null."""
-    return NoneType in tuple(_plain(annotation))
 
 
 @cache

@@ -15,7 +15,6 @@ from sweep.driver.create import NewRun, create_run
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import build_panel
-from sweep.items import write_items
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.space.files import shipped_spaces
@@ -27,7 +26,7 @@ from sweep.vlm.answers.writer import AnswerWriter
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.selector.data.builders import older_data, rl_data, store
 from tests.sweep.evaluation import worlds
-from tests.sweep.items.builders import new_items
+from tests.sweep.items.builders import new_items, write_items
 from tests.sweep.plans import plan_of_space
 from tests.sweep.spaces import SMALL, context, small_dataset, trial
 

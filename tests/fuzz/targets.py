@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import save_file
 
 from selector.batches import TensorData
-from selector.data.native import BEAMS, EMBEDDINGS, MANIFEST, QUERIES, read_notes
+from selector.data.native import BEAMS, EMBEDDINGS, MANIFEST, QUERIES
 from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
 from selector.training import GrpoStage
@@ -102,11 +102,7 @@ def _native(folder: Path, name: str, alter: Alter) -> Target:
     native = make_forms(folder) / "native"
     seed = (native / name).read_bytes()
 
-    def read() -> object:
-        held(lambda: read_notes(native))
-        return opened(native)
-
-    return Target((seed,), _reads(native / name, read), alter)
+    return Target((seed,), _reads(native / name, lambda: opened(native)), alter)
 
 
 def native_manifest(folder: Path) -> Target:

@@ -13,6 +13,7 @@ from selector.settings import HealthSettings, TrialSettings, ValidationSettings
 from selector.validation import Evaluator
 from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.trial import Trial
+from tests.selector.worlds import deterministic
 
 SMALL = """
 name: small
@@ -61,4 +62,4 @@ def trial(shared: TrialContext, dataset: Dataset, number: int = 0, settings: Tri
 
 def numbers(results: list[EpochResult]) -> list[dict[str, object]]:
     """What must be equal between equal trials."""
-    return [result.report.deterministic() for result in results]
+    return [deterministic(result.report) for result in results]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selector.data import DataSettings, Outcome, Split, describe, load
-from selector.data.native import MANIFEST, Note, read_notes
+from selector.data.native import MANIFEST, Note
 from selector.errors import CheckpointError, DataError
 from selector.model import SelectorConfig, build_selector
 from selector.rewards import compute_rewards
@@ -21,6 +21,7 @@ from sweep.settings.vlm import VlmSettings
 from sweep.trials.checkpoints import write_checkpoint
 from sweep.vlm.work import Answer, WorkItem
 from sweep.vqa import AnswerNormalisation, accuracy
+from tests.selector.data.builders import read_notes
 from tests.sweep.collect.worlds import WIDTH, Answerer, embeddings, settings, table
 
 SCORE = partial(accuracy, normalisation=AnswerNormalisation.ALWAYS)

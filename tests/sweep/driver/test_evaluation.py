@@ -15,13 +15,14 @@ import pytest
 import yaml
 
 from selector import PointerSelector
-from selector.data.native import read_native, read_notes
+from selector.data.native import read_native
 from sweep.driver.run import evaluate_again
 from sweep.evaluation.answer_table import read_answers, write_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.runs.paths import RunPaths
 from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
+from tests.selector.data.builders import read_notes
 from tests.sweep.commands import call, finish, start, wait_for
 from tests.sweep.plans import plan_of_run, screen_on
 

@@ -18,7 +18,6 @@ from selector.errors import DataError, UserError
 from sweep.errors import RunError
 from sweep.evaluation.accuracies import AnswerBook
 from sweep.evaluation.questions import choose_questions
-from sweep.items import NewItem, write_items
 from sweep.plan.collection import plan_collection
 from sweep.plan.make import make_plan, plan_evaluation
 from sweep.plan.plan import EvaluationPlan, Plan
@@ -32,6 +31,7 @@ from sweep.vlm.answers.cached import answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
+from tests.sweep.items.builders import NewItem, write_items
 
 ITEMS = 300
 

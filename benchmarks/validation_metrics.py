@@ -126,10 +126,7 @@ def collected(space: SearchSpace, table: ItemTable, source: SharedPaths, engine:
 def trained(space: SearchSpace, dataset: Dataset, count: int) -> Iterator[Checkpoint]:
     """All kept epochs of all configurations, with every metric."""
     data = TensorData(dataset, torch.device("cpu"))
-    evaluators = {
-        metric.value: Evaluator(data, space.validation.model_copy(update={"metric": metric}))
-        for metric in ValidationMetric
-    }
+    evaluators = {metric.value: Evaluator(data, space.validation.replace(metric=metric)) for metric in ValidationMetric}
     for number, settings in enumerate(configurations(space.trial, count)):
         training = Training(settings, dataset, space.validation)
         for report in training:

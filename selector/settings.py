@@ -7,7 +7,7 @@ A search space addresses the fields of `TrialSettings` by dotted path (`grpo.kl_
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,6 +22,14 @@ class FrozenModel(BaseModel):
     """Base of settings and of stored records: frozen, unknown keys refused, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def replace(self, **values: Any) -> Self:  # noqa: ANN401 (whatever the fields hold)
+        """A copy with other values for some fields, validated as a whole. Fields that were not given stay so.
+
+        Raises:
+            pydantic.ValidationError: a value that the model refuses.
+        """
+        return self.model_validate({name: getattr(self, name) for name in self.model_fields_set} | values)
 
 
 class Decoder(StrEnum):

@@ -123,4 +123,4 @@ def _normalised(parameter: Parameter, address: Address) -> Parameter:
         changes["value"] = address.check(parameter.value)
     elif "choices" in type(parameter).model_fields:
         changes["choices"] = tuple(address.check(value) for value in parameter.values())
-    return parameter.model_copy(update=changes)
+    return parameter.replace(**changes)

@@ -77,7 +77,7 @@ def test_files_repeat_to_the_byte(folder: Path, tmp_path: Path) -> None:
 
 
 def test_another_seed_makes_other_data(folder: Path, tmp_path: Path) -> None:
-    make_demo_items(tmp_path, SMALL.model_copy(update={"seed": 4}))
+    make_demo_items(tmp_path, SMALL.replace(seed=4))
     assert (folder / ITEMS).read_bytes() != (tmp_path / ITEMS).read_bytes()
 
 

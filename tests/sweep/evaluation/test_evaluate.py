@@ -78,7 +78,7 @@ def test_deleting_a_trial_changes_no_other_row() -> None:
 
 def test_the_same_answers_give_the_same_record_and_it_survives_json(tmp_path: Path) -> None:
     world = World(broken=frozenset(held_out().pools_QK[0, :2].tolist()))
-    settings = SETTINGS.model_copy(update={"failure_limit": 1.0, "racing": RacingSettings(start=20)})
+    settings = SETTINGS.replace(failure_limit=1.0, racing=RacingSettings(start=20))
     first, second = run(panel_of([1, 2]), settings, world), run(panel_of([1, 2]), settings, world)
     assert first == second
     file = tmp_path / "evaluation" / "evaluation.json"
@@ -108,7 +108,7 @@ def test_rows_that_show_the_same_are_named() -> None:
 def test_failures_are_missing_values_and_are_counted() -> None:
     bad = int(held_out().items_Q[3])
     shown = int(panel_of([1]).selections[3].picks_DQS[0, 0, 1])
-    settings = SETTINGS.model_copy(update={"failure_limit": 1.0})
+    settings = SETTINGS.replace(failure_limit=1.0)
     found = run(panel_of([1]), settings, World(broken=frozenset({bad, shown})))
     evaluation, row = found.evaluation, found.evaluation.row("trial 1")
     assert evaluation.failures[FailureKind.IMAGE] == sum(
@@ -127,7 +127,7 @@ def test_failures_are_missing_values_and_are_counted() -> None:
 def test_a_draw_without_an_answer_leaves_the_mean_to_the_others() -> None:
     first, second = panel_of([]).selections[1].picks_DQS[:, 0, 0]
     assert first != second
-    settings = SETTINGS.model_copy(update={"failure_limit": 1.0, "shots": 1})
+    settings = SETTINGS.replace(failure_limit=1.0, shots=1)
     found = run(panel_of([], settings), settings, World(broken=frozenset({int(first)})))
     random = found.evaluation.row("random")
     assert random.shots[0] is not None and random.shots[0].questions == len(held_out())

@@ -101,7 +101,7 @@ def test_one_is_singular() -> None:
     alone = evaluate(panel, settings, coins.ask, score, verdicts=[("no_op",)]).evaluation
     assert "from 0 rows: it takes at least 3" in correlation_line(alone)
     assert "1 complete trial is labelled no_op" in text_of(alone, 160)
-    first = full().rows[-1].model_copy(update={"val_loss": 1.0})
+    first = full().rows[-1].replace(val_loss=1.0)
     found, note = correlate([first], settings)
     assert found is None and "from 1 row: " in note
 

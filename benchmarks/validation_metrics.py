@@ -19,7 +19,7 @@ import copy
 import random
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,10 +36,11 @@ from selector.reports import Stage
 from selector.settings import RewardMode, TrialSettings, ValidationMetric
 from selector.training import Training
 from selector.validation import Evaluator
-from sweep.collect.store import collect
+from sweep.collect.beams import propose_beams
+from sweep.collect.measure import Measurement
 from sweep.evaluation.accuracies import AnswerBook, Board
 from sweep.evaluation.questions import choose_questions
-from sweep.evaluation.rows import Panel, Row, RowKind, select_with
+from sweep.evaluation.rows import Panel, PolicyRow, RowKind, select_with
 from sweep.items import ItemTable
 from sweep.plan.items import open_source
 from sweep.runs.paths import SharedPaths
@@ -115,12 +116,12 @@ def collected(space: SearchSpace, table: ItemTable, source: SharedPaths, engine:
     items = open_source(space, source)
     settings = items.collect_settings(space.collect)
 
-    def answer(asked: Iterable[WorkItem]) -> Iterator[tuple[WorkItem, Result]]:
-        listed = list(asked)
-        yield from zip(listed, engine.answer(table, listed, score=settings.gt_prob), strict=True)
-
-    score = partial(accuracy, normalisation=settings.metric)
-    return collect(settings, table, items.embeddings(settings), answer, score).dataset
+    beams = propose_beams(settings, table, items.embeddings(settings))
+    measurement = Measurement(beams, table, partial(accuracy, normalisation=settings.metric), gt_prob=settings.gt_prob)
+    asked = list(beams.work_items())
+    for item, result in zip(asked, engine.answer(table, asked, score=settings.gt_prob), strict=True):
+        measurement.add(item, result)
+    return measurement.collected().dataset
 
 
 def trained(space: SearchSpace, dataset: Dataset, count: int) -> Iterator[Checkpoint]:
@@ -146,7 +147,7 @@ def accuracies(
     images = [table.image_id(item) for item in range(len(table))]
     questions = choose_questions(dataset, SplitName.TEST, None, 0, images)
     selections = tuple(
-        select_with(Row(str(place), RowKind.EPOCH), one.model, questions, dataset, SHOTS[-1])
+        select_with(PolicyRow(str(place), RowKind.EPOCH), one.model, questions, dataset, SHOTS[-1])
         for place, one in enumerate(checkpoints)
     )
 

@@ -37,7 +37,7 @@ class Items(Protocol):
 
 
 @dataclass(frozen=True)
-class CollectPlan:
+class Beams:
     """Beams to be measured.
 
     Attributes:
@@ -73,8 +73,8 @@ class CollectPlan:
                 yield WorkItem(item, tuple(demonstrations))
 
 
-def make_plan(settings: CollectSettings, table: Items, embeddings: Float32Array) -> CollectPlan:
-    """Propose every query's beams. The same arguments give the same plan.
+def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Array) -> Beams:
+    """Propose every query's beams. The same arguments give the same beams.
 
     Args:
         settings: of the collection; the selector is loaded from its folder.
@@ -101,7 +101,7 @@ def make_plan(settings: CollectSettings, table: Items, embeddings: Float32Array)
         counts["short_pools"] = int((np.diff(queries.pool_starts) < settings.build.pool.size).sum())
     _check_pools(settings, queries, place)
     groups = list(_proposals(settings, queries, embeddings, unit))
-    plan = CollectPlan(
+    beams = Beams(
         queries=queries,
         embeddings=embeddings,
         unit=unit,
@@ -114,33 +114,33 @@ def make_plan(settings: CollectSettings, table: Items, embeddings: Float32Array)
         ),
     )
     # Everything that would be refused after the last answer is refused before the first one.
-    unmeasured = {Outcome.ACC_SCORE: np.zeros(len(plan), dtype=np.float32)}
+    unmeasured = {Outcome.ACC_SCORE: np.zeros(len(beams), dtype=np.float32)}
     check_dataset(
-        plan_dataset(plan, np.ones(len(plan), dtype=bool), unmeasured), place.file, embeddings_file="the embeddings"
+        dataset_of(beams, np.ones(len(beams), dtype=bool), unmeasured), place.file, embeddings_file="the embeddings"
     )
-    return plan
+    return beams
 
 
-def plan_dataset(
-    plan: CollectPlan, kept: BoolArray, outcomes: dict[Outcome, Float32Array], counts: dict[str, int] | None = None
+def dataset_of(
+    beams: Beams, kept: BoolArray, outcomes: dict[Outcome, Float32Array], counts: dict[str, int] | None = None
 ) -> Dataset:
-    """The data set of the plan's beams that are kept (bool [sum N]), without the queries that have none left.
+    """The data set of the beams that are kept (bool [sum N]), without the queries that have none left.
 
     `outcomes` are float32 [number kept] per column.
     """
-    owner = np.repeat(np.arange(len(plan.queries)), np.diff(plan.beam_starts))[kept]
-    beams_of = np.bincount(owner, minlength=len(plan.queries))
+    owner = np.repeat(np.arange(len(beams.queries)), np.diff(beams.beam_starts))[kept]
+    beams_of = np.bincount(owner, minlength=len(beams.queries))
     left = np.flatnonzero(beams_of)
-    pools = [plan.queries.pool(int(query)) for query in left]
+    pools = [beams.queries.pool(int(query)) for query in left]
     return Dataset(
-        embeddings=plan.embeddings,
-        query_items=plan.queries.query_items[left],
+        embeddings=beams.embeddings,
+        query_items=beams.queries.query_items[left],
         pool_items=np.concatenate([np.zeros(0, dtype=np.int64), *pools]),
         pool_starts=np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64),
-        beam_picks=plan.beam_picks[kept],
+        beam_picks=beams.beam_picks[kept],
         beam_starts=np.concatenate([[0], np.cumsum(beams_of[left])]).astype(np.int64),
         outcomes=outcomes,
-        split=plan.queries.split[left],
+        split=beams.queries.split[left],
         counts=counts or {},
     )
 

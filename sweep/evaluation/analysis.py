@@ -17,7 +17,7 @@ from selector.seeds import derive_seed
 from sweep.evaluation.bootstrap import Bootstrap
 from sweep.evaluation.racing import Race
 from sweep.evaluation.records import CorrelationRecord, Difference, Estimate, RowRecord, TrainRecord
-from sweep.evaluation.rows import Row, RowKind
+from sweep.evaluation.rows import PolicyRow, RowKind
 from sweep.evaluation.statistics import (
     Estimates,
     best_set,
@@ -46,7 +46,7 @@ class Measured:
         train_QS: on the train split; None where not asked.
     """
 
-    row: Row
+    row: PolicyRow
     accuracy_QS: Float64Array
     asked: int
     dropped_after: int | None
@@ -97,7 +97,7 @@ def analyse(
         p = best_p.get(index)
         records.append(
             RowRecord(
-                **{name: getattr(row.row, name) for name in Row.__dataclass_fields__},
+                **{name: getattr(row.row, name) for name in PolicyRow.__dataclass_fields__},
                 rank=place + 1,
                 asked=row.asked,
                 dropped_after=row.dropped_after,

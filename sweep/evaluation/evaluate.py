@@ -14,7 +14,7 @@ from sweep.evaluation.analysis import Measured, analyse, correlate, mean_per_mea
 from sweep.evaluation.answer_table import AnswerRecord
 from sweep.evaluation.racing import Race, plan_race, survivors
 from sweep.evaluation.records import Evaluation, FinalistRecord, SeedRecord, StageRecord
-from sweep.evaluation.rows import Panel, Row, RowKind, Selections
+from sweep.evaluation.rows import Panel, PolicyRow, RowKind, Selections
 from sweep.evaluation.statistics import with_mean
 from sweep.evaluation.winner import Contest, decide
 from sweep.evaluation.wording import counted
@@ -208,7 +208,7 @@ def _merged(finalist: FinalistRecord, measured: Sequence[Measured]) -> Measured:
     rows = [row for row in measured if row.row.name in names]
     trains = [row.train_QS for row in rows if row.train_QS is not None]
     return Measured(
-        row=Row(finalist.row, RowKind.FINALIST, trial=finalist.trial),
+        row=PolicyRow(finalist.row, RowKind.FINALIST, trial=finalist.trial),
         accuracy_QS=np.mean([row.accuracy_QS for row in rows], axis=0),
         asked=rows[0].asked,
         dropped_after=None,

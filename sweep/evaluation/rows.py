@@ -54,7 +54,7 @@ class RowKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Row:
+class PolicyRow:
     """What is evaluated.
 
     Attributes:
@@ -85,7 +85,7 @@ class Selections:
         nearest_last: shown in reverse order of picking.
     """
 
-    row: Row
+    row: PolicyRow
     picks_DQS: Int64Array
     nearest_last: bool = False
 
@@ -110,7 +110,7 @@ class Panel:
 def build_panel(
     dataset: Dataset,
     questions: Questions,
-    policies: Iterable[tuple[Row, PointerSelector]],
+    policies: Iterable[tuple[PolicyRow, PointerSelector]],
     settings: EvaluationSettings,
 ) -> Panel:
     """Rows that need no training, then one per selector, in the given order.
@@ -133,7 +133,7 @@ def build_panel(
 
 def select_nothing(questions: Questions, shots: int) -> Selections:
     """The question alone, whatever the number of shots."""
-    row = Row(Reference.NO_DEMONSTRATIONS.value, RowKind.NO_DEMONSTRATIONS)
+    row = PolicyRow(Reference.NO_DEMONSTRATIONS.value, RowKind.NO_DEMONSTRATIONS)
     return Selections(row, np.full((1, len(questions), shots), NONE, dtype=np.int64))
 
 
@@ -145,7 +145,7 @@ def select_randomly(questions: Questions, shots: int, draws: int, seed: int) -> 
             generator = np.random.default_rng(derive_seed("random row", seed, draw, int(item)))
             order = generator.permutation(size)[:shots]
             picks_DQS[draw, place, : len(order)] = questions.pools_QK[place, order]
-    return Selections(Row(Reference.RANDOM.value, RowKind.RANDOM), picks_DQS)
+    return Selections(PolicyRow(Reference.RANDOM.value, RowKind.RANDOM), picks_DQS)
 
 
 def select_similar(questions: Questions, dataset: Dataset, shots: int) -> Selections:
@@ -159,10 +159,12 @@ def select_similar(questions: Questions, dataset: Dataset, shots: int) -> Select
         cosine_K = np.divide(score_K, lengths_K, out=np.zeros_like(score_K), where=lengths_K > 0)
         nearest = pool[np.argsort(-cosine_K, kind="stable")[:shots]]
         picks_DQS[0, place, : len(nearest)] = nearest
-    return Selections(Row(Reference.SIMILARITY.value, RowKind.SIMILARITY), picks_DQS, nearest_last=True)
+    return Selections(PolicyRow(Reference.SIMILARITY.value, RowKind.SIMILARITY), picks_DQS, nearest_last=True)
 
 
-def select_with(row: Row, model: PointerSelector, questions: Questions, dataset: Dataset, shots: int) -> Selections:
+def select_with(
+    row: PolicyRow, model: PointerSelector, questions: Questions, dataset: Dataset, shots: int
+) -> Selections:
     """One greedy unroll per question. Pools that are too small are picked empty."""
     picks_DQS = np.full((1, len(questions), shots), NONE, dtype=np.int64)
     possible_Q = np.minimum(questions.sizes_Q, shots)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from selector.data import Dataset
 from selector.errors import DataError
-from sweep.collect.beams import CollectPlan as Beams
+from sweep.collect.beams import Beams
 from sweep.evaluation.questions import choose_questions, images_of
 from sweep.items import ImageError, ItemTable
-from sweep.settings.evaluation import EvaluationSettings, asked_splits
+from sweep.settings.evaluation import EvaluationSettings, evaluation_splits
 from sweep.vlm.failure_limit import FailureLimit
 
 
@@ -25,7 +25,7 @@ def check_items(table: ItemTable, dataset: Dataset, settings: EvaluationSettings
             f"items: {len(table)} items, but the data's embeddings have {len(dataset.embeddings)} rows; both must be "
             "the same items in the same order"
         )
-    for split in asked_splits(settings):
+    for split in evaluation_splits(settings):
         questions = choose_questions(dataset, split, None, settings.seed, images_of(table))
         _check_images(table, questions.items_Q[: settings.samples].tolist(), FailureLimit(settings.failure_limit))
         for item in {*questions.items_Q.tolist(), *questions.pools_QK.reshape(-1).tolist()} - {-1}:
@@ -55,7 +55,7 @@ def _check_images(table: ItemTable, questions: Sequence[int], limit: FailureLimi
 
 def check_splits(settings: EvaluationSettings | None, beams: Beams) -> None:
     """Refuse a collection that would leave an evaluation without questions. Raises DataError."""
-    for split in [] if settings is None else asked_splits(settings):
+    for split in [] if settings is None else evaluation_splits(settings):
         if not (beams.queries.split == int(split.in_data)).any():
             raise DataError(
                 f"the {split} split would have no query to evaluate on: give it a share in collect.build.split, or "

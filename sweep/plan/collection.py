@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selector.data.native import is_native
-from sweep.collect.beams import make_plan as propose_beams
+from sweep.collect.beams import propose_beams
 from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.errors import SpaceError
 from sweep.plan.checks import check_splits

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selector.data import Dataset, DataSettings, DataSummary
-from sweep.collect.beams import CollectPlan as Beams
+from sweep.collect.beams import Beams
 from sweep.errors import RunError
 from sweep.items import ItemTable
 from sweep.plan.requests import Request

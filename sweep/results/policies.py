@@ -14,7 +14,7 @@ from selector.model import PointerSelector
 from sweep.errors import RunError
 from sweep.evaluation.questions import choose_questions, images_of
 from sweep.evaluation.records import Evaluation
-from sweep.evaluation.rows import Panel, Row, RowKind, build_panel
+from sweep.evaluation.rows import Panel, PolicyRow, RowKind, build_panel
 from sweep.items import ItemTable
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 class Policy:
     """A row of the comparison and how its selector is loaded."""
 
-    row: Row
+    row: PolicyRow
     load: Callable[[], PointerSelector]
 
 
@@ -97,7 +97,7 @@ def _finalist(paths: RunPaths, result: Retrained) -> Policy:
 def _policy(name: str, kind: RowKind, folder: Path) -> Policy:
     """The policy of a stored epoch whose weights were checked."""
     manifest = read_manifest(folder)
-    row = Row(
+    row = PolicyRow(
         name,
         kind,
         trial=manifest["trial"],
@@ -129,7 +129,7 @@ def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Policy:
     losses = [report["val_loss"] for report in manifest["reports"]]
     keep_best = manifest["key"]["settings"]["rce"]["keep"] == "best"
     loss = (min(losses) if keep_best else losses[-1]) if losses else None
-    row = Row(name, RowKind.RCE_ONLY, seed=manifest["seed"], val_loss=loss, checkpoint=manifest["sha256"])
+    row = PolicyRow(name, RowKind.RCE_ONLY, seed=manifest["seed"], val_loss=loss, checkpoint=manifest["sha256"])
 
     def load() -> PointerSelector:
         model = PointerSelector.from_pretrained(shape)

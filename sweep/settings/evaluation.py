@@ -140,6 +140,6 @@ class EvaluationSettings(FrozenModel):
         return len(self.shot_numbers) if self.rank_by == "mean" else self.shot_numbers.index(self.rank_by)
 
 
-def asked_splits(settings: EvaluationSettings) -> list[SplitName]:
+def evaluation_splits(settings: EvaluationSettings) -> list[SplitName]:
     """The splits whose questions an evaluation asks."""
     return [settings.split, *([SplitName.TRAIN] if settings.train_rows else [])]

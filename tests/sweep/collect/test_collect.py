@@ -13,16 +13,16 @@ from selector.errors import CheckpointError, DataError
 from selector.model import SelectorConfig, build_selector
 from selector.rewards import compute_rewards
 from selector.settings import RewardMode, RewardSettings
-from sweep.collect.beams import make_plan
+from sweep.collect.beams import propose_beams
 from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.collect.queries import unit_rows
-from sweep.collect.store import check_empty, collect, store_collected
+from sweep.collect.store import check_empty, store_collected
 from sweep.settings.vlm import VlmSettings
 from sweep.trials.checkpoints import write_checkpoint
 from sweep.vlm.work import Answer, WorkItem
 from sweep.vqa import AnswerNormalisation, accuracy
 from tests.selector.data.builders import read_notes
-from tests.sweep.collect.worlds import WIDTH, Answerer, embeddings, settings, table
+from tests.sweep.collect.worlds import WIDTH, Answerer, collect, embeddings, settings, table
 
 SCORE = partial(accuracy, normalisation=AnswerNormalisation.ALWAYS)
 HARD_AND_SOFT = RewardSettings(mode=RewardMode.HARD_PLUS_SOFT)
@@ -107,7 +107,7 @@ def test_failed_beams_are_left_out_and_queries_without_any_are_dropped():
         return item.query in lost or (item.query in hurt and bool(bad & set(item.demonstrations)))
 
     found = run(world, failing=failing)
-    failed = [item for item in make_plan(settings(), world, embeddings(world)).work_items() if failing(item)]
+    failed = [item for item in propose_beams(settings(), world, embeddings(world)).work_items() if failing(item)]
     assert len(failed) > 8
     assert found.counts == {"failed_image": len(failed), "queries_without_answers": 1}
     assert found.dataset.queries == 19
@@ -151,7 +151,7 @@ def test_the_progress_ends_with_what_the_data_says():
 
 def test_a_service_that_breaks_its_promise_is_a_bug():
     world = table()
-    items = list(make_plan(settings(), world, embeddings(world)).work_items())
+    items = list(propose_beams(settings(), world, embeddings(world)).work_items())
     right = [(item, Answer("topic1", 0.5, 9)) for item in items]
     for results, expected in (
         (right[:-1], "1 of 160 beams have no result"),
@@ -203,7 +203,7 @@ def test_unusable_input_is_refused_before_anything_is_asked(tmp_path, change, ex
     if "nan" in change:
         rows[3, 2] = np.nan
     if "zero" in change:
-        rows[int(make_plan(asked, world, rows).queries.query_items[0])] = 0
+        rows[int(propose_beams(asked, world, rows).queries.query_items[0])] = 0
     if "pool" in change:
         world = table(14)
         rows = embeddings(world)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.collect.beams import make_plan
+from sweep.collect.beams import propose_beams
 from sweep.collect.measure import Measurement
 from sweep.vlm.answers.cached import answer_all
 from sweep.vlm.answers.parquet import Wanted
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def plan_hash():
     world = table()
-    items = list(make_plan(settings(), world, embeddings(world)).work_items())
+    items = list(propose_beams(settings(), world, embeddings(world)).work_items())
     return hashlib.sha256(repr(items).encode()).hexdigest()
 
 
@@ -47,7 +47,7 @@ def test_an_interrupted_collection_asks_only_what_is_missing(tmp_path):
     calls = []
 
     def measured(store, stop_after=None):
-        measurement = Measurement(make_plan(asked, world, embeddings(world)), world, SCORE, gt_prob=True)
+        measurement = Measurement(propose_beams(asked, world, embeddings(world)), world, SCORE, gt_prob=True)
 
         def ask(items, score):
             assert score
@@ -58,7 +58,7 @@ def test_an_interrupted_collection_asks_only_what_is_missing(tmp_path):
                 yield pair
 
         answer_all(
-            make_plan(asked, world, embeddings(world)).work_items(),
+            propose_beams(asked, world, embeddings(world)).work_items(),
             wants=lambda item: Wanted(hashlib.sha256(repr(item).encode()).hexdigest(), "t"),
             store=AnswerStore(store),
             run=ask,

@@ -15,7 +15,7 @@ from sweep.evaluation.answer_table import write_answers
 from sweep.evaluation.evaluate import Evaluated, evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import RowRecord, read_evaluation
-from sweep.evaluation.rows import Panel, Row, RowKind, build_panel
+from sweep.evaluation.rows import Panel, PolicyRow, RowKind, build_panel
 from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
 from sweep.vlm.work import FailureKind
 from sweep.vqa.accuracy import AnswerNormalisation
@@ -204,7 +204,7 @@ def test_finalists_are_the_mean_over_their_seeds() -> None:
     policies = [(trial(number, val_loss=1.0), selector(number)) for number in (1, 2)]
     policies += [
         (
-            Row(f"trial {number} seed {seed}", RowKind.FINALIST_SEED, trial=number, seed=seed),
+            PolicyRow(f"trial {number} seed {seed}", RowKind.FINALIST_SEED, trial=number, seed=seed),
             selector(10 * number + seed),
         )
         for number in (1, 2)

@@ -14,7 +14,7 @@ from sweep.evaluation.analysis import correlate
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import Estimate, Evaluation
-from sweep.evaluation.rows import Row, RowKind, build_panel
+from sweep.evaluation.rows import PolicyRow, RowKind, build_panel
 from sweep.report.evaluation import caveats, correlation_line, render
 from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
 from tests.sweep.evaluation.worlds import Coins, World, dataset, held_out, score, selector, trial
@@ -31,7 +31,7 @@ def full() -> Evaluation:
     settings = EvaluationSettings(shots=4, resamples=1000, failure_limit=0.5)
     policies = [(trial(number, val_loss=1 + number / 7), selector(min(number, 13))) for number in (11, 12, 13, 14)]
     policies += [
-        (Row(f"trial 12 seed {seed}", RowKind.FINALIST_SEED, trial=12, seed=seed), selector(seed))
+        (PolicyRow(f"trial 12 seed {seed}", RowKind.FINALIST_SEED, trial=12, seed=seed), selector(seed))
         for seed in (101, 102)
     ]
     bad = frozenset([int(questions.items_Q[1])])

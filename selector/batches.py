@@ -1,6 +1,6 @@
 """Padded batches from the flat columns of a `Dataset`, on the CPU or a GPU.
 
-Legend: B queries, N beams, S picks, K candidates, D input width; N and K are the largest of the batch.
+Legend: B queries, N beams, S picks, K candidates, D input width. N and K are the largest of the batch.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class TensorData:
 
 
 def _ragged_index(starts: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Flat positions of ragged rows, padded with the row's first one, and the mask of real ones; both [B, longest]."""
+    """Flat positions of ragged rows and the mask of real ones, both [B, longest]. Padding is the row's first one."""
     first_B = starts[rows_B]
     length_B = starts[rows_B + 1] - first_B
     offset = torch.arange(int(length_B.max()), device=starts.device)
@@ -71,7 +71,7 @@ def _ragged_index(starts: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shared_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     with warnings.catch_warnings():
-        # Arrays from Ray's object store are read-only; we keep that promise ourselves.
+        # Arrays from Ray's object store are read-only. We keep that promise ourselves.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array).to(device)
 

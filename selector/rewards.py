@@ -46,7 +46,7 @@ def compute_rewards(outcomes: Mapping[Outcome, Float32Array], reward: RewardSett
     """Rewards of all beams, float32 [sum N], clipped to [-5, 5].
 
     Raises:
-        DataError: a column that the mode needs is missing; the message names both.
+        DataError: a column that the mode needs is missing. The message names both.
     """
     missing = missing_fields(reward, set(outcomes))
     if missing:
@@ -94,7 +94,7 @@ def _measured(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) 
 
 
 def _legacy(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float64Array:
-    """Sum alpha * quality + beta * correctness; quality is the beam score, or the negated log-probability score."""
+    """Sum alpha * quality + beta * correctness. Quality is the beam score, or the negated log-probability score."""
     beams = len(next(iter(outcomes.values()))) if outcomes else 0
     values = np.zeros(beams)
     if reward.alpha != 0:

@@ -1,10 +1,10 @@
 """Where all randomness starts: seeds, streams and orders that depend on labels alone.
 
 Nothing is drawn from a generator that keeps running. So a trial that goes on after a crash draws what it would have
-drawn, and more queries or trials change nothing for the others.
+drawn. More queries or trials change nothing for the others.
 
-New code uses `derive_seed`. The other three stand here because stored splits, grids and demo data depend on their
-values: they join labels in another way, or have another range.
+New code uses `derive_seed`. The other three join labels in another way, or have another range. Stored splits, grids and
+demo data depend on their values, so they stay as they are.
 """
 
 from __future__ import annotations

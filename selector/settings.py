@@ -112,7 +112,7 @@ class ValidationMetric(StrEnum):
 
 
 class ModelSettings(FrozenModel):
-    """Architecture of the selector; the input width comes from the data."""
+    """Architecture of the selector. The input width comes from the data."""
 
     hidden: PositiveInt = 256
     layers: NonNegativeInt = 1
@@ -141,7 +141,7 @@ class RewardSettings(FrozenModel):
 
 
 class OptimizerSettings(FrozenModel):
-    """AdamW and its schedule; both stages have one."""
+    """AdamW and its schedule. Both stages have one."""
 
     lr: NonNegativeFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.01
@@ -187,7 +187,7 @@ class AdaptiveBetaSettings(FrozenModel):
 
 
 class TopKSettings(FrozenModel):
-    """Keep only the k best beams of a group by reward. Collapses the advantage; off by default."""
+    """Keep only the k best beams of a group by reward. Collapses the advantage. Off by default."""
 
     enabled: bool = False
     early_k: Annotated[int, Field(ge=2)] = 5

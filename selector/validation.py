@@ -29,7 +29,7 @@ class ValidationResult:
     """One selector on one split, with dropout off.
 
     Attributes:
-        loss: the validation metric, nats; mean over the groups it counts.
+        loss: the validation metric, nats. Mean over the groups it counts.
         reward: expected reward over the measured beams, mean over queries.
         entropy: of one pick, nats, mean over queries.
         reward_Q: the expected reward of every query, double [Q].
@@ -43,7 +43,7 @@ class ValidationResult:
     picks_QS: Tensor
 
     def agreement(self, reference_QS: Tensor) -> tuple[float, float]:
-        """Share of queries with the same first pick, and with the same whole sequence; both in [0, 1]."""
+        """Share of queries with the same first pick, and with the same whole sequence. Both in [0, 1]."""
         same_QS = self.picks_QS == reference_QS
         return float(same_QS[:, 0].double().mean()), float(same_QS.all(1).double().mean())
 

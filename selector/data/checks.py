@@ -1,7 +1,7 @@
 """The checks that every data set passes, whatever it was stored as: vectorised over a `Dataset`.
 
 Each message names the file, the query's item id, the field as the file calls it, and the first offender.
-Legend as in `selector.data.dataset`: Q queries, M items, D width, S picks; `sum K`, `sum N` over pools and groups.
+Legend as in `selector.data.dataset`: Q queries, M items, D width, S picks. `sum K`, `sum N` over pools and groups.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def check_dataset(
     Args:
         dataset: consistent in its shapes and offsets (that is the readers' part), otherwise arbitrary.
         file: the prefix of every message.
-        names: what the file calls its fields; the names of the native form if None.
-        embeddings_file: where the embeddings came from; `file` if None.
+        names: what the file calls its fields. The names of the native form if None.
+        embeddings_file: where the embeddings came from. `file` if None.
         numbers: int64 [sum N], the index each beam has in its file, where left-out beams shifted it.
 
     Raises:
@@ -198,7 +198,7 @@ class _Check:
                     raise self.at_beam(row).error(f"is {values[row]:g}; expected {low:g} to {high:g}", name)
 
     def lengths(self) -> None:
-        """Rows without a direction have no cosine; they are refused where they are used."""
+        """Rows without a direction have no cosine. They are refused where they are used."""
         data = self.dataset
         with np.errstate(over="ignore", under="ignore"):
             lengths = np.sqrt(np.einsum("md,md->m", data.embeddings, data.embeddings))

@@ -22,7 +22,7 @@ NumberArray = np.ndarray[Any, np.dtype[Any]]  # of the type that the column's ch
 
 
 def read_table(path: Path) -> pa.Table:
-    """A whole Parquet file; DataError if it is missing, damaged or something else."""
+    """A whole Parquet file. DataError if it is missing, damaged or something else."""
     check_file(path)
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""From any accepted form of training data to the native one."""
 
 from __future__ import annotations
 

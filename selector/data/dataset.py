@@ -1,6 +1,6 @@
 """The one in-memory form of training data: flat columns with offsets, so that ragged pools and groups cost nothing.
 
-Legend: Q queries, M items, D embedding width, S picks per beam; `sum K` and `sum N` run over all pools and groups.
+Legend: Q queries, M items, D embedding width, S picks per beam. `sum K` and `sum N` run over all pools and groups.
 All arrays are plain numpy, C-contiguous and never written after construction: Ray shares them between trials without
 a copy, and an in-place write would silently change every other trial's data.
 """
@@ -42,8 +42,8 @@ class Dataset:
 
     Attributes:
         embeddings: float32 [M, D], finite; row = item id.
-        query_items: int64 [Q], the query's own row; unique.
-        pool_items: int64 [sum K], item ids; pool of query i is `pool_items[pool_starts[i]:pool_starts[i + 1]]`.
+        query_items: int64 [Q], the query's own row, unique.
+        pool_items: int64 [sum K], item ids. The pool of query i is `pool_items[pool_starts[i]:pool_starts[i + 1]]`.
         pool_starts: int64 [Q + 1].
         beam_picks: int64 [sum N, S], positions in the query's pool, distinct within a row.
         beam_starts: int64 [Q + 1].
@@ -82,7 +82,7 @@ class Dataset:
         return np.flatnonzero(self.split == int(split)).astype(np.int64)
 
     def fingerprint(self) -> str:
-        """SHA-256 over every value that training can see; equal however the data was stored. 64 hex digits."""
+        """SHA-256 over every value that training can see, 64 hex digits. It is equal however the data was stored."""
         return content_hash(self._hashed_parts())
 
     def _hashed_parts(self) -> Iterator[bytes | memoryview]:

@@ -23,7 +23,7 @@ def load(settings: DataSettings) -> Dataset:
 
     Returns:
         A data set that passed every check. `counts` says what was left out or noticed. Data in native form keeps the
-        split it was stored with; `settings.split` and `settings.keep_fallback` had their say when it was imported.
+        split it was stored with. `settings.split` and `settings.keep_fallback` had their say when it was imported.
 
     Raises:
         DataError: the files are missing, ambiguous, damaged or hold values that cannot be trained on.

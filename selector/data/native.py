@@ -1,14 +1,14 @@
 """The native form: a folder of three Parquet tables and a manifest.
 
     queries.parquet     query_item int64, pool list<int64> (item ids), split int8 (values of `Split`)
-    beams.parquet       query_item int64, picks list<int64> (pool positions), one float32 column per measured outcome;
-                        beams of a query stand together, queries in the order of queries.parquet. Where the beams were
+    beams.parquet       query_item int64, picks list<int64> (pool positions), one float32 column per measured outcome.
+                        Beams of a query stand together, queries in the order of queries.parquet. Where the beams were
                         measured here also `Note` columns, string: for people, never read by training
-    embeddings.parquet  embedding fixed_size_list<float32>[D]; row number = item id
+    embeddings.parquet  embedding fixed_size_list<float32>[D], row number = item id
     manifest.json       format, version, fingerprint, row counts, source and counts of the import
 
-The manifest is written last, by renaming, and means that the folder is complete; its fingerprint must equal that of
-the values read, so an altered or half-written folder is refused. Notes are not part of the fingerprint.
+The manifest is written last, by renaming, and means that the folder is complete. Its fingerprint must equal that of
+the values read. So an altered or half-written folder is refused. Notes are not part of the fingerprint.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def write_native(dataset: Dataset, folder: Path, source: str, notes: Notes | Non
 
     Args:
         dataset: any that passes `check_dataset`.
-        folder: missing or empty; its parents are made.
-        source: where the data came from, for people; one line.
+        folder: missing or empty. Its parents are made.
+        source: where the data came from, for people. One line.
         notes: texts per beam, in the data set's order.
 
     Raises:
@@ -127,7 +127,7 @@ def write_native(dataset: Dataset, folder: Path, source: str, notes: Notes | Non
 
 
 def read_native(folder: Path) -> Dataset:
-    """Read and check a native folder; the split is the one stored in it.
+    """Read and check a native folder. The split is the one stored in it.
 
     Raises:
         DataError: no manifest (half-written), another format or version, missing tables, other columns or types, nulls,
@@ -250,7 +250,7 @@ def _dataset(folder: Path, queries: pa.Table, beams: pa.Table, items: pa.Table, 
 
 
 def _beam_starts(query_items: Int64Array, owners: Int64Array, place: Place) -> Int64Array:
-    """Offsets of each query's beams; refuses beams of unknown queries and beams out of order."""
+    """Offsets of each query's beams. Refuses beams of unknown queries and beams out of order."""
     order = np.argsort(query_items, kind="stable")
     found = np.minimum(np.searchsorted(query_items[order], owners), max(len(query_items) - 1, 0))
     index = order[found] if len(query_items) else found

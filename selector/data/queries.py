@@ -16,7 +16,7 @@ COLUMNS = {"query_item": pa.int64(), "pool": pa.list_(pa.int64()), "split": pa.i
 
 @dataclass(frozen=True)
 class QueryTable:
-    """Queries in order. Arrays as in `Dataset`; their values are checked with the data set that they become part of.
+    """Queries in order. Arrays as in `Dataset`. Their values are checked with the data set that they become part of.
 
     Attributes:
         query_items: int64 [Q].
@@ -34,7 +34,7 @@ class QueryTable:
         return len(self.query_items)
 
     def pool(self, query: int) -> Int64Array:
-        """Item ids of one query's candidates, int64 [K]; `query` is a position, not an item."""
+        """Item ids of one query's candidates, int64 [K]. `query` is a position, not an item."""
         return self.pool_items[self.pool_starts[query] : self.pool_starts[query + 1]]
 
 

@@ -13,7 +13,7 @@ PartOfData = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SplitSettings(FrozenModel):
-    """Shares of the queries for validation and test; the rest trains. Data in native form keeps its own split."""
+    """Shares of the queries for validation and test. The rest trains. Data in native form keeps its own split."""
 
     val: PartOfData = 0.15
     test: PartOfData = 0.15

@@ -1,18 +1,18 @@
 """The embedded demo data: made from a seed in seconds, with hidden structure and outcomes from a stated rule.
 
 World. Every item has a topic, a kind and a style. Its embedding is a rotated sum of a topic vector, a weaker kind
-vector, a strong style vector and noise, so that plain cosine similarity mostly finds items of the same style, which
-help nobody.
+vector, a strong style vector and noise. So plain cosine similarity mostly finds items of the same style, which help
+nobody.
 
-Rule. A query is answered by what its demonstrations reveal. Sharing the query's topic reveals one half of the answer,
-sharing its kind the other; one demonstration may reveal both, or two may complement each other:
+Rule. A query is answered by what its demonstrations reveal. One of the query's topic reveals one half of the answer,
+one of its kind the other half. One demonstration may reveal both, or two may complement each other:
 
     both halves -> accuracy 1.0;  topic only -> 0.3;  else 0.0;  correct = accuracy >= 0.6
     probability of the ground truth = 0.02 + 0.30 [topic] + 0.18 [kind] + 0.45 [both]
     relevance = mean cosine similarity of the demonstrations to the query
 
-There is no vision-language model in it. Beams are proposed at random, by similarity, and by a noisy earlier selector,
-as real collections are; groups and pools are ragged and positives are sparse.
+There is no vision-language model in it. As in real collections, beams are proposed at random, by similarity, and by a
+noisy earlier selector. Groups and pools are ragged, and positives are sparse.
 """
 
 from __future__ import annotations

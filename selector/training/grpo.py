@@ -1,13 +1,13 @@
 """Stage two: group-relative policy optimisation on the measured beams (Shao et al. 2024).
 
 Invariants held here:
-1. Before the first update the ratio is exactly 1 and the KL exactly 0: policy, old policy and reference see the same
-   batch under the same dropout masks and run the same operations on equal weights.
+1. Before the first update the ratio is exactly 1 and the KL exactly 0. Policy, old policy and reference see the same
+   batch under the same dropout masks. They run the same operations on equal weights.
 2. The reference is the policy at the end of RCE. The old policy is a snapshot taken every `old_policy_refresh` epochs.
-3. Padding changes nothing: every statistic is masked, every loss is a mean over a query's beams, then over queries.
+3. Padding changes nothing. Every statistic is masked. Every loss is a mean over a query's beams, then over queries.
 
-Deviations from the paper: beams are measured offline rather than sampled from the old policy, the ratio is taken over
-the whole sequence of picks, and the KL is in closed form by default.
+Deviations from the paper: beams are measured offline rather than sampled from the old policy. The ratio is taken over
+the whole sequence of picks. The KL is in closed form by default.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class GrpoStage(TrainingStage):
 
     @property
     def epochs(self) -> int:
-        """`grpo.epochs`; may be 0."""
+        """`grpo.epochs`. May be 0."""
         return self.settings.grpo.epochs
 
     def _epoch_queries(self, epoch: int) -> Int64Array:

@@ -58,14 +58,14 @@ def new_selector(settings: TrialSettings, width: int, weights: dict[str, Tensor]
 
 
 class TrainingStage(ABC):
-    """One stage of one trial. Iterating yields a report per epoch; between epochs `state()` can be stored.
+    """One stage of one trial. Iterating yields a report per epoch. Between epochs `state()` can be stored.
 
     Args:
         settings: the trial's.
-        data: all splits; only train queries give gradients.
+        data: all splits. Only train queries give gradients.
         evaluate: the validation metric.
         model: trained in place.
-        reference: frozen; agreement and parameter change are measured against it.
+        reference: frozen. Agreement and parameter change are measured against it.
     """
 
     stage: Stage
@@ -117,7 +117,7 @@ class TrainingStage(ABC):
         """The inverse of `_extra_state`."""
 
     def _begin_epoch(self) -> None:  # noqa: B027 (a hook that not every stage needs)
-        """Called before an epoch's first batch; `self.epoch` is already the new one."""
+        """Called before an epoch's first batch. `self.epoch` is already the new one."""
 
     def _after_epoch(self, report: EpochReport) -> None:  # noqa: B027
         """Called with the finished epoch's report."""
@@ -215,7 +215,7 @@ class EpochMeans:
         self.highest: dict[str, Tensor] = {}
 
     def add_highest(self, **values: Tensor) -> None:
-        """Keep the largest value seen under each name; NaN wins."""
+        """Keep the largest value seen under each name. NaN wins."""
         for name, value in values.items():
             seen = self.highest.get(name)
             self.highest[name] = value.detach() if seen is None else seen.maximum(value.detach())

@@ -41,10 +41,10 @@ class Beams:
     """Beams to be measured.
 
     Attributes:
-        queries: with their pools; every pool has at least S candidates.
+        queries: with their pools. Every pool has at least S candidates.
         embeddings: float32 [M, D].
         unit: the same at unit length.
-        beam_picks: int64 [sum N, S], pool positions; distinct beams within a query.
+        beam_picks: int64 [sum N, S], pool positions. Distinct beams within a query.
         beam_starts: int64 [Q + 1].
         proposers: per beam, who proposed it first.
         counts: what is worth telling: `short_pools`, `short_queries` (with fewer beams than asked for), `short_beams`.
@@ -63,11 +63,11 @@ class Beams:
         return len(self.beam_picks)
 
     def shown(self, query: int) -> Int64Array:
-        """Item ids of a query's beams in order, int64 [N, S]; `query` is a position."""
+        """Item ids of a query's beams in order, int64 [N, S]. `query` is a position."""
         return self.queries.pool(query)[self.beam_picks[self.beam_starts[query] : self.beam_starts[query + 1]]]
 
     def work_items(self) -> Iterator[WorkItem]:
-        """One per beam, query by query; no two are equal."""
+        """One per beam, query by query. No two are equal."""
         for query, item in enumerate(self.queries.query_items.tolist()):
             for demonstrations in self.shown(query).tolist():
                 yield WorkItem(item, tuple(demonstrations))
@@ -77,7 +77,7 @@ def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Ar
     """Propose every query's beams. The same arguments give the same beams.
 
     Args:
-        settings: of the collection; the selector is loaded from its folder.
+        settings: of the collection. The selector is loaded from its folder.
         table: the items.
         embeddings: float32 [M, D].
 

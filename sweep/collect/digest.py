@@ -15,13 +15,13 @@ from sweep.settings.vlm import VlmSettings
 from sweep.storage.hashes import canonical_hash, file_hash
 from sweep.vqa.cleanup import CLEANUP_VERSION
 
-VERSION = 1  # of the rules by which beams are proposed and answers become outcomes; part of the digest
+VERSION = 1  # of the rules by which beams are proposed and answers become outcomes. Part of the digest
 
 
 def collect_digest(settings: CollectSettings, items: str, embeddings: str, vlm: VlmSettings, model: str) -> str:
     """All that can change a collection, as 64 hex digits.
 
-    Files are told apart by what is in them, not by their names. What changes speed and memory only (batching, workers)
+    Files count by what is in them, not by their names. What changes speed and memory only (batching, workers)
     and where the model lies is not part of it.
 
     Args:

@@ -27,7 +27,7 @@ class CollectProgress:
         failed: results that are failures.
         groups: finished ones.
         groups_total: all queries.
-        positive_beams_share: of the finished groups' answered beams, those that are correct; in [0, 1].
+        positive_beams_share: of the finished groups' answered beams, those that are correct. In [0, 1].
         positive_groups_share: of the finished groups with an answer, those with a correct beam.
         zero_variance_share: of the same groups, those whose beams all have the same accuracy: they teach nothing.
     """
@@ -47,10 +47,10 @@ class Collected:
     """Measured beams.
 
     Attributes:
-        dataset: checked; `dataset.counts` equals `counts`.
+        dataset: checked. `dataset.counts` equals `counts`.
         predictions: the model's answer per beam.
         proposers: who proposed each beam.
-        counts: what was left out or noticed; zeros are left out.
+        counts: what was left out or noticed. Zeros are left out.
     """
 
     dataset: Dataset
@@ -62,7 +62,7 @@ class Collected:
 class Measurement:
     """Results of proposed beams.
 
-    Invariant: each of the beams gets exactly one result; another, a second or a missing one is a bug of who
+    Invariant: each of the beams gets exactly one result. An unknown, a second or a missing one is a bug of whoever
     answers, and raises RuntimeError.
     """
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from selector.arrays import BoolArray, Float32Array, Int64Array
 
 # Accuracy against ten annotators is 0, .3, .6, .9 or 1. Collections made by earlier tools call a beam correct at .6
-# and above; half way between .3 and .6 no rounding matters.
+# and above. Half way between .3 and .6 no rounding matters.
 CORRECT_FROM = 0.45
 
 ScoreText = Callable[[str, tuple[str, ...]], float]
@@ -24,7 +24,7 @@ def is_correct(accuracy: npt.NDArray[np.floating]) -> BoolArray:
 def relevance(item: int, shown_NS: Int64Array, unit_MD: Float32Array) -> Float32Array:
     """`vqa_rel_score`: mean cosine similarity of the query to its demonstrations, in [0, 1].
 
-    Negative means become 0: the reward modes that read it pay for relevance, and none of it is worth nothing.
+    Negative means become 0. The reward modes that read it pay for relevance, and where there is none they pay nothing.
 
     Args:
         item: the query.

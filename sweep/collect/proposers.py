@@ -1,14 +1,14 @@
 """Proposing distinct beams for one query.
 
-All proposers give ordered, distinct sequences of S distinct pool positions, and each gives them as one fixed list per
-(seed, query item, proposer), of which a count takes the first. So another query's beams never change, and adding a
-proposer or raising a count only adds beams (for beam search: up to a width of K, or S <= 2).
+All proposers give ordered, distinct sequences of S distinct pool positions. Each gives one fixed list per (seed, query
+item, proposer), of which a count takes the first. So another query's beams never change. One more proposer or a larger
+count only adds beams (for beam search: up to a width of K, or S <= 2).
 
 Sampling is without replacement over whole sequences: Gumbel-top-k on the tree of prefixes (Kool, van Hoof and Welling,
 "Stochastic Beams and Where to Find Them", ICML 2019). Every prefix carries the largest perturbed log-probability of
-its continuations, and children are drawn on the condition that their largest equals it. Deviation from the paper: not
-a beam of fixed width, but always the best prefix is continued, and a prefix's noise depends on the prefix alone. That
-gives the same sequences in the same order, one by one, as many as there are.
+its continuations. Children are drawn on the condition that their largest equals it. Deviations from the paper: there
+is no beam of fixed width, always the best prefix is continued. A prefix's noise depends on the prefix alone. That gives
+the same sequences in the same order, one by one, as many as there are.
 
 Legend: N prefixes, S picks, K candidates.
 """
@@ -30,7 +30,7 @@ from sweep.settings.collect import CollectSettings, Proposer
 
 Picks = tuple[int, ...]
 
-# Prefixes int64 [N, s] -> log-probabilities of the next pick, float64 [N, K]; -inf for what the prefix holds already.
+# Prefixes int64 [N, s] -> log-probabilities of the next pick, float64 [N, K]. -inf for what the prefix holds already.
 Policy = Callable[[Int64Array], Float64Array]
 
 
@@ -57,7 +57,7 @@ def propose(
     Args:
         settings: counts, picks, temperatures and seed.
         item: the query's item id, from which all randomness comes.
-        cosine_K: similarity of every candidate to the query; K >= S.
+        cosine_K: similarity of every candidate to the query. K >= S.
         selector_policy: of the selector at temperature 1, where it is asked for beams.
     """
     found: dict[Picks, Proposer] = {}
@@ -98,7 +98,7 @@ def _listed(
 
 
 def similarity(cosine_K: Float64Array, picks: int) -> Picks:
-    """The nearest candidates, the nearest one last; ties by position."""
+    """The nearest candidates, the nearest one last. Ties by position."""
     order = np.argsort(-cosine_K, kind="stable")[:picks]
     return tuple(order[::-1].tolist())
 
@@ -127,7 +127,7 @@ def selector_policy(model: PointerSelector, query_D: Float32Array, cand_KD: Floa
 
     @torch.no_grad()
     def log_probs(prefix_Ns: Int64Array) -> Float64Array:
-        # The last pick of a beam does not influence its own step; any position completes the prefix.
+        # The last pick of a beam does not influence its own step. Any position completes the prefix.
         beams_BNS = torch.from_numpy(np.pad(prefix_Ns, ((0, 0), (0, 1))))[None]
         step_NK = model.step_log_probs(encoding, beams_BNS)[0, :, -1]
         return np.asarray(step_NK.double().numpy(), dtype=np.float64)
@@ -136,7 +136,7 @@ def selector_policy(model: PointerSelector, query_D: Float32Array, cand_KD: Floa
 
 
 def most_likely(policy: Policy, picks: int, count: int, width: int) -> list[Picks]:
-    """Beam search for the most likely sequences, best first; exact for `width` >= K and S <= 2."""
+    """Beam search for the most likely sequences, best first. Exact for `width` >= K and S <= 2."""
     prefix_Ns = np.zeros((1, 0), dtype=np.int64)
     total_N = np.zeros(1)
     for _ in range(picks):
@@ -152,7 +152,7 @@ def most_likely(policy: Policy, picks: int, count: int, width: int) -> list[Pick
 def sampled(policy: Policy, picks: int, *labels: object) -> Iterator[Picks]:
     """Sequences drawn one after the other without replacement, until there are no more.
 
-    The first has exactly the policy's distribution; each further one that of the policy without those drawn before.
+    The first has exactly the policy's distribution. Each further one that of the policy without those drawn before.
 
     Args:
         policy: of the next pick.
@@ -177,7 +177,7 @@ def _children(largest: float, log_prob_K: Float64Array, gumbel_K: Float64Array) 
     """Perturbed log-probabilities on the condition that their largest is given (appendix B.3 of the paper)."""
     free_K = log_prob_K + gumbel_K
     with np.errstate(divide="ignore"):
-        # log(1 - exp(x)) without loss for small |x|; -inf for the largest itself
+        # log(1 - exp(x)) without loss for small |x|. -inf for the largest itself
         below_K = free_K - free_K.max()
         log1mexp_K = np.where(below_K > -math.log(2), np.log(-np.expm1(below_K)), np.log1p(-np.exp(below_K)))
     v_K = largest - free_K + log1mexp_K

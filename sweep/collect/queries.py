@@ -4,13 +4,13 @@ Rules, also for queries that a file gives:
 
 - A query and its candidates share no image.
 - An image of a validation or test query is never a demonstration, for any query. So what is compared on has not been
-  seen in training in any role. Candidates are therefore the items of all other images: those of training queries, and
-  those that are no query at all. (Built queries only; a file's are counted as `held_out_images_in_pools`.)
+  seen in training in any role. Candidates are the items of all other images: of training queries, and of items that
+  are no query at all. (This holds for built queries. A file's exceptions are counted as `held_out_images_in_pools`.)
 - Queries and candidates have ground-truth answers.
 - Queries of one image are in one split (a file's exceptions are counted as `images_in_several_splits`).
 
-Everything about a query is drawn from (seed, item id), and pools through one random number per item: more queries, or
-items that are held out, change another query's pool only by the items that they take away.
+Everything about a query is drawn from (seed, item id), and pools through one random number per item. So more queries,
+or items that are held out, change another query's pool only by the items that they take away.
 
 Legend: M items, D width, K candidates.
 """
@@ -36,7 +36,7 @@ SLACK = 1e-5  # of a cosine in float32, generously
 
 
 def unit_rows(embeddings: Float32Array) -> Float32Array:
-    """Rows of unit length, float32 [M, D]; zero rows stay zero."""
+    """Rows of unit length, float32 [M, D]. Zero rows stay zero."""
     lengths = np.sqrt(np.einsum("md,md->m", embeddings, embeddings, dtype=np.float64))
     scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     with np.errstate(over="ignore", invalid="ignore"):  # lengths that the data's checks refuse where they are used
@@ -53,7 +53,7 @@ def build_queries(
         images: int64 [M], the image of every item.
         answered_M: bool [M], whether it has ground-truth answers.
         unit_MD: embeddings of unit length.
-        seed: of the choice of queries and pools; the split has its own.
+        seed: of the choice of queries and pools. The split has its own.
 
     Raises:
         DataError: no item has answers, fewer items than queries, or too few images for the splits.
@@ -82,7 +82,7 @@ def build_queries(
 
 
 def choose_queries(items: Int64Array, count: int | None, seed: int) -> Int64Array:
-    """The first `count` of the items in a seeded order, ascending; a larger count only adds queries."""
+    """The first `count` of the items in a seeded order, ascending. A larger count only adds queries."""
     if count is not None and count > len(items):
         raise DataError(f"collect.build.count: {count} queries, but only {len(items)} items have answers")
     if count is None or count == len(items):

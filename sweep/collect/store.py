@@ -17,7 +17,7 @@ def store_collected(collected: Collected, folder: Path, source: str) -> Manifest
     Args:
         collected: from `Measurement.collected`.
         folder: missing or empty. If another process completed it meanwhile, its content stays and this one is dropped.
-        source: what was measured by which model, for people; one line.
+        source: what was measured by which model, for people. One line.
 
     Returns:
         The manifest of what is in the folder now.
@@ -36,7 +36,7 @@ def store_collected(collected: Collected, folder: Path, source: str) -> Manifest
 
 
 def check_empty(folder: Path) -> None:
-    """Refuse a folder that holds anything, or a file of that name; for calling before the work of measuring."""
+    """Refuse a folder that holds anything, or a file of that name, before the work of measuring begins."""
     place = Place(file_label(folder))
     if folder.is_dir():
         if any(folder.iterdir()):

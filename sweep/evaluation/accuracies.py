@@ -54,7 +54,7 @@ class AnswerBook:
         return self._results[item]
 
     def accuracy(self, item: WorkItem, normalisation: AnswerNormalisation) -> float:
-        """In [0, 1]; NaN for a failure."""
+        """In [0, 1]. NaN for a failure."""
         result = self._results[item]
         if isinstance(result, Failure):
             return float("nan")
@@ -105,7 +105,7 @@ class Board:
         self.asked_R: Int64Array = np.zeros(shape[0], dtype=np.int64)
 
     def items(self, rows: Sequence[int], start: int, end: int) -> list[WorkItem]:
-        """The rows' prompts for questions [start, end), every draw and number of shots; copies included."""
+        """The rows' prompts for questions [start, end), every draw and number of shots. Copies included."""
         return [item for row in rows for place in range(start, end) for *_, item in self._prompts(row, place)]
 
     def fill(self, rows: Sequence[int], start: int, end: int) -> None:

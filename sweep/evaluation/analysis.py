@@ -32,7 +32,7 @@ from sweep.evaluation.wording import counted
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.vqa.accuracy import AnswerNormalisation
 
-DIGITS = 9  # matrix products of another width or on other cores differ in the last bits; records do not
+DIGITS = 9  # matrix products of another width, or on other cores, differ in the last bits; records must not
 CORRELATED = (RowKind.RCE_ONLY, RowKind.TRIAL, RowKind.EPOCH)
 
 
@@ -41,9 +41,9 @@ class Measured:
     """One row of the table before the statistics.
 
     Attributes:
-        accuracy_QS: by the ranking metric; NaN where not seen or not answered.
+        accuracy_QS: by the ranking metric. NaN where not seen or not answered.
         others: mean accuracy per measure under the other metrics.
-        train_QS: on the train split; None where not asked.
+        train_QS: on the train split. None where not asked.
     """
 
     row: PolicyRow
@@ -64,14 +64,14 @@ def analyse(
     clusters_Q: Int64Array,
     train_clusters_Q: Int64Array | None,
 ) -> tuple[RowRecord, ...]:
-    """All rows of the table, best first; rows that racing dropped come last.
+    """All rows of the table, best first. Rows that racing dropped come last.
 
     Args:
-        rows: with distinct names; one is the baseline's.
+        rows: with distinct names. One is the baseline's.
         settings: of the evaluation.
         race: what racing has spent.
         clusters_Q: unit of resampling per question.
-        train_clusters_Q: likewise for the questions of the train split.
+        train_clusters_Q: the same for the questions of the train split.
     """
     accuracy_RQM = with_mean(np.stack([row.accuracy_QS for row in rows]))
     share_R = np.array([race.share(row.row.kind.races, row.dropped_after is None) for row in rows])

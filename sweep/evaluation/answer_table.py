@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""Every answer behind an evaluation as one Parquet table, so that its numbers can be checked and computed again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class AnswerRecord:
         query: query index of the data set.
         item: its item id.
         demonstrations: item ids in the order of the prompt.
-        accuracy: under the metric that ranks; None with a failure.
-        failure: its kind; None with an answer.
+        accuracy: under the metric that ranks. None with a failure.
+        failure: its kind. None with an answer.
     """
 
     row: str

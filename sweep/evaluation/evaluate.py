@@ -41,16 +41,16 @@ def evaluate(
     """Compare the rows of a panel.
 
     With the same answers the result is the same. A row's accuracies, intervals and difference to the baseline depend on
-    that row and the baseline alone; corrected p-values, the next row and the best set are about the table, and
-    with racing the questions that a trial sees depend on the other trials.
+    that row and the baseline alone. Corrected p-values, the next row and the best set are about the table. With racing
+    the questions that a trial sees depend on the other trials.
 
     Args:
-        panel: questions and selections; a row named as `settings.baseline` is among them.
+        panel: questions and selections. A row named as `settings.baseline` is among them.
         settings: of the comparison.
-        ask: answers distinct work items, one result each; called once per stage.
+        ask: answers distinct work items, one result each. Called once per stage.
         score: accuracy in [0, 1] of a text as the answer to an item's question, by normalisation.
         train: the same rows on questions of the train split, asked for the rows that racing left.
-        verdicts: of every complete trial of the run; they tell why no trial is among the rows.
+        verdicts: of every complete trial of the run. They tell why no trial is among the rows.
 
     Raises:
         RunError: too many prompts have no answer, the baseline is not among the rows, or two rows have one name.
@@ -108,7 +108,7 @@ def _check(panel: Panel, settings: EvaluationSettings, train: Panel | None) -> N
 def _ask_all(
     board: Board, train_board: Board | None, settings: EvaluationSettings, race: Race, book: AnswerBook
 ) -> tuple[StageRecord, ...]:
-    """Run the race's stages; one call for answers each."""
+    """Run the race's stages, with one call for answers each."""
     rows = list(range(len(board.panel.selections)))
     seen, stages = 0, []
     for end in race.stages:
@@ -203,7 +203,7 @@ def _seed_record(measured: Measured, settings: EvaluationSettings) -> SeedRecord
 
 
 def _merged(finalist: FinalistRecord, measured: Sequence[Measured]) -> Measured:
-    """A finalist's row: the mean over its seeds, question by question; NaN where one of them has no answer."""
+    """A finalist's row: the mean over its seeds, question by question. NaN where one of them has no answer."""
     names = {seed.name for seed in finalist.seeds}
     rows = [row for row in measured if row.row.name in names]
     trains = [row.train_QS for row in rows if row.train_QS is not None]
@@ -221,7 +221,7 @@ def _merged(finalist: FinalistRecord, measured: Sequence[Measured]) -> Measured:
 
 
 def _mean_of(values: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:
-    """Means per measure over seeds; None where one of them is."""
+    """Means per measure over seeds. None where one of them is."""
     columns = zip(*values, strict=True)
     return tuple(
         float(np.mean([value for value in column if value is not None])) if None not in column else None

@@ -30,7 +30,7 @@ class Questions:
         queries_Q: int64, query indices of the data set.
         items_Q: int64, their item ids.
         clusters_Q: int64, equal for questions about one image.
-        pools_QK: int64, item ids that may be shown; NONE after the last one. A pool may be empty.
+        pools_QK: int64, item ids that may be shown. NONE after the last one. A pool may be empty.
         excluded: candidates taken out of the pools because they are the question itself or share its image.
     """
 
@@ -55,16 +55,16 @@ def choose_questions(
 ) -> Questions:
     """Draw the questions of a split.
 
-    The order is that of a hash of seed and item id: it depends on nothing else, so that n questions are the first n of
-    more, and rows, trials and other questions of the data may come and go.
+    The order is that of a hash of seed and item id, and depends on nothing else. So n questions are the first n of
+    more. Rows, trials and other questions of the data may come and go.
 
     Args:
         dataset: all splits.
         split: to draw from.
-        samples: at most so many; None: all.
+        samples: the most questions. None: all.
         seed: of the order.
-        images: the image of every item (length M; any hashable, equal for one image, None where there is none).
-            None: images are not known, every question stands for itself.
+        images: the image of every item, length M. Any hashable, equal for one image, None where there is none.
+            None as a whole: images are not known, and every question stands for itself.
 
     Raises:
         DataError: the split is empty, or `images` is shorter than the item table.

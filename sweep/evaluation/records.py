@@ -57,21 +57,21 @@ class RowRecord(FrozenModel):
     """One row of the table.
 
     Attributes:
-        rank: place in the table, from 1; rows dropped by racing come after the others, and if finalists were trained
+        rank: place in the table, from 1. Rows dropped by racing come after the others. If finalists were trained
             again, all trials under the seeds of the sweep come after those.
         asked: questions that it saw.
-        dropped_after: questions after which racing dropped it; None for the others.
+        dropped_after: questions after which racing dropped it. None for the others.
         failures: prompts of this row without an answer.
         short_pools: per number of shots, questions with fewer candidates than that.
         same_as: an earlier row that shows exactly the same demonstrations.
         shots: accuracy per number of shots.
         mean: over the numbers of shots, on questions that have all of them.
-        minus_baseline: by the ranking measure; None for the baseline itself.
+        minus_baseline: by the ranking measure. None for the baseline itself.
         minus_baseline_by_shot: one family over all rows and numbers of shots.
         minus_next: by the ranking measure, against `next_row`, the row below it.
-        best_p: p of being among the best rows; None for rows that are not compared: dropped by racing, without answers
+        best_p: p of being among the best rows. None for rows that are not compared: dropped by racing, without answers
             to half of the questions, or trials under the seeds of the sweep where finalists were trained again.
-        in_best_set: whether it cannot be told from the best.
+        in_best_set: whether it cannot be distinguished from the best.
         other_metrics: mean accuracy per number of shots, then over them, under the metrics that do not rank.
     """
 
@@ -118,7 +118,7 @@ class FinalistRecord(FrozenModel):
 
     Attributes:
         row: that row's name.
-        spread: standard deviation between seeds of the ranking measure, n - 1 in the denominator; None below two seeds.
+        spread: standard deviation between seeds of the ranking measure, n - 1 in the denominator. None below two seeds.
     """
 
     row: str
@@ -138,7 +138,7 @@ class StageRecord(FrozenModel):
 
 
 class CorrelationRecord(FrozenModel):
-    """Spearman correlation of val_loss with accuracy over the evaluated rows; negative is as it should be."""
+    """Spearman correlation of val_loss with accuracy over the evaluated rows. Negative is as it should be."""
 
     rho: float
     p: float
@@ -150,9 +150,9 @@ class WinnerRecord(FrozenModel):
     """The best trial and how far that can be trusted, in one or two sentences.
 
     Attributes:
-        row: its name; None without an evaluated trial.
+        row: its name. None without an evaluated trial.
         trial: of the study.
-        step: the winning epoch; None for a finalist, whose row is a mean over seeds.
+        step: the winning epoch. None for a finalist, whose row is a mean over seeds.
         over_baseline: whether it is better than the baseline at 5 %, multiplicity and spread of seeds counted.
         alone: whether no other row is in the set of the best, spread of seeds counted.
         sentence: for people.
@@ -175,7 +175,7 @@ class Evaluation(FrozenModel):
         images: distinct clusters among them, the unit of resampling.
         excluded: candidates taken out of pools for sharing the query's image.
         failures: work items without an answer, by kind.
-        failure_labels: images and other labels that failures name, with the number of work items; all splits.
+        failure_labels: images and other labels that failures name, with the number of work items, over all splits.
         rows: in the order of the table.
         notes: what is guaranteed, and how.
     """
@@ -203,8 +203,8 @@ class Evaluation(FrozenModel):
         names = {row.name for row in self.rows}
         if not self.rows or len(names) < len(self.rows) or self.shots != self.settings.shot_numbers:
             raise ValueError("rows are missing, two have one name, or shots are not those of the settings")
-        told = {self.winner.row, *(one.row for one in self.finalists), *(row.next_row for row in self.rows)} - {None}
-        if told - names:
+        named = {self.winner.row, *(one.row for one in self.finalists), *(row.next_row for row in self.rows)} - {None}
+        if named - names:
             raise ValueError("a row is named that is not there")
         for row in self.rows:
             by_shot = [row.shots, row.short_pools, row.minus_baseline_by_shot or row.shots]

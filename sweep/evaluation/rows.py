@@ -2,12 +2,12 @@
 
 Legend: Q questions, K candidates, S largest number of shots, D independent draws, B questions of a batch.
 
-A selector unrolls once, greedily; its k-shot prompt shows the first k picks in the order of picking, so that k shots
-are a prefix of k + 1. Random rows do the same with one random order per question and draw. Similarity shows the k
-nearest candidates with the **nearest last**, next to the question, as is usual for it: its k-shot selection is part of
-the (k+1)-shot one, but stands at the end of that prompt and is no prefix of it.
+A selector unrolls once, greedily. Its k-shot prompt shows the first k picks in the order of picking. So k shots are a
+prefix of k + 1. Random rows do the same with one random order per question and draw. Similarity shows the k nearest
+candidates with the **nearest last**, next to the question, as is usual for it. Its k-shot selection is part of the
+(k+1)-shot one, but stands at the end of that prompt and is no prefix of it.
 
-A pool of fewer than k candidates is shown whole; the table says for how many questions that was so.
+A pool of fewer than k candidates is shown whole. The table says for how many questions that was so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RowKind(StrEnum):
     TRIAL = "trial"  # a trial's best epoch by val_loss
     EPOCH = "epoch"  # another epoch of a trial
     FINALIST_SEED = "finalist_seed"  # a trial's configuration under one fresh seed
-    FINALIST = "finalist"  # the mean over its fresh seeds; made by the evaluation itself
+    FINALIST = "finalist"  # the mean over its fresh seeds, made by the evaluation itself
 
     @property
     def races(self) -> bool:
@@ -81,7 +81,7 @@ class Selections:
 
     Attributes:
         row: whose.
-        picks_DQS: int64 item ids in the order of picking; NONE after a pool's last candidate. Draws are averaged.
+        picks_DQS: int64 item ids in the order of picking. NONE after a pool's last candidate. Draws are averaged.
         nearest_last: shown in reverse order of picking.
     """
 
@@ -118,7 +118,7 @@ def build_panel(
     Args:
         dataset: with the embeddings.
         questions: from `choose_questions`.
-        policies: selectors on the CPU, in evaluation mode; taken one at a time, so that a generator holds only one.
+        policies: selectors on the CPU, in evaluation mode. Taken one at a time, so that a generator holds only one.
         settings: shots, draws, whether there is a row without demonstrations.
     """
     shots = settings.shot_numbers[-1]
@@ -149,7 +149,7 @@ def select_randomly(questions: Questions, shots: int, draws: int, seed: int) -> 
 
 
 def select_similar(questions: Questions, dataset: Dataset, shots: int) -> Selections:
-    """Highest cosine of the embeddings; ties go to the earlier candidate."""
+    """Highest cosine of the embeddings. Ties go to the earlier candidate."""
     picks_DQS = np.full((1, len(questions), shots), NONE, dtype=np.int64)
     for place, (item, size) in enumerate(zip(questions.items_Q, questions.sizes_Q, strict=True)):
         pool = questions.pools_QK[place, :size]

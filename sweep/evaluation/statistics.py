@@ -27,7 +27,7 @@ FEWEST_FOR_INTERVAL = 4
 
 @dataclass(frozen=True)
 class Estimates:
-    """Means with intervals, arrays of one shape. NaN where there are no questions; `p` only for differences."""
+    """Means with intervals, arrays of one shape. NaN where there are no questions. `p` only for differences."""
 
     value: Float64Array
     low: Float64Array
@@ -47,7 +47,7 @@ def means(bootstrap: Bootstrap, accuracy_RQM: Float64Array, share_R: Float64Arra
     Args:
         bootstrap: of the Q questions.
         accuracy_RQM: from `with_mean`.
-        share_R: of the 5 % that each row may spend (`sweep.evaluation.racing`); 1 without racing.
+        share_R: of the 5 % that each row may spend (`sweep.evaluation.racing`). 1 without racing.
     """
     R, Q, M = accuracy_RQM.shape
     columns_QP = accuracy_RQM.transpose(1, 0, 2).reshape(Q, R * M)
@@ -90,7 +90,7 @@ def unpaired_differences(
 
 
 def holm(p: Float64Array) -> Float64Array:
-    """Adjusted p-values of one family, any shape (Holm 1979); NaN stays NaN and does not count.
+    """Adjusted p-values of one family, any shape (Holm 1979). NaN stays NaN and does not count.
 
     Rejecting where they are at most 0.05 makes any false rejection with probability at most 5 %, whatever the
     dependence.
@@ -106,20 +106,20 @@ def holm(p: Float64Array) -> Float64Array:
 def best_set(bootstrap: Bootstrap, values_RQ: Float64Array) -> Float64Array:
     """How likely each row is to be among the best (p): the rows with p > alpha are the tie set.
 
-    Model confidence set (Hansen, Lunde & Nason 2011) with the range statistic: as long as the largest studentised
-    difference between remaining rows exceeds what the replicates of all pairs at once show, the row that is furthest
-    behind another goes. Asymptotically all rows of the highest true accuracy are in the set together with probability
-    at least 1 - alpha. No further correction is due, and the row with the highest mean is always in it.
+    Model confidence set (Hansen, Lunde & Nason 2011) with the range statistic. As long as the largest studentised
+    difference between remaining rows exceeds what the replicates of all pairs at once show, one row goes: the one that
+    is furthest behind another. Asymptotically all rows of the highest true accuracy are in the set together with
+    probability at least 1 - alpha. No further correction is due. The row with the highest mean is always in it.
 
-    Deviations: rows equal on every question count as one, so that copies cost nothing; each pair is compared over the
+    Deviations: rows equal on every question count as one, so that copies cost nothing. Each pair is compared over the
     questions that both answered.
 
     Args:
         bootstrap: of the Q questions.
-        values_RQ: one measure; every row has a value for at least one question, every pair for a common one.
+        values_RQ: one measure. Every row has a value for at least one question, every pair for a common one.
 
     Returns:
-        float64 [R]; 1 for the row that is left last.
+        float64 [R], 1 for the row that is left last.
     """
     filled_RQ, copy_R = np.unique(np.nan_to_num(values_RQ, nan=-1.0), axis=0, return_inverse=True)
     distinct_RQ = np.where(filled_RQ < 0, np.nan, filled_RQ)
@@ -153,7 +153,7 @@ class Correlation:
     Attributes:
         rho: in [-1, 1].
         p: two-sided, of the permutation test.
-        interval: 95 %; None below 4 rows.
+        interval: 95 %. None below 4 rows.
         rows: behind it.
     """
 
@@ -164,10 +164,10 @@ class Correlation:
 
 
 def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -> Correlation | None:
-    """Spearman correlation with mid-ranks for ties; None below 3 rows or where one side is constant.
+    """Spearman correlation with mid-ranks for ties. None below 3 rows or where one side is constant.
 
     p comes from all orders up to 7 rows, from 9,999 random ones above. The interval is Fisher's with the standard error
-    of Bonett & Wright (2000); a perfect order, where it would have no width, is taken as one swap of neighbours away.
+    of Bonett & Wright (2000). A perfect order, where it would have no width, is taken as one swap of neighbours away.
     """
     R = len(first_R)
     if R < 3 or np.ptp(first_R) == 0 or np.ptp(second_R) == 0:
@@ -185,7 +185,7 @@ def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -
 
 
 def mid_ranks(values_R: Float64Array) -> Float64Array:
-    """Ranks from 1, float64; equal values share the mean of theirs."""
+    """Ranks from 1, float64. Equal values share the mean of theirs."""
     _, place_R, count_U = np.unique(values_R, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(count_U) - (count_U - 1) / 2)[place_R], dtype=np.float64)
 

@@ -35,18 +35,18 @@ class Contest:
         return next((row for row in self.records if row.name == name), None)
 
     def spread_of(self, row: RowRecord) -> tuple[float | None, int] | None:
-        """Standard deviation between a finalist's seeds and their number; None for rows of a single training."""
+        """Standard deviation between a finalist's seeds and their number. None for rows of a single training."""
         return next(((item.spread, len(item.seeds)) for item in self.finalists if item.row == row.name), None)
 
 
 def decide(contest: Contest) -> WinnerRecord:
     """The best trained row by the ranking measure, of those that saw every question.
 
-    If trials were trained again, only those configurations compete, by the mean over their fresh seeds: the seeds of
+    If trials were trained again, only those configurations compete, by the mean over their fresh seeds. The seeds of
     the sweep have been selected for luck (Eimer, Lindauer & Raileanu, ICML 2023).
 
-    Two rows are called distinguishable if the paired test over questions says so after correction and the difference
-    also exceeds what the spread between seeds explains (t interval over seeds at 5 %), where there are seeds.
+    Two rows are called distinguishable if the paired test over questions says so after correction. Where there are
+    seeds, the difference must also exceed what the spread between seeds explains (t interval over seeds at 5 %).
     """
     kinds = (RowKind.FINALIST,) if contest.finalists else (RowKind.TRIAL, RowKind.EPOCH)
     entered = [
@@ -139,7 +139,7 @@ def _verdict(other: str, difference: Difference | None, above: bool) -> str:
     if difference.is_sure and difference.value < 0:
         return f"It is worse than {other} ({size})."
     why = ", given the spread between seeds" if difference.is_sure else ""
-    return f"It cannot be told from {other}{why} ({size})."
+    return f"It cannot be distinguished from {other}{why} ({size})."
 
 
 def _best_set(winner: RowRecord, rivals: Sequence[RowRecord], alone: bool) -> str:
@@ -172,7 +172,7 @@ def _seeds_agree(contest: Contest, winner: RowRecord) -> bool:
 
 
 def _seed_reach(contest: Contest, row: RowRecord, other: RowRecord) -> float:
-    """Half width of the 95 % t interval, over seeds, of the difference between two rows; 0 where neither has seeds.
+    """Half width of the 95 % t interval, over seeds, of the difference between two rows. 0 where neither has seeds.
 
     Infinite where a row has fresh seeds but too few to know their spread.
     """

@@ -37,10 +37,10 @@ class Images(Protocol):
         """Where the image is, for messages."""
 
     def read(self, item: int) -> bytes:
-        """The encoded image; `ImageError` if it cannot be had."""
+        """The encoded image. `ImageError` if it cannot be had."""
 
     def hash(self, item: int) -> str:
-        """SHA-256 of the encoded image, 64 hex digits; `ImageError` as `read`."""
+        """SHA-256 of the encoded image, 64 hex digits. `ImageError` as `read`."""
 
     def missing(self) -> int:
         """Items without an image."""
@@ -50,7 +50,7 @@ class ImageFiles:
     """Images as files, possibly shared by items.
 
     Args:
-        paths: binary [N], absolute paths as the file system has them; null where no file was found.
+        paths: binary [N], absolute paths as the file system has them. Null where no file was found.
         image_ids: int64 [N].
         absent: where images without a file were looked for, and why they have none.
     """
@@ -65,7 +65,7 @@ class ImageFiles:
         return self.__dict__ | {"_hashes": {}}
 
     def label(self, item: int) -> str:
-        """The path; of an image without a file its id and where it was looked for."""
+        """The path, or for an image without a file its id and where it was looked for."""
         path = self._path(item)
         return f"image {self._image_ids[item]} in {self._absent[0]}" if path is None else file_label(path)
 
@@ -78,7 +78,7 @@ class ImageFiles:
         return self._read(item)[0]
 
     def hash(self, item: int) -> str:
-        """SHA-256 of the bytes; read once per (path, size, time of change). Raises as `read`."""
+        """SHA-256 of the bytes. Read once per (path, size, time of change). Raises as `read`."""
         path = self._path(item)
         try:
             status = None if path is None else path.stat()
@@ -123,7 +123,7 @@ class ImageFiles:
 
 
 class ImageRows:
-    """Images as a column of a Parquet file. Row groups are read on demand; the latest stay, up to 256 MiB.
+    """Images as a column of a Parquet file. Row groups are read on demand. The latest stay, up to 256 MiB.
 
     Args:
         file: absolute path of the Parquet file.

@@ -1,10 +1,10 @@
 """Items in native form: one Parquet file, `items.parquet`, in a folder of its own or beside the images.
 
     question       string
-    answers        list<string>; empty for questions without annotations
+    answers        list<string>, empty for questions without annotations
     image_id       int64
     question_id    int64
-    image_bytes    binary, the encoded image; or, instead of it,
+    image_bytes    binary, the encoded image, or instead of it
     image_path     string, relative to the file's folder and inside of it (links in it are followed)
     question_type  string, optional          answer_type  string, optional
 
@@ -74,7 +74,7 @@ def read_items(file: Path) -> ItemTable:
 
 
 def _check_columns(schema: pa.Schema, place: Place) -> str:
-    """Refuse other columns and types; returns the image column's name."""
+    """Refuse other columns and types. Returns the image column's name."""
     kinds = [name for name in IMAGE_TYPES if name in schema.names]
     known = {*REQUIRED, *OPTIONAL, *kinds}
     if sorted(schema.names) != sorted(known & set(schema.names)) or not set(REQUIRED) <= set(schema.names):
@@ -104,7 +104,7 @@ def _equivalent(found: pa.DataType, expected: pa.DataType) -> bool:
 
 
 def _column(table: pa.Table, name: str, place: Place) -> pa.Array:
-    """One contiguous array of the expected type; nulls only where they mean that there is nothing."""
+    """One contiguous array of the expected type. Nulls only where they mean that there is nothing."""
     kind = (REQUIRED | OPTIONAL | IMAGE_TYPES)[name]
     try:
         array = table.column(name).cast(kind).combine_chunks()
@@ -121,7 +121,7 @@ def _column(table: pa.Table, name: str, place: Place) -> pa.Array:
 
 
 def _check_groups(metadata: pq.FileMetaData, place: Place) -> int:
-    """Refuse row groups that cannot be held; returns the number of rows without an image."""
+    """Refuse row groups that cannot be held. Returns the number of rows without an image."""
     number = metadata.schema.names.index(IMAGE_COLUMN) if IMAGE_COLUMN in metadata.schema.names else None
     missing = 0
     for group in range(metadata.num_row_groups):

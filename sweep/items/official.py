@@ -4,7 +4,7 @@
     annotations   {"annotations": [{"question_id", "image_id", "answers": [{"answer", "raw_answer"?}, ...],
                                     "question_type"?, "answer_type"?}, ...], ...}
 
-Items are the questions, in the order of the files. Annotations are found by question id; a questions file has one for
+Items are the questions, in the order of the files. Annotations are found by question id. A questions file has one for
 each of its questions, or none at all (test sets).
 """
 
@@ -243,7 +243,7 @@ def _columns(reading: _Reading) -> ItemColumns:
 
 
 def _find(folders: Sequence[Path], reading: _Reading) -> list[bytes | None]:
-    """Per row the path of its image, as the file system has it; None where there is none."""
+    """Per row the path of its image, as the file system has it. None where there is none."""
     found = find_images(folders, set(reading.image_ids))
     paths: list[bytes | None] = []
     for file in reading.files:

@@ -84,7 +84,7 @@ def compare(
     policies: Mapping[str, PointerSelector],
     images: Images | None = None,
 ) -> list[HeldOutRow]:
-    """Rows for random, similarity and the given policies, in this order; empty without a test split.
+    """Rows for random, similarity and the given policies, in this order. Empty without a test split.
 
     Args:
         dataset: all splits.

@@ -84,7 +84,7 @@ class CollectSettings(FrozenModel):
     Attributes:
         queries: a Parquet file with the columns query_item, pool and split (as in a native folder).
         build: how queries are made where no file is given.
-        embeddings: one row per item; None: those that come with the items.
+        embeddings: one row per item. None: those that come with the items.
         picks: demonstrations per beam (S).
         similarity_temperature: cosine similarities are divided by it before sampling.
         selector: an exported selector, for the two proposers that need one.

@@ -16,8 +16,8 @@ class WorldSettings(FrozenModel):
     """The demo data: an item table of demonstrations and queries, and every query's pool.
 
     Attributes:
-        seed: of everything; equal settings give equal files.
-        demonstrations: items that pools draw from; queries are never among them.
+        seed: of everything. Equal settings give equal files.
+        demonstrations: items that pools draw from. Queries are never among them.
         train, val, test: queries of each split.
         smallest_pool, largest_pool: candidates of a query.
         concepts: how many of the world's concepts occur in this data.

@@ -29,7 +29,7 @@ class SplitName(StrEnum):
 
 
 class Reference(StrEnum):
-    """Rows that need no training; also the names of these rows."""
+    """Rows that need no training. Also the names of these rows."""
 
     NO_DEMONSTRATIONS = "no demonstrations"
     RANDOM = "random"
@@ -38,12 +38,12 @@ class Reference(StrEnum):
 
 
 class RacingSettings(FrozenModel):
-    """Trials see few questions first; only those that may still be the best one see the rest.
+    """Trials see few questions first. Only those that may still be the best one see the rest.
 
     Attributes:
         start: questions before the first decision.
         growth: factor between decisions.
-        alpha: probability, over all decisions, of losing the best trial; taken from the table's own 5 %.
+        alpha: probability, over all decisions, of losing the best trial. Taken from the table's own 5 %.
     """
 
     start: Annotated[int, Field(ge=20)] = 100
@@ -56,7 +56,7 @@ class FinalistSettings(FrozenModel):
 
     Attributes:
         count: how many trials.
-        seeds: of each; 0: none is trained again.
+        seeds: of each. 0: none is trained again.
     """
 
     count: PositiveInt = 3
@@ -68,14 +68,14 @@ class EvaluationSettings(FrozenModel):
 
     Attributes:
         shots: numbers of demonstrations: 4 is 1 to 4, a list exactly those.
-        samples: questions; the same ones for every row, and those of fewer samples are the first of more. None: all.
+        samples: questions. The same ones for every row, and those of fewer samples are the first of more. None: all.
         split: whose questions decide.
         top: trials evaluated, best validation loss first.
-        epochs_per_trial: of each, best first; limited by the epochs that are stored.
+        epochs_per_trial: of each, best first. Limited by the epochs that are stored.
         train_rows: also ask questions of the train split, for the overfitting gap.
         no_demonstrations: a row that shows the question alone.
-        random_draws: independent random selections per question; their accuracies are averaged.
-        metric: which VQA accuracy ranks; the other one is reported beside it.
+        random_draws: independent random selections per question. Their accuracies are averaged.
+        metric: which VQA accuracy ranks. The other one is reported beside it.
         baseline: the row that every row is compared to.
         rank_by: `mean` over the shots, or one number of shots.
         racing: None: every row sees every question.

@@ -13,7 +13,7 @@ from sweep.settings.demo import WorldSettings
 
 
 class AnswerForm(StrEnum):
-    """Which of an official annotation's texts are the answers. OK-VQA has both; VQAv2 the first alone."""
+    """Which of an official annotation's texts are the answers. OK-VQA has both. VQAv2 the first alone."""
 
     STEMMED = "stemmed"  # the field `answer`
     RAW = "raw"  # the field `raw_answer`

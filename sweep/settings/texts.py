@@ -32,7 +32,7 @@ def check_text(text: str | None, known: set[str], needed: set[str]) -> str | Non
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """The text with its placeholders replaced; values are not searched for placeholders again."""
+    """The text with its placeholders replaced. Values are not searched for placeholders again."""
     return _NAME.sub(lambda match: values.get(match[1], match[0]), text)
 
 
@@ -43,7 +43,7 @@ _SLOT = re.compile("\ue000([0-9]+)\ue001")  # private characters: where the free
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The rendered text; `images` are item ids, in the order of the text's image marks."""
+    """The rendered text. `images` are item ids, in the order of the text's image marks."""
 
     text: str
     images: tuple[int, ...]
@@ -63,7 +63,7 @@ def compile_template(text: str) -> jinja2.Template:
 
 
 def check_template(text: str) -> None:
-    """Render a free template for 0 to 2 demonstrations, so that its mistakes are told before anything is asked.
+    """Render a free template for 0 to 2 demonstrations, so that its mistakes are found before anything is asked.
 
     Raises:
         SpaceError: says what is wrong with it.
@@ -80,7 +80,7 @@ class FreeRenderer:
         self._template = compile_template(text)
 
     def render(self, shots: Sequence[tuple[str, str]], question: str, images: tuple[int, ...]) -> Prompt:
-        """The prompt; `images` are the items of the demonstrations, then of the query. Raises SpaceError."""
+        """The prompt. `images` are the items of the demonstrations, then of the query. Raises SpaceError."""
         slots = [f"\ue000{place}\ue001" for place in range(len(images))]
         demonstrations = [
             {"image": slot, "question": asked, "answer": answer}

@@ -16,7 +16,7 @@ DEFAULT_SYSTEM = "Answer the question about the last image with a short answer."
 
 
 class Precision(StrEnum):
-    """Of weights and activations. `auto`: bfloat16 on a GPU, float32 on the CPU."""
+    """Number format of weights and activations. `auto` is bfloat16 on a GPU and float32 on the CPU."""
 
     AUTO = "auto"
     FLOAT32 = "float32"
@@ -47,21 +47,21 @@ class Layout(StrEnum):
 class CountPlace(StrEnum):
     """Where the system states how many demonstrations there are."""
 
-    FIRST = "first"  # before them; prompts of one query with different numbers of shots then share nothing
+    FIRST = "first"  # before them: prompts of one query with different numbers of shots then share nothing
     LAST = "last"  # after them: the k-shot prompt's demonstrations are a prefix of the (k+1)-shot prompt's
 
 
 class PromptSettings(FrozenModel):
-    """The words around questions and answers. Texts may hold placeholders in braces; others stay as they are.
+    """The words around questions and answers. Texts may hold placeholders in braces. Others stay as they are.
 
     Attributes:
         system: the system message.
         count: where a system message states the true number of demonstrations.
-        count_text: that statement; `{demonstrations}` becomes `no demonstrations`, `1 demonstration`,
+        count_text: that statement. `{demonstrations}` becomes `no demonstrations`, `1 demonstration`,
             `2 demonstrations` ..., `{count}` the bare number.
-        demonstration: layout `one_turn` only: text after a demonstration's image; `{question}`, `{answer}`.
-        query: text after the query's image (and, in layout `turns`, after every demonstration's); `{question}`.
-        template: layout `free` only: Jinja text over `demonstrations` (each with image, question, answer), `query`
+        demonstration: in layout `one_turn`, the text after a demonstration's image, with `{question}`, `{answer}`.
+        query: text after the query's image, in layout `turns` after every demonstration's too, with `{question}`.
+        template: in layout `free`, Jinja text over `demonstrations` (each with image, question, answer), `query`
             (image, question) and `count`.
     """
 
@@ -116,7 +116,7 @@ class PromptSettings(FrozenModel):
 
 
 class ImageSettings(FrozenModel):
-    """Limits between which images are resized, in pixels; one token of the model is a square of 28 by 28.
+    """Limits between which images are resized, in pixels. One token of the model is a square of 28 by 28.
 
     Attributes:
         max_side: an image with a longer side is refused before it is decoded, as a typed failure.
@@ -137,7 +137,7 @@ class DecodingSettings(FrozenModel):
     """How an answer is generated. Nothing is taken from the checkpoint's own generation settings but its end tokens.
 
     Attributes:
-        num_beams: 1 is greedy; sampling is not offered.
+        num_beams: 1 is greedy. Sampling is not offered.
         stop: the answer ends before the first of these strings.
     """
 
@@ -148,11 +148,11 @@ class DecodingSettings(FrozenModel):
 
 
 class BatchingSettings(FrozenModel):
-    """What fits at once; changes speed and memory, not answers.
+    """What fits at once. Changes speed and memory, not answers.
 
     Attributes:
-        prefill_tokens: tokens of one forward pass over prompts; halved when the device's memory runs out.
-        decode_rows: answers generated side by side; halved likewise.
+        prefill_tokens: tokens of one forward pass over prompts. Halved when the device's memory runs out.
+        decode_rows: answers generated side by side. Halved for the same reason.
         vision_cache_gb: memory for image features, least recently used out first.
         image_threads: threads that decode and resize.
     """
@@ -167,13 +167,13 @@ class WorkerSettings(FrozenModel):
     """The pool: one engine per worker.
 
     Attributes:
-        count: workers; None: as many as the cluster has room for.
-        gpus: of one worker; a fraction lets several share one.
+        count: workers. None: as many as the cluster has room for.
+        gpus: of one worker. A fraction lets several share one.
         in_flight: batches given to a worker before its first one is back.
         batch: work items of one batch.
         retries: tries of an item after the first, if it takes its worker down.
         batch_seconds: a worker that takes longer for one batch, or for loading its model, is taken for hung and
-            replaced; what it had is tried again in smaller batches.
+            replaced. What it had is tried again in smaller batches.
     """
 
     count: PositiveInt | None = None

@@ -43,7 +43,7 @@ class Address:
         """The value as the field holds it (an int for a float field becomes a float, an enum its text).
 
         Raises:
-            ValueError: the field refuses the value; the message is the field's constraint.
+            ValueError: the field refuses the value. The message is the field's constraint.
         """
         try:
             checked = self.adapter.validate_json(json.dumps(value), strict=True)
@@ -100,7 +100,7 @@ def addresses() -> dict[str, Address]:
 
 
 def flatten(settings: TrialSettings) -> dict[str, Scalar]:
-    """Every setting's value by dotted path; None for all settings of a section that is null."""
+    """Every setting's value by dotted path. None for all settings of a section that is null."""
     dump = settings.model_dump(mode="json")
     return {path: _look_up(dump, path.split(".")) for path in addresses()}
 
@@ -115,7 +115,7 @@ def _look_up(values: Mapping[str, Any], keys: list[str]) -> Scalar:
 
 
 def with_values(base: TrialSettings, values: Mapping[str, Scalar]) -> TrialSettings:
-    """The settings with some of them replaced; a null section that is addressed starts from its defaults.
+    """The settings with some of them replaced. A null section that is addressed starts from its defaults.
 
     Raises:
         pydantic.ValidationError: the settings' own validators refuse the combination.

@@ -14,14 +14,14 @@ ReductionFactor = Annotated[int, Field(ge=2)]
 
 
 class PruningStarts(StrEnum):
-    """Which epochs a pruner sees and counts: those of GRPO only, from 1; or all of them, from 1."""
+    """Which epochs a pruner sees and counts, from 1: those of GRPO only, or all of them."""
 
     AFTER_RCE = "after_rce"
     AT_ONCE = "at_once"
 
 
 class TpeSettings(FrozenModel):
-    """Tree-structured Parzen estimator. Learns from complete and pruned trials; `group` handles conditions."""
+    """Tree-structured Parzen estimator. Learns from complete and pruned trials. `group` handles conditions."""
 
     type: Literal["tpe"] = "tpe"
     n_startup_trials: NonNegativeInt = Field(default=10, description="Finished trials before it stops being random.")
@@ -38,7 +38,7 @@ class TpeSettings(FrozenModel):
 
 
 class GpSettings(FrozenModel):
-    """Gaussian process. Learns from complete trials only; conditional parameters are sampled at random."""
+    """Gaussian process. Learns from complete trials only. Conditional parameters are sampled at random."""
 
     type: Literal["gp"] = "gp"
     n_startup_trials: NonNegativeInt = Field(default=10, description="Complete trials before it stops being random.")
@@ -46,7 +46,7 @@ class GpSettings(FrozenModel):
 
 
 class CmaEsSettings(FrozenModel):
-    """CMA-ES. Learns from complete trials; categorical and conditional parameters are sampled at random.
+    """CMA-ES. Learns from complete trials. Categorical and conditional parameters are sampled at random.
 
     Its state is stored in the study with Python's pickle, by Optuna: use it with a storage that you trust.
     """
@@ -122,7 +122,7 @@ class SuccessiveHalvingSettings(FrozenModel):
 
 
 class HyperbandSettings(FrozenModel):
-    """Several successive halvings side by side with different first rungs; a trial's number chooses its bracket."""
+    """Several successive halvings side by side with different first rungs. A trial's number chooses its bracket."""
 
     type: Literal["hyperband"] = "hyperband"
     min_resource: Resource = Field(default="auto", description="First rung of the most eager bracket, in epochs.")
@@ -150,7 +150,7 @@ class ThresholdSettings(_Paced):
 class WilcoxonSettings(FrozenModel):
     """Prune when the learning curve is significantly worse than the best trial's, epoch by epoch.
 
-    A heuristic here: the signed-rank test wants independent instances, and the epochs of one curve are not.
+    It is a heuristic here. The signed-rank test wants independent instances, and the epochs of one curve are not.
     """
 
     type: Literal["wilcoxon"] = "wilcoxon"
@@ -176,7 +176,7 @@ WrappedPruner = Annotated[
 
 
 class PatientSettings(FrozenModel):
-    """Asks the wrapped pruner only after `patience` epochs without improvement; without one it prunes by itself."""
+    """Asks the wrapped pruner only after `patience` epochs without improvement. Without one it prunes by itself."""
 
     type: Literal["patient"] = "patient"
     patience: NonNegativeInt = 2

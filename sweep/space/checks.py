@@ -88,8 +88,8 @@ def _impossible_conditions(space: SpaceModel) -> Iterator[Problem]:
             fallback = () if parent is not None and not parent.when else (space.base[other],)
             if not any(value in fallback or (parent is not None and parent.contains(value)) for value in allowed):
                 impossible = True
-                told = "its values are elsewhere" if parent is not None else f"it is fixed at {space.base[other]!r}"
-                yield Problem(where, f"can never hold: {other} is never {_or(allowed)} ({told}); change the condition")
+                fixed = "its values are elsewhere" if parent is not None else f"it is fixed at {space.base[other]!r}"
+                yield Problem(where, f"can never hold: {other} is never {_or(allowed)} ({fixed}); change the condition")
         if not impossible and space.parameters[path].when and not _reachable(space, path):
             yield Problem(("parameters", path, "when"), "can never hold: the conditions exclude each other; drop one")
 

@@ -27,7 +27,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def refuse(problems: Iterable[Problem]) -> None:
-    """Raise all problems as one pydantic error; nothing if there is none."""
+    """Raise all problems as one pydantic error. Nothing if there is none."""
     errors: list[InitErrorDetails] = [
         {"type": PydanticCustomError("space", "{text}", {"text": item.text}), "loc": item.path, "input": None}
         for item in problems

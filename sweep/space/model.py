@@ -65,7 +65,7 @@ class Resources(FrozenModel):
 class SpaceModel(FrozenModel):
     """The sections of a search space and what follows from them, each checked alone.
 
-    `SearchSpace` adds the checks between sections; only that one is ever constructed.
+    `SearchSpace` adds the checks between sections. Only that one is ever constructed.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Names the study and runs.")]
@@ -136,7 +136,7 @@ class SpaceModel(FrozenModel):
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """What Optuna samples, in order; fixed parameters are not among them."""
+        """What Optuna samples, in order. Fixed parameters are not among them."""
         found = {path: self.parameters[path].distribution() for path in self.order}
         return {path: distribution for path, distribution in found.items() if distribution is not None}
 
@@ -161,7 +161,7 @@ class SpaceModel(FrozenModel):
         Args:
             params: sampled parameters by dotted path.
             repeat: which of the configuration's repeats, from 0. The seed is `trial.seed` where the file sets it,
-                else the space's, plus `repeat`; a `seed` among the parameters is taken as it is.
+                else the space's, plus `repeat`. A `seed` among the parameters is taken as it is.
 
         Raises:
             SpaceError: a parameter that the space does not have, or values that cannot be trained together.

@@ -102,8 +102,8 @@ def test_a_winner_that_cannot_be_told_from_the_others() -> None:
     ]
     winner = decide(contest(rows))
     assert winner.row == "trial 7" and not winner.over_baseline and not winner.alone
-    assert "It cannot be told from similarity (+1.0 points" in winner.sentence
-    assert "It cannot be told from the next row, trial 3" in winner.sentence
+    assert "It cannot be distinguished from similarity (+1.0 points" in winner.sentence
+    assert "It cannot be distinguished from the next row, trial 3" in winner.sentence
     assert "As good as it, as far as these questions tell: trial 3, similarity." in winner.sentence
 
 

@@ -43,7 +43,7 @@ class SelectorConfig:
         layers: L, at least 0.
         heads: A, a divisor of H.
         decoder: `static` or `gate`.
-        temperature: of the logits, finite and above 0.
+        temperature: divides the logits, finite and above 0.
         dropout: in [0, 1). Used by training only.
     """
 

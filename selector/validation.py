@@ -31,7 +31,7 @@ class ValidationResult:
     Attributes:
         loss: the validation metric, nats. Mean over the groups it counts.
         reward: expected reward over the measured beams, mean over queries.
-        entropy: of one pick, nats, mean over queries.
+        entropy: entropy of one pick in nats, mean over queries.
         reward_Q: the expected reward of every query, double [Q].
         picks_QS: greedy selection of every query, int64 pool positions.
     """

@@ -77,7 +77,7 @@ def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Ar
     """Propose every query's beams. The same arguments give the same beams.
 
     Args:
-        settings: of the collection. The selector is loaded from its folder.
+        settings: which beams. The selector is loaded from its folder.
         table: the items.
         embeddings: float32 [M, D].
 

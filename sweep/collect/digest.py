@@ -15,7 +15,7 @@ from sweep.settings.vlm import VlmSettings
 from sweep.storage.hashes import canonical_hash, file_hash
 from sweep.vqa.cleanup import CLEANUP_VERSION
 
-VERSION = 1  # of the rules by which beams are proposed and answers become outcomes. Part of the digest
+VERSION = 1  # raised when beams are proposed, or answers become outcomes, by other rules
 
 
 def collect_digest(settings: CollectSettings, items: str, embeddings: str, vlm: VlmSettings, model: str) -> str:

@@ -58,7 +58,7 @@ def propose(
         settings: counts, picks, temperatures and seed.
         item: the query's item id, from which all randomness comes.
         cosine_K: similarity of every candidate to the query. K >= S.
-        selector_policy: of the selector at temperature 1, where it is asked for beams.
+        selector_policy: the selector's at temperature 1, where it is asked for beams.
     """
     found: dict[Picks, Proposer] = {}
     for proposer in Proposer:
@@ -155,7 +155,7 @@ def sampled(policy: Policy, picks: int, *labels: object) -> Iterator[Picks]:
     The first has exactly the policy's distribution. Each further one that of the policy without those drawn before.
 
     Args:
-        policy: of the next pick.
+        policy: distribution of the next pick.
         picks: length of a sequence (S).
         labels: what the randomness depends on.
     """

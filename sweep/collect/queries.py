@@ -53,7 +53,7 @@ def build_queries(
         images: int64 [M], the image of every item.
         answered_M: bool [M], whether it has ground-truth answers.
         unit_MD: embeddings of unit length.
-        seed: of the choice of queries and pools. The split has its own.
+        seed: decides the choice of queries and pools. The split has its own.
 
     Raises:
         DataError: no item has answers, fewer items than queries, or too few images for the splits.

@@ -68,7 +68,7 @@ def analyse(
 
     Args:
         rows: with distinct names. One is the baseline's.
-        settings: of the evaluation.
+        settings: the evaluation's.
         race: what racing has spent.
         clusters_Q: unit of resampling per question.
         train_clusters_Q: the same for the questions of the train split.

@@ -46,11 +46,11 @@ def evaluate(
 
     Args:
         panel: questions and selections. A row named as `settings.baseline` is among them.
-        settings: of the comparison.
+        settings: what is compared, and how.
         ask: answers distinct work items, one result each. Called once per stage.
         score: accuracy in [0, 1] of a text as the answer to an item's question, by normalisation.
         train: the same rows on questions of the train split, asked for the rows that racing left.
-        verdicts: of every complete trial of the run. They tell why no trial is among the rows.
+        verdicts: those of every complete trial. They say why no trial is among the rows.
 
     Raises:
         RunError: too many prompts have no answer, the baseline is not among the rows, or two rows have one name.

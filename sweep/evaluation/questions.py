@@ -62,7 +62,7 @@ def choose_questions(
         dataset: all splits.
         split: to draw from.
         samples: the most questions. None: all.
-        seed: of the order.
+        seed: decides the order.
         images: the image of every item, length M. Any hashable, equal for one image, None where there is none.
             None as a whole: images are not known, and every question stands for itself.
 

@@ -36,7 +36,7 @@ class Race:
 
     Attributes:
         looks: numbers of questions after which trials may be dropped, ascending.
-        questions: of those that finish.
+        questions: questions of a row that finishes.
         alpha: over all looks. 0 without looks.
     """
 
@@ -86,8 +86,8 @@ def survivors(values_RQ: Float64Array, clusters_Q: Int64Array, alpha: float, res
             every row has answered count: in a race all have seen the same ones.
         clusters_Q: their clusters.
         alpha: probability of dropping a best row at this look.
-        resamples: of the bootstrap. At least 20 / alpha are taken, since its tail decides.
-        seed: of the bootstrap.
+        resamples: bootstrap replicates. At least 20 / alpha are taken, since the tail decides.
+        seed: seeds the bootstrap.
     """
     common_Q = ~np.isnan(values_RQ).any(axis=0)
     if len(values_RQ) < 2 or not common_Q.any():

@@ -151,7 +151,7 @@ class WinnerRecord(FrozenModel):
 
     Attributes:
         row: its name. None without an evaluated trial.
-        trial: of the study.
+        trial: its number in the study.
         step: the winning epoch. None for a finalist, whose row is a mean over seeds.
         over_baseline: whether it is better than the baseline at 5 %, multiplicity and spread of seeds counted.
         alone: whether no other row is in the set of the best, spread of seeds counted.
@@ -171,7 +171,7 @@ class Evaluation(FrozenModel):
 
     Attributes:
         shots: numbers of demonstrations.
-        questions: of the split, that a row can have seen.
+        questions: how many of the split a row can have seen.
         images: distinct clusters among them, the unit of resampling.
         excluded: candidates taken out of pools for sharing the query's image.
         failures: work items without an answer, by kind.

@@ -59,10 +59,10 @@ class PolicyRow:
 
     Attributes:
         name: unique in an evaluation.
-        trial: of the study, where the row belongs to one.
+        trial: its number in the study, where the row belongs to one.
         step: the epoch, counted over both stages.
         seed: that it was trained under.
-        val_loss: of this epoch.
+        val_loss: the epoch's.
         checkpoint: content hash.
     """
 

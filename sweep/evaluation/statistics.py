@@ -45,9 +45,9 @@ def means(bootstrap: Bootstrap, accuracy_RQM: Float64Array, share_R: Float64Arra
     """Mean accuracy of every row and measure, [R, M].
 
     Args:
-        bootstrap: of the Q questions.
+        bootstrap: resamples the Q questions.
         accuracy_RQM: from `with_mean`.
-        share_R: of the 5 % that each row may spend (`sweep.evaluation.racing`). 1 without racing.
+        share_R: share of the 5 % that each row may spend (`sweep.evaluation.racing`). 1 without racing.
     """
     R, Q, M = accuracy_RQM.shape
     columns_QP = accuracy_RQM.transpose(1, 0, 2).reshape(Q, R * M)
@@ -115,7 +115,7 @@ def best_set(bootstrap: Bootstrap, values_RQ: Float64Array) -> Float64Array:
     questions that both answered.
 
     Args:
-        bootstrap: of the Q questions.
+        bootstrap: resamples the Q questions.
         values_RQ: one measure. Every row has a value for at least one question, every pair for a common one.
 
     Returns:

@@ -21,7 +21,7 @@ class Contest:
 
     Attributes:
         measure: the ranking measure in words.
-        verdicts: of every complete trial of the run, in the table or not.
+        verdicts: those of every complete trial of the run, in the table or not.
     """
 
     records: tuple[RowRecord, ...]

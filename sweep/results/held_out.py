@@ -91,7 +91,7 @@ def compare(
         settings: how it was made: the demo's rule can answer for any selection.
         validation: the metric's fixed settings.
         policies: selectors by row name, on the CPU.
-        images: of every item, as `choose_questions` takes them.
+        images: the image of every item, as `choose_questions` takes them.
     """
     if not len(dataset.indices(Split.TEST)):
         return []

@@ -39,7 +39,7 @@ class PoolSettings(FrozenModel):
 
     size: PositiveInt = Field(default=64, description="Candidates per query; fewer where there are not so many.")
     by: PoolBy = PoolBy.MIXED
-    share: Fraction = Field(default=0.375, description="Of `mixed` only: share of nearest candidates.")
+    share: Fraction = Field(default=0.375, description="Share of nearest candidates, for `mixed` only.")
 
 
 class BuildSettings(FrozenModel):

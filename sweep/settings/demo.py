@@ -16,7 +16,7 @@ class WorldSettings(FrozenModel):
     """The demo data: an item table of demonstrations and queries, and every query's pool.
 
     Attributes:
-        seed: of everything. Equal settings give equal files.
+        seed: decides everything. Equal settings give equal files.
         demonstrations: items that pools draw from. Queries are never among them.
         train, val, test: queries of each split.
         smallest_pool, largest_pool: candidates of a query.

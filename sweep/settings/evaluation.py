@@ -56,7 +56,7 @@ class FinalistSettings(FrozenModel):
 
     Attributes:
         count: how many trials.
-        seeds: of each. 0: none is trained again.
+        seeds: fresh seeds per trial. 0: none is trained again.
     """
 
     count: PositiveInt = 3
@@ -71,7 +71,7 @@ class EvaluationSettings(FrozenModel):
         samples: questions. The same ones for every row, and those of fewer samples are the first of more. None: all.
         split: whose questions decide.
         top: trials evaluated, best validation loss first.
-        epochs_per_trial: of each, best first. Limited by the epochs that are stored.
+        epochs_per_trial: epochs evaluated of each trial, best first. Limited by the epochs that are stored.
         train_rows: also ask questions of the train split, for the overfitting gap.
         no_demonstrations: a row that shows the question alone.
         random_draws: independent random selections per question. Their accuracies are averaged.
@@ -79,8 +79,8 @@ class EvaluationSettings(FrozenModel):
         baseline: the row that every row is compared to.
         rank_by: `mean` over the shots, or one number of shots.
         racing: None: every row sees every question.
-        resamples: of the bootstrap.
-        seed: of the questions, the random rows and the bootstrap.
+        resamples: bootstrap replicates.
+        seed: decides the questions, the random rows and the bootstrap.
         failure_limit: share of work items without an answer above which the evaluation stops. Fewer than 20 results
             are not judged by their share (`sweep.vlm.failure_limit`).
     """

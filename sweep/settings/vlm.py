@@ -32,7 +32,7 @@ class ModelSettings(FrozenModel):
     """
 
     path: str = Field(min_length=1, description="A folder, a hub name, or demo for the small model that ships.")
-    revision: str | None = Field(default=None, description="Of a hub name: branch, tag or commit.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a hub name.")
     precision: Precision = Precision.AUTO
 
 
@@ -143,7 +143,7 @@ class DecodingSettings(FrozenModel):
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = 10
     num_beams: Annotated[int, Field(ge=1, le=16)] = 1
-    length_penalty: float = Field(default=1.0, description="Of beam search: above 0 prefers longer answers.")
+    length_penalty: float = Field(default=1.0, description="For beam search: above 0 prefers longer answers.")
     stop: tuple[str, ...] = ()
 
 
@@ -168,7 +168,7 @@ class WorkerSettings(FrozenModel):
 
     Attributes:
         count: workers. None: as many as the cluster has room for.
-        gpus: of one worker. A fraction lets several share one.
+        gpus: for one worker. A fraction lets several share one.
         in_flight: batches given to a worker before its first one is back.
         batch: work items of one batch.
         retries: tries of an item after the first, if it takes its worker down.

@@ -85,7 +85,7 @@ class SpaceModel(FrozenModel):
     budget: Budget = Budget(trials=24)
     resources: Resources = Resources()
     concurrency: PositiveInt | None = Field(default=None, description="Trials at a time; null: as many as fit.")
-    seed: NonNegativeInt = Field(default=0, description="Of the sampler, and of the training of all trials.")
+    seed: NonNegativeInt = Field(default=0, description="Seeds the sampler, and the training of all trials.")
     repeats: PositiveInt = Field(default=1, description="Train each configuration under so many successive seeds.")
     max_retries: NonNegativeInt = Field(default=3, description="Deaths of a trial's worker before the trial fails.")
     keep_epochs: PositiveInt = Field(default=2, description="Best epochs stored per trial.")

@@ -25,10 +25,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
+from selector.arrays import Float64Array, Int64Array
 from selector.batches import TensorData
 from selector.data import Dataset
 from selector.model import PointerSelector
@@ -50,8 +50,6 @@ from sweep.space.addresses import Scalar, with_values
 from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import AnswerNormalisation, accuracy
-
-FloatArray = npt.NDArray[np.float64]
 
 SPACE = "spaces/grpo.yaml"
 GRPO_EPOCHS = (2, 5, 10)
@@ -142,7 +140,7 @@ def trained(space: SearchSpace, dataset: Dataset, count: int) -> Iterator[Checkp
 
 def accuracies(
     checkpoints: Sequence[Checkpoint], dataset: Dataset, table: ItemTable, engine: Engine
-) -> tuple[FloatArray, int, int]:
+) -> tuple[Float64Array, int, int]:
     """Mean accuracy over 1 to 4 shots per checkpoint, the number of questions, and that of distinct prompts."""
     images = [table.image_id(item) for item in range(len(table))]
     questions = choose_questions(dataset, SplitName.TEST, None, 0, images)
@@ -165,7 +163,7 @@ def accuracies(
     return board.accuracy_RQS[AnswerNormalisation.OFFICIAL].mean(axis=(1, 2)), len(questions), len(book)
 
 
-def correlation(values: FloatArray, accuracy_P: FloatArray, owner_P: npt.NDArray[np.int64]) -> str:
+def correlation(values: Float64Array, accuracy_P: Float64Array, owner_P: Int64Array) -> str:
     """Spearman correlation and its interval over resampled configurations."""
     rho = float(spearmanr(values, accuracy_P).statistic)
     groups = [np.flatnonzero(owner_P == owner) for owner in np.unique(owner_P)]
@@ -179,7 +177,7 @@ def correlation(values: FloatArray, accuracy_P: FloatArray, owner_P: npt.NDArray
     return f"{rho:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def report(checkpoints: Sequence[Checkpoint], accuracy_P: FloatArray, tau: float) -> None:
+def report(checkpoints: Sequence[Checkpoint], accuracy_P: Float64Array, tau: float) -> None:
     """Print the table."""
     owner_P = np.array([one.configuration for one in checkpoints])
     kept = {

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from sweep.demo.concepts import COLOURS, IntArray, concept_parts
+from selector.arrays import Float64Array, Int64Array
+from sweep.demo.concepts import COLOURS, concept_parts
 
-Float64Array = npt.NDArray[np.float64]
 ByteArray = npt.NDArray[np.uint8]
 
 SIDE = 28
@@ -88,7 +88,7 @@ _DISTANCES: tuple[Callable[[Float64Array, Float64Array], Float64Array], ...] = (
 )
 
 
-def draw(concepts: IntArray, rng: np.random.Generator) -> ByteArray:
+def draw(concepts: Int64Array, rng: np.random.Generator) -> ByteArray:
     """One image per concept.
 
     Args:
@@ -131,7 +131,7 @@ def _coverage(pixels: Float64Array) -> Float64Array:
     return (0.5 - pixels).clip(0, 1)
 
 
-def _ink(texture: IntArray, x: Float64Array, y: Float64Array, rng: np.random.Generator) -> Float64Array:
+def _ink(texture: Int64Array, x: Float64Array, y: Float64Array, rng: np.random.Generator) -> Float64Array:
     """Brightness over the shape: plain, dark stripes, or dark dots, with a random phase. `x` and `y` are in pixels."""
     phase = rng.uniform(0, 2 * np.pi, size=(2, len(texture)))[..., None, None]
     stripes = np.sin(x * (2 * np.pi / 4.5) + phase[0]) > 0.1

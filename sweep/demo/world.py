@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from selector.arrays import BoolArray, Int8Array, Int64Array
 from selector.seeds import random_stream
 from sweep.demo.concepts import (
     COLOURS,
@@ -25,7 +25,6 @@ from sweep.demo.concepts import (
     SHAPES,
     SYLLABLES,
     TEXTURES,
-    IntArray,
     Kind,
     concept_id,
     concept_parts,
@@ -78,17 +77,17 @@ class World:
 
     settings: WorldSettings
     lexicon: Lexicon
-    concept: IntArray
-    kind: IntArray
-    image: IntArray
+    concept: Int64Array
+    kind: Int64Array
+    image: Int64Array
     images: ByteArray
     questions: tuple[str, ...]
     answers: tuple[tuple[str, ...], ...]
-    pools: tuple[IntArray, ...]
-    split: npt.NDArray[np.int8]
+    pools: tuple[Int64Array, ...]
+    split: Int8Array
 
     @property
-    def query_items(self) -> IntArray:
+    def query_items(self) -> Int64Array:
         """Item ids of the queries, int64 [Q], ascending."""
         return np.arange(self.settings.demonstrations, self.settings.items)
 
@@ -129,7 +128,7 @@ def _lexicon(rng: np.random.Generator) -> Lexicon:
     )
 
 
-def _items(settings: WorldSettings, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
+def _items(settings: WorldSettings, rng: np.random.Generator) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Concept, kind and image number of every item. Some concepts are twice as common as others."""
     occurring = rng.permutation(CONCEPTS)[: settings.concepts]
     shares = rng.uniform(1, 2, size=len(occurring))
@@ -168,8 +167,8 @@ def _annotators(concept: int, kind: Kind, lexicon: Lexicon, rng: np.random.Gener
 
 
 def _pools(
-    settings: WorldSettings, concept: IntArray, kind: IntArray, rng: np.random.Generator
-) -> tuple[IntArray, ...]:
+    settings: WorldSettings, concept: Int64Array, kind: Int64Array, rng: np.random.Generator
+) -> tuple[Int64Array, ...]:
     demos = settings.demonstrations
     return tuple(
         _pool(settings, _Relations.of(concept[:demos], kind[:demos], int(concept[query]), Kind(int(kind[query]))), rng)
@@ -182,30 +181,30 @@ class _Relations:
     """How each demonstration relates to one query, bool [demonstrations] each."""
 
     asked: Kind
-    same_kind: npt.NDArray[np.bool_]
-    same_shape: npt.NDArray[np.bool_]
-    same_colour: npt.NDArray[np.bool_]
-    same_concept: npt.NDArray[np.bool_]
-    alike: npt.NDArray[np.bool_]  # two of the three attributes
+    same_kind: BoolArray
+    same_shape: BoolArray
+    same_colour: BoolArray
+    same_concept: BoolArray
+    alike: BoolArray  # two of the three attributes
 
     @classmethod
-    def of(cls, concept: IntArray, kind: IntArray, query: int, asked: Kind) -> _Relations:
+    def of(cls, concept: Int64Array, kind: Int64Array, query: int, asked: Kind) -> _Relations:
         same = [mine == own for mine, own in zip(concept_parts(concept), concept_parts(np.array([query])), strict=True)]
         shared = np.sum(same, axis=0)
         return cls(asked, kind == asked, same[0], same[1], shared == len(same), shared == 2)
 
-    def tells(self) -> npt.NDArray[np.bool_]:
+    def tells(self) -> BoolArray:
         """Which demonstrations give the whole answer away on their own."""
         right = self.same_shape & self.same_colour if self.asked is Kind.CODE else self.same_concept
         return self.same_kind & right
 
 
-def _pool(settings: WorldSettings, relations: _Relations, rng: np.random.Generator) -> IntArray:
+def _pool(settings: WorldSettings, relations: _Relations, rng: np.random.Generator) -> Int64Array:
     size = int(rng.integers(settings.smallest_pool, settings.largest_pool + 1))
     tells = relations.tells()
     chosen: list[int] = []
 
-    def take(mask: npt.NDArray[np.bool_], lowest: int, highest: int) -> None:
+    def take(mask: BoolArray, lowest: int, highest: int) -> None:
         free = np.setdiff1d(np.flatnonzero(mask), chosen)
         wanted = int(rng.integers(lowest, highest + 1))
         chosen.extend(rng.choice(free, size=min(wanted, len(free)), replace=False).tolist())

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from selector.data.dataset import FloatArray
+from selector.arrays import Float32Array, Int64Array
 from selector.seeds import random_stream
-from sweep.demo.concepts import IntArray, Kind, concept_parts
+from sweep.demo.concepts import Kind, concept_parts
 from sweep.demo.features import item_features
 from sweep.demo.model import DEMO_MODEL_FOLDER, MERGE, DemoModel, load_demo_model, patches
 from sweep.demo.world import World, make_world
@@ -59,7 +59,7 @@ class WorldAnswerer:
         self._world = world
         self._renderer = PromptRenderer(prompt or PromptSettings(), self._tokenizer)
 
-    def answers(self, queries: Sequence[int], demonstrations: Sequence[Sequence[int] | IntArray]) -> list[str]:
+    def answers(self, queries: Sequence[int], demonstrations: Sequence[Sequence[int] | Int64Array]) -> list[str]:
         """Greedy answers. `demonstrations` has the item ids of each query, in the order of the prompt."""
         pairs = list(zip(queries, demonstrations, strict=True))
         said: list[str] = []
@@ -68,7 +68,7 @@ class WorldAnswerer:
         return said
 
     @torch.inference_mode()
-    def _batch(self, pairs: Sequence[tuple[int, Sequence[int] | IntArray]]) -> list[str]:
+    def _batch(self, pairs: Sequence[tuple[int, Sequence[int] | Int64Array]]) -> list[str]:
         table = WorldTable(self._world)
         prompts = [
             self._renderer.render(WorkItem(query=int(query), demonstrations=tuple(map(int, demos))), table)
@@ -88,20 +88,20 @@ class WorldAnswerer:
         )
         return [text.strip() for text in self._tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)]
 
-    def exact(self, queries: Sequence[int], demonstrations: Sequence[Sequence[int] | IntArray]) -> list[bool]:
+    def exact(self, queries: Sequence[int], demonstrations: Sequence[Sequence[int] | Int64Array]) -> list[bool]:
         """Which answers are the right one, letter by letter."""
         table = WorldTable(self._world)
         said = self.answers(queries, demonstrations)
         return [answer == table.shown_answer(int(query)) for answer, query in zip(said, queries, strict=True)]
 
 
-def random_picks(world: World, shots: int, seed: int) -> list[IntArray]:
+def random_picks(world: World, shots: int, seed: int) -> list[Int64Array]:
     """Per query, demonstrations drawn from its pool."""
     rng = random_stream(seed, 11)
     return [rng.choice(pool, size=shots, replace=False) for pool in world.pools]
 
 
-def similar_picks(world: World, features: FloatArray, shots: int) -> list[IntArray]:
+def similar_picks(world: World, features: Float32Array, shots: int) -> list[Int64Array]:
     """Per query, the candidates of greatest cosine similarity, nearest last."""
     picks = []
     for query, pool in zip(world.query_items.tolist(), world.pools, strict=True):
@@ -110,12 +110,12 @@ def similar_picks(world: World, features: FloatArray, shots: int) -> list[IntArr
     return picks
 
 
-def right_picks(world: World) -> list[IntArray]:
+def right_picks(world: World) -> list[Int64Array]:
     """Per query, what tells the answer: one candidate, or two that complement each other, or none if there is none."""
     return [_right(world, query, pool) for query, pool in zip(world.query_items.tolist(), world.pools, strict=True)]
 
 
-def right_among_four(world: World, seed: int) -> list[IntArray]:
+def right_among_four(world: World, seed: int) -> list[Int64Array]:
     """Per query, what tells the answer among random other candidates, four in all, in any order."""
     rng = random_stream(seed, 12)
     picks = []
@@ -125,17 +125,17 @@ def right_among_four(world: World, seed: int) -> list[IntArray]:
     return picks
 
 
-def _right(world: World, query: int, pool: IntArray) -> IntArray:
+def _right(world: World, query: int, pool: Int64Array) -> Int64Array:
     same_kind = pool[world.kind[pool] == world.kind[query]]
     if world.kind[query] in (Kind.COLOUR, Kind.SHAPE):
         return pool[:0]
     if world.kind[query] != Kind.CODE:
-        alone: IntArray = same_kind[world.concept[same_kind] == world.concept[query]][:1]
+        alone: Int64Array = same_kind[world.concept[same_kind] == world.concept[query]][:1]
         return alone
     shape, colour, _ = concept_parts(world.concept[same_kind])
     own_shape, own_colour, _ = concept_parts(world.concept[query : query + 1])
     halves = (same_kind[colour == own_colour][:1], same_kind[shape == own_shape][:1])
-    both: IntArray = np.unique(np.concatenate(halves))
+    both: Int64Array = np.unique(np.concatenate(halves))
     return both
 
 
@@ -154,7 +154,7 @@ def main() -> None:
     prompt = PromptSettings(layout=Layout(arguments.layout), count=CountPlace(arguments.count))
     answerer = WorldAnswerer(arguments.model, world, prompt)
     features = item_features(answerer.model, world.images[world.image], world.questions)
-    none: list[IntArray] = [pool[:0] for pool in world.pools]
+    none: list[Int64Array] = [pool[:0] for pool in world.pools]
     rows = {"none": none, "right": right_picks(world), "right of 4": right_among_four(world, 0)}
     rows |= {f"random {shots}": random_picks(world, shots, 0) for shots in range(1, 5)}
     rows |= {f"similar {shots}": similar_picks(world, features, shots) for shots in range(1, 5)}

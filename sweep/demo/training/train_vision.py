@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selector.arrays import Int64Array
 from selector.seeds import random_stream
-from sweep.demo.concepts import COLOURS, SHAPES, TEXTURES, IntArray, concept_parts, held_out
+from sweep.demo.concepts import COLOURS, SHAPES, TEXTURES, concept_parts, held_out
 from sweep.demo.drawing import draw
 from sweep.demo.model import WIDTH, DemoModel, image_tokens
 
@@ -26,13 +27,13 @@ class AttributeHead(nn.Module):
         self.sizes = [len(SHAPES), len(COLOURS), len(TEXTURES)]
         self.out = nn.Linear(WIDTH, sum(self.sizes))
 
-    def loss(self, vectors: Tensor, concepts: IntArray) -> Tensor:
+    def loss(self, vectors: Tensor, concepts: Int64Array) -> Tensor:
         """Summed cross-entropy. `vectors` is float32 [B, WIDTH], `concepts` int64 [B]."""
         parts = zip(self.out(vectors).split(self.sizes, -1), concept_parts(concepts), strict=True)
         losses = [nn.functional.cross_entropy(logits, torch.from_numpy(part)) for logits, part in parts]
         return torch.stack(losses).sum()
 
-    def right(self, vectors: Tensor, concepts: IntArray) -> list[float]:
+    def right(self, vectors: Tensor, concepts: Int64Array) -> list[float]:
         """Share of right predictions for shape, colour and texture."""
         parts = zip(self.out(vectors).split(self.sizes, -1), concept_parts(concepts), strict=True)
         return [(logits.argmax(-1) == torch.from_numpy(part)).float().mean().item() for logits, part in parts]

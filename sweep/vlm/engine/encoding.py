@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from sweep.vlm.engine.packing import IntArray, TokenRow
+from selector.arrays import Int64Array
+from sweep.vlm.engine.packing import TokenRow
 
 Grid = tuple[int, int]  # rows and columns of tokens that an image becomes
 
 
-def multimodal_positions(pieces: Sequence[int | Grid]) -> IntArray:
+def multimodal_positions(pieces: Sequence[int | Grid]) -> Int64Array:
     """Positions of a prompt that is text of so many tokens (int) and images (rows, columns): int64 [3, L]."""
     parts, here = [], 0
     for piece in pieces:

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selector.arrays import Int64Array
 from sweep.vlm.engine.devices import to_device
-from sweep.vlm.engine.packing import IntArray
 
 
 class PackedKeyValues:
@@ -45,7 +45,7 @@ class Prefix:
     """
 
     packed: PackedKeyValues
-    path: IntArray
+    path: Int64Array
 
 
 class RowKeyValues:

@@ -20,9 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from selector.arrays import Int64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +35,9 @@ class TokenRow:
         images: (key, place of its first token) of its images, in order.
     """
 
-    tokens: IntArray
-    symbols: IntArray
-    positions: IntArray
+    tokens: Int64Array
+    symbols: Int64Array
+    positions: Int64Array
     images: tuple[tuple[str, int], ...]
 
     def __len__(self) -> int:
@@ -67,10 +66,10 @@ class Packed:
         images: keys of the images, in the order of their tokens.
     """
 
-    tokens: IntArray
-    positions: IntArray
+    tokens: Int64Array
+    positions: Int64Array
     shared: tuple[int, ...]
-    paths: tuple[IntArray, ...]
+    paths: tuple[Int64Array, ...]
     images: tuple[str, ...]
 
     @property
@@ -79,7 +78,7 @@ class Packed:
         return sum(self.shared)
 
 
-def common_prefix(left: IntArray, right: IntArray) -> int:
+def common_prefix(left: Int64Array, right: Int64Array) -> int:
     """Length of the longest common prefix of two symbol rows, int64 [L] each."""
     shorter = min(len(left), len(right))
     different = left[:shorter] != right[:shorter]
@@ -90,7 +89,7 @@ def pack(rows: Sequence[TokenRow]) -> Packed:
     """Lay different prompts, sorted by `key`, into one sequence."""
     shared, paths, length = [], [], 0
     before: TokenRow | None = None
-    path: IntArray = np.empty(0, dtype=np.int64)
+    path: Int64Array = np.empty(0, dtype=np.int64)
     for row in rows:
         common = 0 if before is None else common_prefix(before.symbols, row.symbols)
         own = len(row) - common

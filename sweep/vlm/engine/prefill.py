@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selector.arrays import Int64Array
 from sweep.vlm.engine.attention import Block, PackedLayout
 from sweep.vlm.engine.devices import to_device
 from sweep.vlm.engine.key_values import PackedKeyValues, Prefix
 from sweep.vlm.engine.loading import Loaded
-from sweep.vlm.engine.packing import IntArray, Packed, TokenRow, pack
+from sweep.vlm.engine.packing import Packed, TokenRow, pack
 
 _SLACK = 1 << 14  # entries of padded score matrices that are cheaper than another call
 _MASK_ENTRIES = 1 << 26  # of one block's mask
@@ -99,7 +100,7 @@ def layout_of(packed: Packed, device: torch.device, dtype: torch.dtype) -> Packe
     )
 
 
-def block_groups(queries: IntArray, keys: IntArray) -> list[IntArray]:
+def block_groups(queries: Int64Array, keys: Int64Array) -> list[Int64Array]:
     """Segments that are computed together: of similar numbers of queries and keys, so that little is padded.
 
     Greedy over segments from many keys to few. One joins the block before it if the padded scores (segments x most
@@ -125,7 +126,7 @@ def block_groups(queries: IntArray, keys: IntArray) -> list[IntArray]:
 
 
 def _block(
-    paths: Sequence[IntArray], shared_E: IntArray, packed: int, device: torch.device, dtype: torch.dtype
+    paths: Sequence[Int64Array], shared_E: Int64Array, packed: int, device: torch.device, dtype: torch.dtype
 ) -> Block:
     """One block. Queries are the ends of paths, so a query's place in its path says which keys it may see."""
     lengths_E = np.array([len(path) for path in paths])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import os
 import shutil
+import weakref
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,32 +26,41 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "demonstration-sweep"
 
 
-def make_scratch(location: Location) -> tuple[Path, FileLock]:
-    """An empty folder that stands for `location`, for this process alone, and the lock that says that it is in use.
+class Scratch:
+    """An empty folder for copies of what is kept at one location.
 
-    It goes when the process ends; of one that was killed, with the next that is made.
+    It goes when nobody holds the object any more, at the latest when the process ends. If the process was killed, it
+    goes when somebody makes the next one.
 
-    Raises:
-        RunError: there is no room for it.
+    Attributes:
+        root: the folder. It is for its owner alone.
     """
-    folder = cache_folder().resolve() / "mirrors"  # so that who resolves a path below it still has one below it
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(folder / ".lock"):
-            _remove_abandoned(folder)
-            own = folder / f"{hashlib.sha256(location.uri.encode()).hexdigest()[:16]}-{os.getpid()}-{uuid4().hex[:8]}"
-            own.mkdir(mode=0o700)
-            alive = FileLock(own / ".alive")
-            alive.acquire()
-        root = own / "files"
-        root.mkdir()
-    except OSError as error:
-        raise RunError(
-            f"{error.filename or folder}: no room for working copies of {location.shown} "
-            f"({error.strerror or error}); name another folder with the environment variable {CACHE}"
-        ) from None
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    return root, alive
+
+    def __init__(self, location: Location) -> None:
+        """Make it. Raises RunError if there is no room."""
+        folder = cache_folder() / "mirrors"
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with FileLock(folder / ".lock"):
+                _remove_abandoned(folder)
+                digest = hashlib.sha256(location.uri.encode()).hexdigest()[:16]
+                own = folder / f"{digest}-{os.getpid()}-{uuid4().hex[:8]}"
+                own.mkdir(mode=0o700)
+                in_use = FileLock(own / ".alive")
+                in_use.acquire()
+            self.root = own / "files"
+            self.root.mkdir()
+        except OSError as error:
+            raise RunError(
+                f"{error.filename or folder}: no room for working copies of {location.shown} "
+                f"({error.strerror or error}); name another folder with the environment variable {CACHE}"
+            ) from None
+        weakref.finalize(self, _remove, own, in_use)
+
+
+def _remove(own: Path, in_use: FileLock) -> None:
+    shutil.rmtree(own, ignore_errors=True)
+    in_use.release()
 
 
 def _remove_abandoned(folder: Path) -> None:

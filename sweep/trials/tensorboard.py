@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from sweep.storage import mirror
+from sweep.storage.path import StoredPath
 
 if TYPE_CHECKING:
     from tensorboardX.proto.event_pb2 import Event
@@ -29,14 +29,13 @@ class EventFile:
     Raises: OSError from every method, as any file does.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: StoredPath, first_step: int) -> None:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        folder.mkdir(parents=True, exist_ok=True)
         # The suffix keeps a quick restart from writing over its own file: names have the time in whole seconds.
-        self._writer = EventsWriter(str(folder / "events"), f".{first_step}")
-        self._file = Path(self._writer._file_name)  # no public accessor
+        self._writer = EventsWriter(str((folder / "events").growing().file), f".{first_step}")
+        self._file = (folder / Path(self._writer._file_name).name).growing()  # no public accessor
         self._add(Event(step=first_step, file_version="brain.Event:2"))
         self._add(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
 
@@ -63,7 +62,7 @@ class EventFile:
     def flush(self) -> None:
         """Make what was added visible to readers, wherever the run is kept."""
         self._writer.flush()
-        mirror.push(self._file)
+        self._file.upload()
 
     def _add(self, event: Event) -> None:
         event.wall_time = time.time()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.storage.local import stored
+from sweep.storage.local import stored_at
 from sweep.storage.open import open_folder
 from sweep.storage.path import StoredPath
 
@@ -42,4 +42,4 @@ Dashboard = Annotated[
     bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
 ]
 
-RUNS = stored(Path("runs"))
+RUNS = stored_at(Path("runs"))

@@ -17,7 +17,7 @@ from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import is_collected
 from sweep.plan.make import plan_of_collected
 from sweep.plan.plan import CollectionPlan, Plan
-from sweep.storage.local import stored
+from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
 from sweep.vlm.service import AnswerService
@@ -61,7 +61,7 @@ def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_scree
         try:
             with connected(folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                measure(plan, stored(folder), folder.name, console)
+                measure(plan, stored_at(folder), folder.name, console)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise

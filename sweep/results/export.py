@@ -13,7 +13,7 @@ from sweep.evaluation.records import read_evaluation
 from sweep.results.policies import winner_checkpoint
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
-from sweep.storage.local import stored
+from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath, json_text
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
@@ -61,7 +61,7 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
     if out.is_dir():
         out.rmdir()
     copy = source.local()
-    with stored(out).new_folder() as folder:
+    with stored_at(out).new_folder() as folder:
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             shutil.copyfile(copy / name, folder / name)
         (folder / "README.md").write_text(_readme(manifest), encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweep.errors import RunError
 from sweep.runs.paths import RunPaths
-from sweep.storage.local import stored
+from sweep.storage.local import stored_at
 from sweep.storage.location import is_uri
 from sweep.storage.open import open_run_folder
 from sweep.storage.path import StoredPath, newest
@@ -36,7 +36,7 @@ def _run_folder(argument: str | None, runs: StoredPath) -> StoredPath:
     folder = open_run_folder(argument)
     for one in (folder, *([] if is_uri(argument) else [runs / argument])):
         if RunPaths(one).run_file.exists():
-            return one if one.is_remote or one.name not in ("", "..") else stored(one.local().resolve())
+            return one if one.is_remote or one.name not in ("", "..") else stored_at(one.local().resolve())
     if is_uri(argument):
         _check_bucket(folder)
         raise RunError(f"{folder}: no run there")

@@ -166,7 +166,7 @@ class LocalStorage(Storage):
         return GrowingFile(Path(key))
 
 
-def stored(path: Path) -> StoredPath:
+def stored_at(path: Path) -> StoredPath:
     """The handle of a file or folder of this machine."""
     return StoredPath(LocalStorage(), path.as_posix())
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
+from sweep.storage.files import atomic_file, atomic_folder
 
 from sweep.storage import mirror
-from sweep.storage.files import atomic_file, atomic_folder
 from sweep.storage.lease import Lease
 from sweep.storage.location import Location, is_uri
 from sweep.storage.remote import LAST, RemoteStore

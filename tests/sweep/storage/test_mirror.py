@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sweep.storage.files import atomic_file, atomic_folder, remove_folder, write_json
 
 from sweep.storage import mirror
-from sweep.storage.files import atomic_file, atomic_folder, remove_folder, write_json
 from sweep.storage.outage import is_outage
 from sweep.storage.remote import LAST
 from tests.s3 import S3Server

@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import pytest
 from filelock import FileLock, Timeout
+from sweep.storage.files import remove_folder, write_json
 
 from sweep.errors import RunError
 from sweep.storage import mirror
-from sweep.storage.files import remove_folder, write_json
 from sweep.storage.lease import Lease
 from sweep.storage.scratch import CACHE, cache_folder
 from tests.s3 import S3Server

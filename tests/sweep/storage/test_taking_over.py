@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweep.storage.files import write_json
+
 from sweep.driver.run import _sole_driver
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths
 from sweep.storage import mirror
-from sweep.storage.files import write_json
 from sweep.storage.location import Location
 from sweep.storage.remote import RemoteStore
 from tests.s3 import S3Server

@@ -97,8 +97,8 @@ class StoredPath:
         """A path of this machine for who can read nothing else, such as safetensors, pyarrow and SQLite.
 
         For files that never change under their name: what is kept elsewhere is fetched once. A folder counts when it
-        has its `manifest.json`. Nothing is at the path if it is nowhere. The copy lasts as long as the storage is in
-        use; nobody writes to it.
+        has its `manifest.json`. Nothing is at the path if it is nowhere. The copy lasts as long as the process,
+        and nobody writes to it.
         """
         return self.storage.local(self.key)
 

@@ -23,7 +23,7 @@ from sweep.storage.lease import Lease
 from sweep.storage.local import LocalStorage, hidden
 from sweep.storage.location import Location
 from sweep.storage.remote_files import LAST, RemoteFiles
-from sweep.storage.scratch import Scratch
+from sweep.storage.scratch import make_scratch
 from sweep.storage.storage import Storage
 
 CLAIM = ".claim.lock"
@@ -41,11 +41,11 @@ class RemoteStorage(Storage):
             RunError: the address is wrong, the storage cannot be reached, or there is no room.
         """
         self._files = RemoteFiles.open(location)
-        self._scratch = Scratch(location)
+        self._scratch = make_scratch(location)
         self._here = LocalStorage()
 
     def _copy(self, key: str) -> Path:
-        return self._scratch.root / key
+        return self._scratch / key
 
     def shown(self, key: str) -> str:
         """The URI without keys and passwords."""

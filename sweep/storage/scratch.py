@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import shutil
-import weakref
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,36 +26,32 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "demonstration-sweep"
 
 
-class Scratch:
-    """An empty folder for copies of what is kept at one location.
+def make_scratch(location: Location) -> Path:
+    """An empty folder for this process's copies of what is kept at a location. It is for its owner alone.
 
-    It goes when nobody holds the object any more, at the latest when the process ends. If the process was killed, it
-    goes when somebody makes the next one.
+    It goes when the process ends. If the process was killed, it goes when somebody makes the next one.
 
-    Attributes:
-        root: the folder. It is for its owner alone.
+    Raises:
+        RunError: there is no room for it.
     """
-
-    def __init__(self, location: Location) -> None:
-        """Make it. Raises RunError if there is no room."""
-        folder = cache_folder() / "mirrors"
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with FileLock(folder / ".lock"):
-                _remove_abandoned(folder)
-                digest = hashlib.sha256(location.uri.encode()).hexdigest()[:16]
-                own = folder / f"{digest}-{os.getpid()}-{uuid4().hex[:8]}"
-                own.mkdir(mode=0o700)
-                in_use = FileLock(own / ".alive")
-                in_use.acquire()
-            self.root = own / "files"
-            self.root.mkdir()
-        except OSError as error:
-            raise RunError(
-                f"{error.filename or folder}: no room for working copies of {location.shown} "
-                f"({error.strerror or error}); name another folder with the environment variable {CACHE}"
-            ) from None
-        weakref.finalize(self, _remove, own, in_use)
+    folder = cache_folder() / "mirrors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(folder / ".lock"):
+            _remove_abandoned(folder)
+            own = folder / f"{hashlib.sha256(location.uri.encode()).hexdigest()[:16]}-{os.getpid()}-{uuid4().hex[:8]}"
+            own.mkdir(mode=0o700)
+            in_use = FileLock(own / ".alive")
+            in_use.acquire()
+        root = own / "files"
+        root.mkdir()
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or folder}: no room for working copies of {location.shown} "
+            f"({error.strerror or error}); name another folder with the environment variable {CACHE}"
+        ) from None
+    atexit.register(_remove, own, in_use)  # which also holds the lock until then
+    return root
 
 
 def _remove(own: Path, in_use: FileLock) -> None:

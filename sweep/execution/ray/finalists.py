@@ -56,7 +56,10 @@ def retrain_all(context: TrialContext, run: str, plan: Plan, finalists: Sequence
 def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: float, gpus: float) -> Any:  # noqa: ANN401
     torch.set_num_threads(max(1, int(cpus)))
     try:
-        return retrain(context, RunPaths.at(context.run_folder), finalist, *load_shared(dataset, context, gpus))
+        run = RunPaths.at(context.run_folder)
+        result = retrain(context, run, finalist, *load_shared(dataset, context, gpus))
+        run.root.forget()  # the process may serve many tasks
+        return result
     except UserError as error:
         reason = str(error)
     except Exception as error:  # any failure of one configuration ends that finalist alone, with its reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +242,7 @@ def trials(draw: st.DrawFn) -> list[tuple[TrialState, tuple[Verdict, ...], str |
 def damaged(run: Run, number: int, what: str | None) -> None:
     best, second = (run.paths.trial(number).epoch(step) for step in (3, 4))
     if what == "gone":
-        shutil.rmtree(best.parent)
+        best.parent.remove()
     elif what == "manifest":
         (best / MANIFEST_FILE).write_text("{")
     elif what is not None:
@@ -263,7 +262,7 @@ def test_it_never_deletes_what_a_comparison_takes(
     run = Run(tmp_path_factory.mktemp("run"), [state for state, _, _ in made], own_warm_ups=own)
     for number, (state, verdicts, damage) in enumerate(made):
         run.rows[number] = summary(number, state, *verdicts, rce=run.digest(run.rows[number]))
-        (run.paths.trial(number).root / "settings.json").write_text(SETTINGS.model_dump_json())
+        run.paths.trial(number).settings_file.write_text(SETTINGS.model_dump_json())
         damaged(run, number, damage)
     ranked = rank(run.rows)
 

@@ -113,7 +113,7 @@ def test_the_password_is_for_the_owner_of_the_run_alone(postgres: Server, tmp_pa
     url = postgres.create("private")
     plan = plan_of_space(write_space(tmp_path, storage=url))
     paths = create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
-    for file in paths.root.rglob("*"):
+    for file in paths.root.local().rglob("*"):
         if file.is_file() and "s3cret" in file.read_text(errors="replace"):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
     assert "s3cret" not in without_password(url)

@@ -2,8 +2,6 @@
 
 tensorboardX's own writer hands events to a background thread. When the disk is full that thread dies without a word,
 and the trial then waits forever for room in its queue. Written here, the same error is the trial's own.
-
-tensorboardX is imported by who writes: it brings boto3 along where that is installed, which no command needs to start.
 """
 
 from __future__ import annotations
@@ -11,12 +9,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from sweep.storage.path import StoredPath
-
-if TYPE_CHECKING:
-    from tensorboardX.proto.event_pb2 import Event
 
 
 class EventFile:
@@ -30,8 +29,6 @@ class EventFile:
     """
 
     def __init__(self, folder: StoredPath, first_step: int) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         # The suffix keeps a quick restart from writing over its own file: names have the time in whole seconds.
         self._writer = EventsWriter(str((folder / "events").growing().file), f".{first_step}")
@@ -54,8 +51,6 @@ class EventFile:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Add one point of a curve."""
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.summary import scalar
 
         self._add(Event(step=step, summary=scalar(name, value)))
 

@@ -87,7 +87,9 @@ def test_check_service_and_evaluation_judge_failures_alike(
         results[WorkItem(item)] = Failure(FailureKind.MISSING, "no such file", f"{item}.png")
 
     def check() -> None:
-        evaluation_of(space_of(folder, evaluation={"samples": total}), SharedPaths(stored_at(tmp_path / "shared")), dataset)
+        evaluation_of(
+            space_of(folder, evaluation={"samples": total}), SharedPaths(stored_at(tmp_path / "shared")), dataset
+        )
 
     def ask_service() -> None:
         answer_all(
@@ -135,7 +137,9 @@ def test_what_will_be_collected_says_how_many_images_are_missing(
     folder = items_in(tmp_path / "items", present)
     np.save(folder / "embeddings.npy", dataset.embeddings)
     space = space_of(folder, collect={"build": {"count": 40, "pool": {"size": 8}}})
-    items = dict(describe_collection(plan_collection(request_of(space, SharedPaths(stored_at(tmp_path / "shared"))))))["items"]
+    items = dict(describe_collection(plan_collection(request_of(space, SharedPaths(stored_at(tmp_path / "shared"))))))[
+        "items"
+    ]
     assert items.startswith(f"{ITEMS}, embeddings of width {dataset.width}{said}")
     assert said or "without" not in items
 

@@ -152,7 +152,10 @@ def test_a_full_disk_in_the_background_is_told_at_the_next_result_and_loses_noth
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=str(tmp_path / "file")), AnswerWriter(AnswerStore(stored_at(tmp_path / "file")), "model"):
+    with (
+        pytest.raises(StoreError, match=str(tmp_path / "file")),
+        AnswerWriter(AnswerStore(stored_at(tmp_path / "file")), "model"),
+    ):
         pass
 
 
@@ -272,7 +275,9 @@ def test_any_history_returns_exactly_what_was_stored(tmp_path_factory, history) 
     for targets in (None, "a", "b"):
         asked = {WorkItem(number): Wanted(key_of(number), targets) for number in range(6)}
         expected = {item: expected_result(stored, item.query, targets) for item in asked}
-        assert AnswerStore(stored_at(folder)).lookup(asked) == {item: result for item, result in expected.items() if result}
+        assert AnswerStore(stored_at(folder)).lookup(asked) == {
+            item: result for item, result in expected.items() if result
+        }
 
 
 def expected_result(stored, number: int, targets: str | None):

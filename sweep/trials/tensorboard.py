@@ -51,7 +51,6 @@ class EventFile:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Add one point of a curve."""
-
         self._add(Event(step=step, summary=scalar(name, value)))
 
     def flush(self) -> None:

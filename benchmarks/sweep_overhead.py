@@ -23,6 +23,7 @@ from sweep.plan.make import make_plan
 from sweep.plan.plan import require_data
 from sweep.plan.requests import request_of_space
 from sweep.runs.paths import SharedPaths
+from sweep.storage.local import stored_at
 
 SPACE = """
 name: overhead
@@ -46,8 +47,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "overhead.yaml"
         file.write_text(SPACE.format(trials=trials))
-        plan = require_data(make_plan(request_of_space(str(file), SharedPaths.beside(Path(folder)))))
-        outcome = execute(plan, NewRun(Path(folder)), RayOptions())
+        plan = require_data(make_plan(request_of_space(str(file), SharedPaths.beside(stored_at(Path(folder))))))
+        outcome = execute(plan, NewRun(stored_at(Path(folder))), RayOptions())
     durations = sorted(row.duration for row in outcome.ranked if row.duration is not None)
     started = time.perf_counter()
     for row in outcome.ranked:

@@ -47,6 +47,7 @@ from sweep.runs.paths import SharedPaths
 from sweep.settings.evaluation import SplitName
 from sweep.space import SearchSpace, load_space
 from sweep.space.addresses import Scalar, with_values
+from sweep.storage.local import stored_at
 from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import AnswerNormalisation, accuracy
@@ -213,7 +214,7 @@ def main() -> None:
     clock = Clock()
     engine = Engine(space.vlm, "cpu")
     with tempfile.TemporaryDirectory() as folder:
-        shared = SharedPaths(Path(folder))
+        shared = SharedPaths(stored_at(Path(folder)))
         table = open_source(space, shared).table
         dataset = collected(space, table, shared, engine)
         clock.say(f"{len(dataset.beam_picks)} beams measured")

@@ -7,16 +7,24 @@ from typing import Annotated
 
 import typer
 
-from sweep.storage.mirror import folder_of
+from sweep.storage.local import stored_at
+from sweep.storage.open import open_folder
+from sweep.storage.path import StoredPath
+
+
+def _opened(runs: str | StoredPath) -> StoredPath:
+    """What `--runs` names. The default is a handle already."""
+    return runs if isinstance(runs, StoredPath) else open_folder(runs)
+
 
 Space = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as spaces/grpo.yaml.")]
 
 RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder or name; default: the newest.")]
 
 Runs = Annotated[
-    Path,
+    StoredPath,
     typer.Option(
-        "--runs", metavar="FOLDER", parser=folder_of, help="Folder that holds the runs, or its URI: s3://bucket/runs."
+        "--runs", metavar="FOLDER", parser=_opened, help="Folder that holds the runs, or its URI: s3://bucket/runs."
     ),
 ]
 
@@ -34,4 +42,4 @@ Dashboard = Annotated[
     bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
 ]
 
-RUNS = Path("runs")
+RUNS = stored_at(Path("runs"))

@@ -27,6 +27,7 @@ from sweep.report.terminal import print_evaluation, print_outcome
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.location import local_folder
+from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet, screen
 
 app = typer.Typer()
@@ -118,7 +119,7 @@ def collect(
 
 
 @contextmanager
-def _screen(plan: Plan | CollectionPlan, log_file: Path) -> Iterator[Console]:
+def _screen(plan: Plan | CollectionPlan, log_file: StoredPath) -> Iterator[Console]:
     """The console of a run, which begins with what will happen. All other output goes to the log."""
     with quiet(log_file) as console:
         console.print(plan_table(plan))

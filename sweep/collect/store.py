@@ -7,11 +7,10 @@ from pathlib import Path
 from selector.data.native import Manifest, Note, read_manifest, write_native
 from selector.data.place import Place, file_label
 from sweep.collect.measure import Collected
-from sweep.storage import mirror
-from sweep.storage.files import atomic_folder
+from sweep.storage.path import StoredPath
 
 
-def store_collected(collected: Collected, folder: Path, source: str) -> Manifest:
+def store_collected(collected: Collected, folder: StoredPath, source: str) -> Manifest:
     """Store a collection in native form. The folder appears complete or not at all.
 
     Args:
@@ -26,13 +25,13 @@ def store_collected(collected: Collected, folder: Path, source: str) -> Manifest
         DataError: the folder cannot be written, or holds something that is no native data.
     """
     try:
-        with atomic_folder(folder) as temporary:
+        with folder.new_folder() as temporary:
             notes = {Note.PREDICTION: collected.predictions, Note.PROPOSER: collected.proposers}
             write_native(collected.dataset, temporary, source, notes)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise Place(file_label(folder)).error(f"cannot be written ({reason})") from None
-    return read_manifest(mirror.fetch(folder))
+        raise Place(folder.shown).error(f"cannot be written ({reason})") from None
+    return read_manifest(folder.local())
 
 
 def check_empty(folder: Path) -> None:

@@ -17,7 +17,8 @@ from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import is_collected
 from sweep.plan.make import plan_of_collected
 from sweep.plan.plan import CollectionPlan, Plan
-from sweep.storage import mirror
+from sweep.storage.local import stored_at
+from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
 from sweep.vlm.service import AnswerService
 from sweep.vlm.work import Result, WorkItem
@@ -60,13 +61,13 @@ def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_scree
         try:
             with connected(folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                measure(plan, folder, folder.name, console)
+                measure(plan, stored_at(folder), folder.name, console)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise
 
 
-def measure(plan: CollectionPlan, folder: Path, name: str, console: Console) -> None:
+def measure(plan: CollectionPlan, folder: StoredPath, name: str, console: Console) -> None:
     """Ask the model, and store what it answers. What was answered before, in whatever run, is not asked again.
 
     Args:
@@ -75,12 +76,12 @@ def measure(plan: CollectionPlan, folder: Path, name: str, console: Console) -> 
         name: shown in Ray's dashboard.
         console: shows progress, and what was measured in the end.
     """
-    settings, shared, evaluation = plan.settings, plan.request.shared, plan.space.evaluation
+    settings, answers, evaluation = plan.settings, plan.request.shared.answers_folder, plan.space.evaluation
     score = partial(accuracy, normalisation=settings.metric)
     measurement = Measurement(plan.beams, plan.items, score, gt_prob=settings.gt_prob)
     reporter = _Reporter(measurement, console)
     limit = 1.0 if evaluation is None else evaluation.failure_limit
-    with AnswerService(plan.vlm, plan.items, shared, name, console) as service:
+    with AnswerService(plan.vlm, plan.items, answers, name, console) as service:
         found = service.answer_all(
             plan.beams.work_items(), "collecting", score=settings.gt_prob, failure_limit=limit, observer=reporter
         )
@@ -90,7 +91,7 @@ def measure(plan: CollectionPlan, folder: Path, name: str, console: Console) -> 
     counts = found.counts
     console.print(
         f"collected {counts.distinct} beams: {counts.answered} answered now, {counts.reused} known before, "
-        f"{sum(failed.count for failed in counts.failed.values())} without an answer  -> {mirror.shown(folder)}",
+        f"{sum(failed.count for failed in counts.failed.values())} without an answer  -> {folder}",
         highlight=False,
         soft_wrap=True,
     )

@@ -52,7 +52,10 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         raise SpaceError(f"space {plan.request.answers.name!r} has no sections evaluation and vlm")
     paths, settings, items = session.paths, plan.evaluation.settings, plan.evaluation.items
     session.cluster(plan.bytes)
-    with terminable(), AnswerService(plan.evaluation.vlm, items, paths.shared, paths.name, session.console) as service:
+    with (
+        terminable(),
+        AnswerService(plan.evaluation.vlm, items, paths.shared.answers_folder, paths.name, session.console) as service,
+    ):
         found = policies(paths, ranked, settings.top, settings.epochs_per_trial, _retrain(plan, ranked, session))
         answered = reused = 0
 
@@ -85,7 +88,7 @@ def _retrain(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> li
     if not wanted:
         return []
     results = []
-    for result in retrain_all(session.trial_context(plan), plan, wanted):
+    for result in retrain_all(session.trial_context(plan), session.paths.name, plan, wanted):
         outcome = f"val_loss {result.val_loss:.4f}" if result.val_loss is not None else f"failed: {result.failure}"
         session.say(f"finalist trial {result.trial}, seed {result.seed}: {outcome}")
         results.append(result)

@@ -14,7 +14,6 @@ from sweep.plan.plan import CollectionPlan, Plan
 from sweep.results.outcome import RunOutcome
 from sweep.results.ranking import held_out_rows, ranking_document
 from sweep.runs.paths import RunPaths
-from sweep.storage.files import write_json
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
 from sweep.terminal.console import quiet
@@ -52,7 +51,7 @@ def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session
     ranked, paths = training.ranked, session.paths
     held_out = held_out_rows(plan, paths, ranked) if evaluation is None and training.completed else []
     if not training.interrupted:
-        write_json(paths.ranking_file, ranking_document(plan, ranked, held_out, evaluation))
+        paths.ranking_file.write_json(ranking_document(plan, ranked, held_out, evaluation))
     return RunOutcome(paths, ranked, held_out, evaluation, training.interrupted, training.ended_because)
 
 
@@ -68,5 +67,5 @@ def evaluate_again(plan: Plan, paths: RunPaths, ray: RayOptions, open_screen: Op
         if not any(row.is_complete for row in ranked):
             raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
         evaluation = evaluate_trials(plan, ranked, session)
-        write_json(paths.ranking_file, ranking_document(plan, ranked, [], evaluation))
+        paths.ranking_file.write_json(ranking_document(plan, ranked, [], evaluation))
     return evaluation

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
 
 from sweep.errors import RunError
@@ -22,23 +21,20 @@ from sweep.runs.find import refresh
 from sweep.runs.paths import RunPaths, place_of_data
 from sweep.runs.record import RunRecord, read_record
 from sweep.runs.versions import versions
-from sweep.storage import mirror
-from sweep.storage.files import write_json
-from sweep.storage.lease import Lease
 from sweep.storage.outage import is_outage, told
+from sweep.storage.path import StoredPath
+from sweep.storage.storage import Lock
 from sweep.terminal.console import quiet
 from sweep.trials.messages import TrialContext
 
-OpenScreen = Callable[[Path], AbstractContextManager[Console]]
+OpenScreen = Callable[[StoredPath], AbstractContextManager[Console]]
 """From a run's log file to the console that people see meanwhile."""
 
 
 class Session:
     """One driver's hold on a run. Open it with `open_session`."""
 
-    def __init__(
-        self, paths: RunPaths, console: Console, ray: RayOptions, lock: FileLock | Lease, stack: ExitStack
-    ) -> None:
+    def __init__(self, paths: RunPaths, console: Console, ray: RayOptions, lock: Lock, stack: ExitStack) -> None:
         self.paths = paths
         self.console = console
         self.record: RunRecord = read_record(paths)
@@ -69,11 +65,11 @@ class Session:
         self.record = RunRecord.model_validate(
             {
                 **dict(self.record),
-                "data": place_of_data(self.paths, plan.data.path),
+                "data": place_of_data(self.paths, plan.collected or plan.data.path),
                 "data_fingerprint": plan.summary.fingerprint,
             }
         )
-        write_json(self.paths.run_file, self.record.model_dump(mode="json"), private=True)
+        self.paths.run_file.write_json(self.record.model_dump(mode="json"), private=True)
 
     def check_unchanged(self, plan: Plan) -> None:
         """Refuse to go on with other data, or without the study of trials that have run. Raises RunError."""
@@ -83,15 +79,13 @@ class Session:
                 f"run {paths.name} was started on data {fingerprint[:16]}, this data is "
                 f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
             )
-        if self.record.storage is None and not paths.study_file.exists() and mirror.exists(paths.trials_folder):
-            raise RunError(
-                f"{mirror.shown(paths.study_file)} is missing, though trials have run: restore it, or start a new run"
-            )
+        if self.record.storage is None and not paths.study_file.exists() and paths.trials_folder.exists():
+            raise RunError(f"{paths.study_file} is missing, though trials have run: restore it, or start a new run")
 
     def trial_context(self, plan: Plan) -> TrialContext:
         """What every trial of the run needs to know besides its own settings."""
         return TrialContext(
-            run_folder=mirror.place_of(self.paths.root),
+            run_folder=self.paths.root.place,
             validation=plan.space.validation,
             health=plan.space.health,
             keep_epochs=plan.space.keep_epochs,
@@ -129,17 +123,17 @@ def open_session(
             raise RunError(f"{told(error)}; once mended, `{go_on}` goes on") from error
 
 
-def announce(console: Console, cluster: Cluster, log_file: Path) -> None:
+def announce(console: Console, cluster: Cluster, log_file: StoredPath) -> None:
     """Say where to watch."""
     hint = f"  ({HOW_TO_SIGN_IN})" if cluster.dashboard and cluster.token else ""
     console.print(f"dashboard  {cluster.dashboard or 'none'}{hint}", highlight=False)
     console.print(f"metrics    {cluster.metrics or 'none'}", highlight=False)
-    console.print(f"log        {mirror.shown(log_file)}", highlight=False, soft_wrap=True)
+    console.print(f"log        {log_file}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def _sole_driver(paths: RunPaths) -> Iterator[FileLock | Lease]:
-    lock = mirror.lock(paths.lock_file)
+def _sole_driver(paths: RunPaths) -> Iterator[Lock]:
+    lock = paths.lock_file.lock()
     try:
         lock.acquire(timeout=0)
     except Timeout:

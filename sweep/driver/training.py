@@ -18,8 +18,6 @@ from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
-from sweep.storage import mirror
-from sweep.storage.files import remove_folder
 from sweep.storage.outage import told
 from sweep.storage.snapshots import StudySnapshots
 from sweep.study import StudyOwner, TrialSummary
@@ -68,7 +66,7 @@ def train(plan: Plan, session: Session) -> Training:
             coordinator = Coordinator(owner, concurrency, observers, keep)
             bound.enforce()
             with interruptible(coordinator, session.console):
-                backend.run(coordinator, plan, session.trial_context(plan))
+                backend.run(coordinator, plan, paths, session.trial_context(plan))
         _check_ended_well(coordinator, paths)
         return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
 
@@ -76,7 +74,7 @@ def train(plan: Plan, session: Session) -> Training:
 def _check_ended_well(coordinator: Coordinator, paths: RunPaths) -> None:
     if coordinator.error is not None:
         raise RunError(
-            f"run {paths.name} stopped: {_reason(coordinator.error)} (more in {mirror.shown(paths.log_file)}); "
+            f"run {paths.name} stopped: {_reason(coordinator.error)} (more in {paths.log_file}); "
             f"once mended, `python -m sweep resume {paths.shown}` goes on"
         ) from coordinator.error
 
@@ -100,7 +98,7 @@ class _StateRemover:
         self._paths = paths
         for row in owner.summaries():
             if row.state.is_finished():
-                remove_folder(paths.trial(row.number).resume_folder)
+                paths.trial(row.number).resume_folder.remove()
 
     def started(self, event: TrialStarted) -> None:
         """Nothing to do."""
@@ -110,7 +108,7 @@ class _StateRemover:
 
     def ended(self, event: TrialEnded) -> None:
         """The trial will not be continued."""
-        remove_folder(self._paths.trial(event.number).resume_folder)
+        self._paths.trial(event.number).resume_folder.remove()
 
 
 @contextmanager
@@ -119,7 +117,7 @@ def _kept(session: Session) -> Iterator[Callable[[], None]]:
     if isinstance(session.lock, FileLock) or session.record.storage is not None:
         yield lambda: None
         return
-    snapshots = StudySnapshots(session.paths.study_file, session.lock)
+    snapshots = StudySnapshots(session.paths.study_file.growing(), session.lock)
     try:
         yield snapshots
     finally:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweep.errors import RunError
-from sweep.storage import mirror
-from sweep.storage.files import atomic_file
+from sweep.storage.outage import is_outage
+from sweep.storage.path import StoredPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +57,21 @@ SCHEMA = pa.schema(
 )
 
 
-def write_answers(file: Path, records: Sequence[AnswerRecord]) -> None:
+def write_answers(file: StoredPath, records: Sequence[AnswerRecord]) -> None:
     """Write the table of answers as Parquet, atomically. Raises OSError, which names the file."""
     columns = {name: [getattr(record, name) for record in records] for name in SCHEMA.names}
-    with atomic_file(file) as temporary:
+    with file.replacing() as temporary:
         pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd", write_page_checksum=True)
 
 
-def read_answers(file: Path) -> list[AnswerRecord]:
+def read_answers(file: StoredPath) -> list[AnswerRecord]:
     """Read what `write_answers` wrote.
 
     Raises:
         RunError: the file is missing, damaged or no table of answers.
     """
     try:
-        with pq.ParquetFile(file, page_checksum_verification=True) as stored:
+        with pq.ParquetFile(pa.BufferReader(file.read_bytes()), page_checksum_verification=True) as stored:
             if not stored.schema_arrow.equals(SCHEMA):
                 raise ValueError("other columns")
             table = stored.read()
@@ -81,7 +80,7 @@ def read_answers(file: Path) -> list[AnswerRecord]:
             raise ValueError("values are missing")
         return [AnswerRecord(**{**row, "demonstrations": tuple(row["demonstrations"])}) for row in table.to_pylist()]
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and is_outage(error):
+            raise
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
-        raise RunError(
-            f"{mirror.shown(file)}: cannot be read as a table of answers ({reason}); evaluate the run again"
-        ) from None
+        raise RunError(f"{file}: cannot be read as a table of answers ({reason}); evaluate the run again") from None

@@ -5,7 +5,6 @@ Legend: S numbers of shots. Tuples over shots follow `Evaluation.shots`. None st
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError, model_validator
@@ -14,7 +13,8 @@ from selector.settings import FrozenModel
 from sweep.errors import RunError
 from sweep.evaluation.rows import RowKind
 from sweep.settings.evaluation import LEVEL, EvaluationSettings
-from sweep.storage.files import write_json
+from sweep.storage.outage import is_outage
+from sweep.storage.path import StoredPath
 from sweep.vlm.work import FailureKind
 from sweep.vqa.accuracy import AnswerNormalisation
 
@@ -225,16 +225,18 @@ class Evaluation(FrozenModel):
                 return row
         raise KeyError(name)
 
-    def write(self, file: Path) -> None:
+    def write(self, file: StoredPath) -> None:
         """Write atomically, without loss."""
-        write_json(file, self.model_dump(mode="json"))
+        file.write_json(self.model_dump(mode="json"))
 
 
-def read_evaluation(file: Path) -> Evaluation:
+def read_evaluation(file: StoredPath) -> Evaluation:
     """Read what `Evaluation.write` wrote. Raises RunError if it is missing or damaged."""
     try:
         return Evaluation.model_validate_json(file.read_bytes())
-    except OSError:
+    except OSError as error:
+        if is_outage(error):
+            raise
         raise RunError(f"{file}: missing; `python -m sweep evaluate RUN` makes it") from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -8,6 +8,7 @@ from typing import Protocol
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.events import TrialObserver
 from sweep.plan.plan import Plan
+from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
 from sweep.trials.messages import TrialContext
 
@@ -25,7 +26,7 @@ class Backend(Protocol):
     def observers(self, run: str) -> Sequence[TrialObserver]:
         """Followers of the run that only this back-end has, such as its metrics endpoint."""
 
-    def run(self, coordinator: Coordinator, plan: Plan, context: TrialContext) -> None:
+    def run(self, coordinator: Coordinator, plan: Plan, paths: RunPaths, context: TrialContext) -> None:
         """Run until the coordinator has no more trials.
 
         A failure of a trial goes to the coordinator. If the back-end itself fails, the error stands in

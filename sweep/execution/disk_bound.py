@@ -7,19 +7,16 @@ of the trials that a comparison loads, the warm-ups that they or unfinished tria
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from selector.errors import UserError
 from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
-from sweep.storage import mirror
-from sweep.storage.files import remove_folder
+from sweep.storage.path import StoredPath
 from sweep.study import TrialSummary
 from sweep.study.ranking import TOP, compared, rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
@@ -98,7 +95,7 @@ class DiskBound:
         if self._space.max_disk_gb is None:
             return []
         limit = self._space.max_disk_gb * GB
-        used = disk_use(self._paths.root)
+        used = self._paths.root.size()
         removed: list[Removed] = []
         if used > limit:
             removed = self._remove(used - limit)
@@ -117,16 +114,16 @@ class DiskBound:
             for folder in folders:
                 if excess <= 0:
                     break
-                found = disk_use(folder)
-                remove_folder(folder)
-                freed = found - disk_use(folder)
+                found = folder.size()
+                folder.remove()
+                freed = found - folder.size()
                 excess, size, count = excess - freed, size + freed, count + 1
                 logger.info("disk bound: removed %s (%d bytes, %s)", folder, freed, what)
             if count:
                 removed.append(Removed(what, count, size))
         return removed
 
-    def _order(self, rows: Sequence[TrialSummary]) -> Iterator[tuple[str, Iterator[Path]]]:
+    def _order(self, rows: Sequence[TrialSummary]) -> Iterator[tuple[str, Iterator[StoredPath]]]:
         """Kinds of what may go, the first to go first; what a kind holds is looked up when its turn has come."""
         ended = [row for row in rows if row.state.is_finished()]
         incomplete = sorted((row for row in ended if not row.is_complete), key=lambda row: (row.state_name, row.number))
@@ -138,7 +135,7 @@ class DiskBound:
         below = [row for row in reversed(complete) if row.number not in needed]
         yield "second-best epochs", (step for row in below for step in self._second_best(row.number))
         events = (self._paths.trial(row.number).events_folder for row in [*incomplete, *reversed(complete)])
-        yield "TensorBoard events", (folder for folder in events if mirror.exists(folder))
+        yield "TensorBoard events", (folder for folder in events if folder.exists())
         yield "epochs of trials far down the ranking", (step for row in below for step in self._steps(row.number))
         yield "their warm-ups", self._unused_warm_ups(rows)
 
@@ -158,20 +155,20 @@ class DiskBound:
             return False
         return True
 
-    def _leftovers(self, number: int) -> list[Path]:
+    def _leftovers(self, number: int) -> list[StoredPath]:
         trial = self._paths.trial(number)
-        return [path for folder in (trial.best_folder, trial.resume_folder) for path in sorted(folder.glob(".step-*"))]
+        return [path for folder in (trial.best_folder, trial.resume_folder) for path in folder.glob(".step-*")]
 
-    def _steps(self, number: int) -> list[Path]:
-        return mirror.listing(self._paths.trial(number).best_folder, "step-*")
+    def _steps(self, number: int) -> list[StoredPath]:
+        return self._paths.trial(number).best_folder.glob("step-*")
 
-    def _second_best(self, number: int) -> list[Path]:
+    def _second_best(self, number: int) -> list[StoredPath]:
         try:
             return best_epochs(self._paths, number)[:0:-1]
         except UserError:  # none left, or damaged: for others to say
             return []
 
-    def _unused_warm_ups(self, rows: Sequence[TrialSummary]) -> Iterator[Path]:
+    def _unused_warm_ups(self, rows: Sequence[TrialSummary]) -> Iterator[StoredPath]:
         wanted: set[str] = set()
         for row in rows:
             if not row.state.is_finished():
@@ -183,7 +180,7 @@ class DiskBound:
                 wanted.add(read_manifest(folder)["rce"]["digest"])
             except (UserError, KeyError, TypeError):  # damaged: it refers to nothing that could be loaded
                 continue
-        for file in mirror.listing(self._paths.rce_folder, f"[!.]*/{MANIFEST_FILE}"):
+        for file in self._paths.rce_folder.glob(f"[!.]*/{MANIFEST_FILE}"):
             if file.parent.name not in wanted:
                 yield file.parent
 
@@ -201,35 +198,6 @@ class DiskBound:
             logger.warning("%s", line)
             self._say(line)
         self._warned = used > limit
-
-
-def disk_use(path: Path) -> int:
-    """Bytes that a file or folder occupies, links not followed. What vanishes meanwhile counts nothing.
-
-    Of a run kept elsewhere: bytes stored there, without what the storage itself keeps besides.
-    """
-    stored = mirror.size(path)
-    if stored is not None:
-        return stored
-    total, folders = 0, [path]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
-                    total += _occupied(entry)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-    return total
-
-
-def _occupied(entry: os.DirEntry[str]) -> int:
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return 0
-    return max(status.st_size, status.st_blocks * 512)  # blocks may not be counted before they are written out
 
 
 def _size(size: float) -> str:

@@ -10,7 +10,6 @@ from sweep.plan.checks import check_splits
 from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan
 from sweep.plan.requests import Request
-from sweep.storage import mirror
 from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
 from sweep.vlm.keys import model_identity
 
@@ -39,4 +38,4 @@ def plan_collection(request: Request) -> CollectionPlan:
 
 def is_collected(plan: CollectionPlan) -> bool:
     """Whether somebody has measured exactly this already."""
-    return is_native(mirror.fetch(plan.folder))
+    return is_native(plan.folder.local())

@@ -18,8 +18,8 @@ from sweep.settings.demo import WorldSettings
 from sweep.settings.items import ItemsSettings
 from sweep.settings.vlm import DEMO_MODEL, ModelSettings
 from sweep.space import SearchSpace
-from sweep.storage.files import atomic_folder
 from sweep.storage.hashes import canonical_hash
+from sweep.storage.local import stored_at
 from sweep.vlm.keys import model_identity
 
 EMBEDDINGS_FILE, QUERIES_FILE = "embeddings.npy", "queries.parquet"
@@ -74,6 +74,6 @@ def _demo_folder(settings: WorldSettings, shared: SharedPaths) -> Path:
     target = shared.items_folder(canonical_hash([settings.model_dump(mode="json"), features]))
     if not (target / EMBEDDINGS_FILE).is_file():
         shutil.rmtree(target, ignore_errors=True)
-        with atomic_folder(target) as folder:
+        with stored_at(target).new_folder() as folder:
             make_demo_items(folder, settings)
     return target

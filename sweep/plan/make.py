@@ -20,6 +20,7 @@ from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
 from sweep.space import SearchSpace, reachable_rewards
+from sweep.storage.path import StoredPath
 from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
 
 
@@ -40,7 +41,7 @@ def make_plan(request: Request, answers: Answers = Answers.ASKED) -> Plan | Coll
         UserError: the model's files cannot be used.
     """
     if not request.collects:
-        return _plan(request, request.data, None, answers)
+        return _plan(request, request.data, None, answers, request.collected)
     collection = plan_collection(request)
     return plan_of_collected(collection, answers) if is_collected(collection) else collection
 
@@ -52,9 +53,9 @@ def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASK
         DataError: the folder was damaged since. The message says how to mend it.
     """
     request = collection.request
-    data = DataSettings.model_validate({**dict(request.data), "path": collection.folder})
+    data = DataSettings.model_validate({**dict(request.data), "path": collection.folder.local()})
     try:
-        return _plan(request, data, collection.items, answers)
+        return _plan(request, data, collection.items, answers, collection.folder)
     except DataError as error:
         raise DataError(
             f"{error} (collected data; if {collection.folder} is damaged, delete it: it is made again from stored "
@@ -62,10 +63,12 @@ def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASK
         ) from None
 
 
-def _plan(request: Request, data: DataSettings, items: ItemTable | None, answers: Answers) -> Plan:
+def _plan(
+    request: Request, data: DataSettings, items: ItemTable | None, answers: Answers, collected: StoredPath | None
+) -> Plan:
     dataset, summary = _load(request.space, data)
     evaluation = plan_evaluation(request, dataset, items, answers)
-    return Plan(request, data, dataset, summary, _parameters(request.space, dataset.width), evaluation)
+    return Plan(request, data, dataset, summary, _parameters(request.space, dataset.width), evaluation, collected)
 
 
 def _load(space: SearchSpace, data: DataSettings) -> tuple[Dataset, DataSummary]:

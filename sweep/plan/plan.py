@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from selector.data import Dataset, DataSettings, DataSummary
 from sweep.collect.beams import Beams
@@ -14,6 +13,7 @@ from sweep.settings.collect import CollectSettings
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.vlm import VlmSettings
 from sweep.space import SearchSpace
+from sweep.storage.path import StoredPath
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Plan:
         summary: what the data holds, with its fingerprint.
         parameters: weights of the selector.
         evaluation: None where the model is not asked.
+        collected: where the data is kept, if runs share it. `data` then names this machine's copy.
     """
 
     request: Request
@@ -50,6 +51,7 @@ class Plan:
     summary: DataSummary
     parameters: int
     evaluation: EvaluationPlan | None
+    collected: StoredPath | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -80,7 +82,7 @@ class CollectionPlan:
     vlm: VlmSettings
     items: ItemTable
     beams: Beams
-    folder: Path
+    folder: StoredPath
 
     @property
     def space(self) -> SearchSpace:

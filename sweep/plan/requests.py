@@ -7,10 +7,10 @@ from pathlib import Path
 
 from selector.data.settings import DataSettings
 from sweep.errors import RunError, SpaceError
-from sweep.runs.paths import RunPaths, SharedPaths
+from sweep.runs.paths import RunPaths, SharedPaths, data_at
 from sweep.runs.record import read_record
 from sweep.space import SearchSpace, find_space, parse_space
-from sweep.storage import mirror
+from sweep.storage.path import StoredPath
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Request:
         data: the space's section `data`, or what the command line named instead.
         answers: the space whose sections `items`, `vlm` and `evaluation` count: `space`, or another one.
         shared: what the runs of one folder share.
+        collected: where the data is kept, if the run collected it. `data` then names this machine's copy.
     """
 
     space: SearchSpace
@@ -32,6 +33,7 @@ class Request:
     data: DataSettings
     answers: SearchSpace
     shared: SharedPaths
+    collected: StoredPath | None = None
 
     @property
     def collects(self) -> bool:
@@ -74,15 +76,17 @@ def request_of_run(
         SpaceError: the file of `answers` is wrong, or has no section `evaluation`.
     """
     record = read_record(paths)
-    text, source = _space_text(paths), mirror.shown(paths.space_file)
+    text, source = _space_text(paths), paths.space_file.shown
     space = parse_space(text, source)
+    collected = None
     if data is None and record.data is not None:
-        # Only a run that is kept elsewhere remembers a relative path (`place_of_data`).
-        data, embeddings = mirror.fetch(paths.root.parent / record.data), embeddings or record.embeddings
+        kept = data_at(paths, record.data)
+        collected = kept if isinstance(kept, StoredPath) else None
+        data, embeddings = kept if isinstance(kept, Path) else kept.local(), embeddings or record.embeddings
     other = space if answers is None else parse_space(*find_space(str(answers)))
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
-    return Request(space, text, source, _data(space, data, embeddings), other, paths.shared)
+    return Request(space, text, source, _data(space, data, embeddings), other, paths.shared, collected)
 
 
 def _data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> DataSettings:
@@ -96,7 +100,7 @@ def _data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> Dat
 
 def _space_text(paths: RunPaths) -> str:
     try:
-        return paths.space_file.read_text(encoding="utf-8")
+        return paths.space_file.read_text()
     except OSError as error:
         raise RunError(f"{paths.space_file}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -12,7 +12,6 @@ from selector.data import DataSummary, Split
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.report.tables import labelled, titled
 from sweep.space import SearchSpace
-from sweep.storage import mirror
 
 
 def plan_table(plan: Plan | CollectionPlan) -> Table:
@@ -54,7 +53,7 @@ def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:
     images = _missing(draft.items.images_missing())
     return [
         ("space", f"{space.name} ({draft.request.source})"),
-        ("data", f"to be collected -> {mirror.shown(draft.folder)}"),
+        ("data", f"to be collected -> {draft.folder}"),
         ("items", f"{len(draft.items)}, embeddings of width {beams.embeddings.shape[1]}{images}"),
         ("queries", splits),
         (
@@ -84,7 +83,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     if budget.trials and space.repeats > 1:
         limits[0] += f" = {-(-budget.trials // space.repeats)} configurations x {space.repeats} seeds"
     images = plan.evaluation.items.images_missing() if plan.evaluation else 0
-    data = mirror.shown(plan.data.path) if plan.data.path else "demo data"
+    data = plan.collected or plan.data.path or "demo data"
     rce, grpo = space.epochs()
     pools, groups = summary.pool_sizes, summary.group_sizes
     constant = ", ".join(f"{summary.zero_variance_share[split]:.1%} {split.name.lower()}" for split in Split)

@@ -13,7 +13,8 @@ from sweep.evaluation.records import read_evaluation
 from sweep.results.policies import winner_checkpoint
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
-from sweep.storage.files import atomic_folder, write_json
+from sweep.storage.local import stored_at
+from sweep.storage.path import StoredPath, json_text
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
@@ -59,15 +60,16 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
         raise RunError(f"{out} exists and is not an empty folder: name another --out")
     if out.is_dir():
         out.rmdir()
-    with atomic_folder(out) as folder:
+    copy = source.local()
+    with stored_at(out).new_folder() as folder:
         for name in (WEIGHTS_FILE, CONFIG_FILE):
-            shutil.copyfile(source / name, folder / name)
+            shutil.copyfile(copy / name, folder / name)
         (folder / "README.md").write_text(_readme(manifest), encoding="utf-8")
-        write_json(folder / MANIFEST_FILE, manifest)
+        (folder / MANIFEST_FILE).write_text(json_text(manifest), encoding="utf-8")
     return Exported(out, number, manifest, chosen)
 
 
-def _choose(paths: RunPaths, trial: str) -> tuple[int, Path, str]:
+def _choose(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
     """Number, checkpoint folder, and by what it was chosen."""
     record = read_record(paths)
     if trial == "best" and paths.evaluation_file.exists():

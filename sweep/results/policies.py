@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from selector.data import Dataset
 from selector.errors import CheckpointError
@@ -18,6 +17,7 @@ from sweep.evaluation.rows import Panel, PolicyRow, RowKind, build_panel
 from sweep.items import ItemTable
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
+from sweep.storage.path import StoredPath
 from sweep.study import TrialSummary
 from sweep.study.ranking import compared
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
@@ -36,7 +36,7 @@ class Policy:
     load: Callable[[], PointerSelector]
 
 
-def winner_checkpoint(paths: RunPaths, evaluation: Evaluation) -> Path | None:
+def winner_checkpoint(paths: RunPaths, evaluation: Evaluation) -> StoredPath | None:
     """The stored epoch that an evaluation's winner stands for; of a finalist, its fresh seed of lowest val_loss.
 
     None where no trial was evaluated, or its files are gone.
@@ -94,7 +94,7 @@ def _finalist(paths: RunPaths, result: Retrained) -> Policy:
     return _policy(f"trial {result.trial}, seed {result.seed}", RowKind.FINALIST_SEED, folder)
 
 
-def _policy(name: str, kind: RowKind, folder: Path) -> Policy:
+def _policy(name: str, kind: RowKind, folder: StoredPath) -> Policy:
     """The policy of a stored epoch whose weights were checked."""
     manifest = read_manifest(folder)
     row = PolicyRow(
@@ -106,7 +106,7 @@ def _policy(name: str, kind: RowKind, folder: Path) -> Policy:
         val_loss=manifest["metrics"]["val_loss"],
         checkpoint=manifest["sha256"],
     )
-    return Policy(row, lambda: PointerSelector.from_pretrained(folder))
+    return Policy(row, lambda: PointerSelector.from_pretrained(folder.local()))
 
 
 def _warm_ups(paths: RunPaths, rows: Sequence[TrialSummary]) -> Iterator[Policy]:
@@ -132,8 +132,8 @@ def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Policy:
     row = PolicyRow(name, RowKind.RCE_ONLY, seed=manifest["seed"], val_loss=loss, checkpoint=manifest["sha256"])
 
     def load() -> PointerSelector:
-        model = PointerSelector.from_pretrained(shape)
-        model.load_weights(weights, folder)
+        model = PointerSelector.from_pretrained(shape.local())
+        model.load_weights(weights, folder.local())
         return model
 
     return Policy(row, load)

@@ -20,7 +20,6 @@ from sweep.plan.plan import Plan
 from sweep.results.policies import panel_of, policies
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
-from sweep.storage import mirror
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
 from sweep.trials.checkpoints import read_checkpoint
@@ -65,7 +64,7 @@ def verify(paths: RunPaths, plan: Plan) -> list[Verified]:
     found = []
     for folder in stored_epochs(paths.trials_folder):
         _, manifest = read_checkpoint(folder)
-        result = evaluate(PointerSelector.from_pretrained(folder))
+        result = evaluate(PointerSelector.from_pretrained(folder.local()))
         found.append(Verified(manifest["trial"], manifest["step"], manifest["metrics"]["val_loss"], result.loss))
     if not found:
         raise RunError(f"run {paths.name} has no stored epoch yet, so there is nothing to recompute")
@@ -106,7 +105,7 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
     if not paths.evaluation_file.exists() or plan.evaluation is None:
         return []
     evaluation = read_evaluation(paths.evaluation_file)
-    answers = read_answers(mirror.fetch(paths.answers_file))
+    answers = read_answers(paths.answers_file)
     record, settings = read_record(paths), evaluation.settings
     ranked = rank(read_summaries(record.storage_url(paths), record.study))
     complete = [row for row in ranked if row.is_complete]

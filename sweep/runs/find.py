@@ -1,17 +1,17 @@
-"""TODO-DOC"""
+"""Finding a run by folder, URI or name, or the newest one."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sweep.errors import RunError
 from sweep.runs.paths import RunPaths
-from sweep.storage import mirror
+from sweep.storage.local import stored_at
 from sweep.storage.location import is_uri
+from sweep.storage.open import open_run_folder
+from sweep.storage.path import StoredPath, newest
 
 
-def find_run(argument: str | None, runs: Path) -> RunPaths:
-    """A run by folder or URI, by name below `runs`, or the newest one; with its current record, study and tables.
+def find_run(argument: str | None, runs: StoredPath) -> RunPaths:
+    """A run by folder or URI, by name below `runs`, or the newest one, with its study as it is now.
 
     Raises:
         RunError: there is no such run.
@@ -22,34 +22,33 @@ def find_run(argument: str | None, runs: Path) -> RunPaths:
 
 
 def refresh(paths: RunPaths) -> None:
-    """Have what changes while a run is driven as it is now, where the run is kept elsewhere."""
-    changing = (paths.run_file, paths.space_file, paths.study_file, paths.ranking_file, paths.evaluation_folder)
-    for file in changing:
-        mirror.refresh(file)
+    """Have the study as it is now, where the run is kept elsewhere. All else is read where it is kept."""
+    paths.study_file.forget()
 
 
-def _run_folder(argument: str | None, runs: Path) -> Path:
+def _run_folder(argument: str | None, runs: StoredPath) -> StoredPath:
     if argument is None:
         found = _run_files(runs)
         if not found:
             _check_bucket(runs)
-            raise RunError(f"no runs in {mirror.shown(runs)}: start one with `python -m sweep run spaces/grpo.yaml`")
-        return mirror.newest(found).parent
-    for folder in (mirror.run_folder_of(argument), *([] if is_uri(argument) else [runs / argument])):
-        if mirror.exists(folder / "run.json"):
-            return folder if folder.name not in ("", "..") else folder.resolve()
+            raise RunError(f"no runs in {runs}: start one with `python -m sweep run spaces/grpo.yaml`")
+        return newest(found).parent
+    folder = open_run_folder(argument)
+    for one in (folder, *([] if is_uri(argument) else [runs / argument])):
+        if RunPaths(one).run_file.exists():
+            return one if one.is_remote or one.name not in ("", "..") else stored_at(one.local().resolve())
     if is_uri(argument):
-        _check_bucket(mirror.run_folder_of(argument))
-        raise RunError(f"{mirror.shown(mirror.run_folder_of(argument))}: no run there")
+        _check_bucket(folder)
+        raise RunError(f"{folder}: no run there")
     _check_bucket(runs)
     names = ", ".join(sorted(file.parent.name for file in _run_files(runs))) or "none"
-    raise RunError(f"no run {argument!r}; runs in {mirror.shown(runs)}: {names}")
+    raise RunError(f"no run {argument!r}; runs in {runs}: {names}")
 
 
-def _check_bucket(folder: Path) -> None:
-    if mirror.lacks_bucket(folder):
-        raise RunError(f"{mirror.shown(folder)}: its bucket does not exist; mind the spelling, or create it")
+def _check_bucket(folder: StoredPath) -> None:
+    if folder.lacks_bucket():
+        raise RunError(f"{folder}: its bucket does not exist; mind the spelling, or create it")
 
 
-def _run_files(runs: Path) -> list[Path]:
-    return mirror.listing(runs, "[!.]*/run.json")
+def _run_files(runs: StoredPath) -> list[StoredPath]:
+    return runs.glob("[!.]*/run.json")

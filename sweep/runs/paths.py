@@ -1,4 +1,4 @@
-"""Every path of a run folder, and the atomic writes into it."""
+"""Every path of a run folder, and of what the runs of one folder share."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sweep.storage import mirror
+from sweep.storage.open import open_run_folder
+from sweep.storage.path import StoredPath
 from sweep.storage.scratch import cache_folder
 
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Names all files of one run. `root` is the run folder; its name is the run's name.
+    """Names all files of one run. `root` is the run folder; its name is the run's name."""
 
-    Where the run is kept elsewhere, `root` is a scratch folder that stands for it (`sweep.storage.mirror`).
-    """
+    root: StoredPath
 
-    root: Path
+    @classmethod
+    def at(cls, place: str | Path) -> RunPaths:
+        """The run whose folder has this path or URI, opened for this process. Raises RunError as `open_run_folder`."""
+        return cls(open_run_folder(place))
 
     @property
     def name(self) -> str:
@@ -27,70 +30,70 @@ class RunPaths:
     @property
     def shown(self) -> str:
         """The run folder as people call it: a path or a URI."""
-        return mirror.shown(self.root)
+        return self.root.shown
 
     @property
-    def run_file(self) -> Path:
+    def run_file(self) -> StoredPath:
         """What the run is: resolved space, data fingerprint, versions, storage. Written before the first trial."""
         return self.root / "run.json"
 
     @property
-    def space_file(self) -> Path:
+    def space_file(self) -> StoredPath:
         """The search space as the user wrote it."""
         return self.root / "space.yaml"
 
     @property
-    def study_file(self) -> Path:
+    def study_file(self) -> StoredPath:
         """Optuna's SQLite file, where the storage is not elsewhere."""
         return self.root / "study.db"
 
     @property
-    def log_file(self) -> Path:
+    def log_file(self) -> StoredPath:
         """Everything Ray, Tune and Optuna have to say."""
         return self.root / "run.log"
 
     @property
-    def ranking_file(self) -> Path:
+    def ranking_file(self) -> StoredPath:
         """The final table. Written last: its presence means that the run has ended."""
         return self.root / "ranking.json"
 
     @property
-    def lock_file(self) -> Path:
+    def lock_file(self) -> StoredPath:
         """Held by the one driver of the run."""
         return self.root / "driver.lock"
 
     @property
-    def rce_folder(self) -> Path:
+    def rce_folder(self) -> StoredPath:
         """RCE artifacts by content hash."""
         return self.root / "rce"
 
     @property
-    def tune_folder(self) -> Path:
+    def tune_folder(self) -> StoredPath:
         """Tune's own files; nothing of ours depends on them."""
         return self.root / "tune"
 
     @property
-    def trials_folder(self) -> Path:
+    def trials_folder(self) -> StoredPath:
         """One folder per trial."""
         return self.root / "trials"
 
     @property
-    def finalists_folder(self) -> Path:
+    def finalists_folder(self) -> StoredPath:
         """Finalists that were trained again under fresh seeds, one folder each."""
         return self.root / "finalists"
 
     @property
-    def evaluation_folder(self) -> Path:
+    def evaluation_folder(self) -> StoredPath:
         """The answers of the vision-language model that the ranking rests on."""
         return self.root / "evaluation"
 
     @property
-    def evaluation_file(self) -> Path:
+    def evaluation_file(self) -> StoredPath:
         """The evaluation's table and statistics. Written after the answers: its presence means that it is complete."""
         return self.evaluation_folder / "evaluation.json"
 
     @property
-    def answers_file(self) -> Path:
+    def answers_file(self) -> StoredPath:
         """Every answer behind the table, one line per row, question and number of shots."""
         return self.evaluation_folder / "answers.parquet"
 
@@ -118,26 +121,26 @@ class SharedPaths:
             only look.
     """
 
-    root: Path
+    root: StoredPath
     scratch: Path | None = None
 
     @classmethod
-    def beside(cls, runs: Path, scratch: Path | None = None) -> SharedPaths:
-        """Of the runs in this folder. No run can have this name: it begins with an underscore."""
+    def beside(cls, runs: StoredPath, scratch: Path | None = None) -> SharedPaths:
+        """What the runs in this folder share. No run can have its name: it begins with an underscore."""
         return cls(runs / "_shared", scratch)
 
     @property
-    def answers_folder(self) -> Path:
+    def answers_folder(self) -> StoredPath:
         """Answers of vision-language models: what was asked once is not asked again."""
         return self.root / "answers"
 
     def items_folder(self, digest: str) -> Path:
         """Demo items, by what they are made from. They can be made anywhere, so no storage elsewhere keeps them."""
-        root = cache_folder() if mirror.is_mirrored(self.root) else self.root
+        root = cache_folder() if self.root.is_remote else self.root.local()
         shared = root / "items" / digest[:16]
         return shared if self.scratch is None or shared.exists() else self.scratch / digest[:16]
 
-    def data_folder(self, digest: str) -> Path:
+    def data_folder(self, digest: str) -> StoredPath:
         """Collected data, by everything that it depends on."""
         return self.root / "data" / digest[:16]
 
@@ -146,41 +149,58 @@ class SharedPaths:
 class TrialPaths:
     """Files of one trial."""
 
-    root: Path
+    root: StoredPath
 
     @property
-    def history_file(self) -> Path:
+    def history_file(self) -> StoredPath:
         """Reports of all finished epochs, one JSON object per line."""
         return self.root / "epochs.jsonl"
 
     @property
-    def resume_folder(self) -> Path:
+    def settings_file(self) -> StoredPath:
+        """The trial's settings, resolved. A finalist is trained again with them."""
+        return self.root / "settings.json"
+
+    @property
+    def resume_folder(self) -> StoredPath:
         """States between epochs, one folder per step; the highest counts. Removed when the trial has ended."""
         return self.root / "resume"
 
     @property
-    def best_folder(self) -> Path:
+    def best_folder(self) -> StoredPath:
         """The best epochs by validation, one checkpoint folder each."""
         return self.root / "best"
 
     @property
-    def events_folder(self) -> Path:
+    def events_folder(self) -> StoredPath:
         """TensorBoard events."""
         return self.root / "tensorboard"
 
     @property
-    def result_file(self) -> Path:
+    def result_file(self) -> StoredPath:
         """How a finalist's training ended. Its presence means that it has."""
         return self.root / "result.json"
 
-    def epoch(self, step: int) -> Path:
+    def epoch(self, step: int) -> StoredPath:
         """Checkpoint of one epoch, counted over both stages."""
         return self.best_folder / f"step-{step:04d}"
 
 
-def place_of_data(paths: RunPaths, folder: Path) -> Path:
-    """How a run remembers where its data is: absolute, or relative to the folder of runs where that is elsewhere."""
-    return folder.relative_to(paths.root.parent) if mirror.is_mirrored(folder) else folder.absolute()
+def place_of_data(paths: RunPaths, data: StoredPath | Path | None) -> Path | None:
+    """How a run remembers where its data is: absolute, or relative to the folder of runs where that is elsewhere.
+
+    Args:
+        paths: the run's.
+        data: a folder that the runs share, or what the user named.
+    """
+    if isinstance(data, StoredPath):
+        return Path(data.key).relative_to(paths.root.parent.key) if data.is_remote else data.local().absolute()
+    return data and data.absolute()
+
+
+def data_at(paths: RunPaths, place: Path) -> StoredPath | Path:
+    """The inverse of `place_of_data`."""
+    return place if place.is_absolute() else paths.root.parent / place.as_posix()
 
 
 def sqlite_url(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""TODO-DOC"""
+"""The versions that a run's numbers may depend on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def versions() -> dict[str, str]:
-    """Of everything that a number may depend on, and the commit of this code where it is a git checkout."""
+    """Versions of all that a number may depend on, and this code's commit where it is a git checkout."""
     found = {
         name: metadata.version(name)
         for name in ("torch", "transformers", "ray", "optuna", "numpy", "pillow", "safetensors")

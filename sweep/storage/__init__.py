@@ -1,4 +1,4 @@
-"""Run folders on another file system: S3, Google Cloud Storage, HDFS, whatever pyarrow or fsspec can open.
+"""Where files are kept: on this machine, or on S3, Google Cloud Storage, HDFS, whatever pyarrow or fsspec can open.
 
-`mirror` is what the rest of the service uses. It does nothing for folders of this machine.
+`open_folder` in `sweep.storage.open` is the door. All reading and writing goes through the `StoredPath` that it gives.
 """

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from filelock import Timeout
 
-from sweep.storage.remote import RemoteStore
+from sweep.storage.remote_files import RemoteFiles
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +38,14 @@ class Lease:
 
     def __init__(
         self,
-        store: RemoteStore,
+        files: RemoteFiles,
         key: str,
         beat: float = BEAT_SECONDS,
         patience: float = PATIENCE_SECONDS,
         settle: float = SETTLE_SECONDS,
     ) -> None:
-        """Of the file `key`: changed every `beat` seconds, given up after `patience` seconds without a change."""
-        self._store = store
+        """The file `key` is changed every `beat` seconds, and given up after `patience` seconds without a change."""
+        self._files = files
         self._key = key
         self._beat, self._patience, self._settle = beat, patience, settle
         self._token = uuid4().hex
@@ -73,12 +73,12 @@ class Lease:
         deadline = time.monotonic() + timeout
         while not self._is_free():
             if time.monotonic() >= deadline:
-                raise Timeout(self._store.location.child(self._key).shown)
+                raise Timeout(self._files.location.child(self._key).shown)
         self._token, self._lost, self._stored = uuid4().hex, False, time.monotonic()
         self._write(0)
         time.sleep(self._settle)
         if (self._read() or {}).get("token") != self._token:
-            raise Timeout(self._store.location.child(self._key).shown)
+            raise Timeout(self._files.location.child(self._key).shown)
         self._ended.clear()
         self._thread = threading.Thread(target=self._prolong, name="lease", daemon=True)
         self._thread.start()
@@ -93,7 +93,7 @@ class Lease:
         lost, self._thread = self.lost, None
         try:
             if not lost and (self._read() or {}).get("token") == self._token:
-                self._store.delete(self._key)
+                self._files.delete(self._key)
         except OSError as error:
             logger.warning("cannot give the lease %s back: %s", self._key, error)
 
@@ -140,7 +140,7 @@ class Lease:
                 self._stored = began  # who watches has seen the change no earlier
 
     def _read(self) -> dict[str, Any] | None:
-        content = self._store.read(self._key)
+        content = self._files.read(self._key)
         if content is None:
             return None
         try:
@@ -151,7 +151,7 @@ class Lease:
 
     def _write(self, beat: int) -> None:
         holder = {"token": self._token, "beat": beat, "host": socket.gethostname(), **_process(os.getpid())}
-        self._store.write(self._key, json.dumps(holder).encode())
+        self._files.write(self._key, json.dumps(holder).encode())
 
 
 def _process(pid: int) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _pids() -> str | None:
 
 
 def _boot() -> str | None:
-    """Of this machine since it was switched on; None where the system does not tell."""
+    """Identity of this machine since it was switched on. None where the system does not tell."""
     return _text("/proc/sys/kernel/random/boot_id")
 
 

@@ -26,23 +26,23 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "demonstration-sweep"
 
 
-def make_scratch(location: Location) -> tuple[Path, FileLock]:
-    """An empty folder that stands for `location`, for this process alone, and the lock that says that it is in use.
+def make_scratch(location: Location) -> Path:
+    """An empty folder for this process's copies of what is kept at a location. It is for its owner alone.
 
-    It goes when the process ends; of one that was killed, with the next that is made.
+    It goes when the process ends. If the process was killed, it goes when somebody makes the next one.
 
     Raises:
         RunError: there is no room for it.
     """
-    folder = cache_folder().resolve() / "mirrors"  # so that who resolves a path below it still has one below it
+    folder = cache_folder() / "mirrors"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(folder / ".lock"):
             _remove_abandoned(folder)
             own = folder / f"{hashlib.sha256(location.uri.encode()).hexdigest()[:16]}-{os.getpid()}-{uuid4().hex[:8]}"
             own.mkdir(mode=0o700)
-            alive = FileLock(own / ".alive")
-            alive.acquire()
+            in_use = FileLock(own / ".alive")
+            in_use.acquire()
         root = own / "files"
         root.mkdir()
     except OSError as error:
@@ -50,8 +50,13 @@ def make_scratch(location: Location) -> tuple[Path, FileLock]:
             f"{error.filename or folder}: no room for working copies of {location.shown} "
             f"({error.strerror or error}); name another folder with the environment variable {CACHE}"
         ) from None
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    return root, alive
+    atexit.register(_remove, own, in_use)  # which also holds the lock until then
+    return root
+
+
+def _remove(own: Path, in_use: FileLock) -> None:
+    shutil.rmtree(own, ignore_errors=True)
+    in_use.release()
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sweep.errors import RunError
-from sweep.storage import mirror
+from sweep.storage.growing import GrowingFile
 from sweep.storage.lease import Lease
 
 
@@ -21,7 +21,7 @@ class StudySnapshots:
     studies belong into a database server (`storage` of the space).
     """
 
-    def __init__(self, file: Path, lease: Lease) -> None:
+    def __init__(self, file: GrowingFile, lease: Lease) -> None:
         self._file = file
         self._lease = lease
         self._connection: sqlite3.Connection | None = None
@@ -35,7 +35,7 @@ class StudySnapshots:
             OSError: the storage fails.
         """
         if self._connection is None:
-            self._connection = sqlite3.connect(self._file)
+            self._connection = sqlite3.connect(self._file.file)
         version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         if version == self._version:
             return
@@ -44,7 +44,7 @@ class StudySnapshots:
                 "this driver lost its hold on the run: its storage could not be reached for long, or another driver "
                 "has taken over"
             )
-        mirror.push_content(self._file, _content(self._file))
+        self._file.upload(_content(self._file.file))
         self._version = version
 
     def close(self) -> None:

@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
 
-from sweep.storage import mirror
+from sweep.storage.path import StoredPath
 
 WIDTH_OF_A_FILE = 160
 
@@ -23,20 +22,20 @@ def screen(stream: TextIO | None = None) -> Console:
 
 
 @contextmanager
-def quiet(log_file: Path) -> Iterator[Console]:
+def quiet(log_file: StoredPath) -> Iterator[Console]:
     """Send everything that this process and its children print to the log; yield a console on the real screen.
 
     At the level of file descriptors, because Ray's C++ core and its daemons write there.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    log_file.parent.mkdir(parents=True, exist_ok=True)
+    growing = log_file.growing()
     before = os.dup(1), os.dup(2)
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(growing.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        with mirror.uploading(log_file), os.fdopen(os.dup(before[0]), "w", encoding="utf-8", buffering=1) as stream:
+        with growing, os.fdopen(os.dup(before[0]), "w", encoding="utf-8", buffering=1) as stream:
             yield screen(stream)
     finally:
         _drain()

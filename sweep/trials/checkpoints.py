@@ -1,12 +1,12 @@
 """Stored selectors: `model.safetensors` and a `manifest.json` beside it that holds its hash and where it comes from.
 
-Folders appear whole or not at all (`atomic_folder`); a folder without a valid manifest does not count as a checkpoint.
+Folders appear whole or not at all; a folder without a valid manifest does not count as a checkpoint.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import safetensors.torch
@@ -17,9 +17,9 @@ from selector.errors import CheckpointError, printable
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from selector.reports import EpochReport
 from selector.tensors import read_tensors
-from sweep.storage import mirror
-from sweep.storage.files import atomic_folder, write_json
 from sweep.storage.hashes import file_hash
+from sweep.storage.outage import is_outage
+from sweep.storage.path import StoredPath, json_text
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = "sweep-checkpoint/1"
@@ -48,26 +48,32 @@ _REPORTS = TypeAdapter(list[EpochReport])
 
 
 def write_checkpoint(
-    folder: Path, tensors: dict[str, Tensor], manifest: dict[str, Any], config: dict[str, Any] | None = None
+    folder: StoredPath, tensors: dict[str, Tensor], manifest: dict[str, Any], config: dict[str, Any] | None = None
 ) -> None:
     """Store tensors, manifest (with format, file name and hash filled in) and the selector's config as one folder."""
-    with atomic_folder(folder) as temporary:
+    with folder.new_folder() as temporary:
         weights = temporary / WEIGHTS_FILE
         # safetensors refuses tensors that share memory or are not contiguous.
         content = safetensors.torch.save({name: value.contiguous() for name, value in tensors.items()})
         weights.write_bytes(content)  # not save_file, which turns a full disk into an error of its own kind
         if config is not None:
-            write_json(temporary / CONFIG_FILE, config)
+            (temporary / CONFIG_FILE).write_text(json_text(config), encoding="utf-8")
         stored = {"format": FORMAT, "file": WEIGHTS_FILE, "sha256": file_hash(weights), **manifest}
-        write_json(temporary / MANIFEST_FILE, stored)
+        (temporary / MANIFEST_FILE).write_text(json_text(stored), encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: StoredPath) -> dict[str, Any]:
     """The manifest of a checkpoint folder. Raises CheckpointError if it is missing or not ours."""
-    file = mirror.fetch(folder) / MANIFEST_FILE
+    return _checked(folder, (folder / MANIFEST_FILE).read_bytes)
+
+
+def _checked(folder: StoredPath, read: Callable[[], bytes]) -> dict[str, Any]:
+    file = folder / MANIFEST_FILE
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = json.loads(read().decode())
     except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError) and is_outage(error):
+            raise
         raise CheckpointError(f"{file}: not readable as a checkpoint's manifest ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise CheckpointError(f"{file}: format is not {FORMAT!r}: written by another program or version")
@@ -90,18 +96,21 @@ def _is_usable(value: Any) -> bool:  # noqa: ANN401 (any JSON value)
     return abs(value) <= LARGEST if isinstance(value, int) else not isinstance(value, str) or printable(value) == value
 
 
-def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(folder: StoredPath) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and manifest; the hash is checked. Raises CheckpointError if anything is missing or altered."""
-    manifest = read_manifest(folder)
-    weights = folder / WEIGHTS_FILE
+    copy = folder.local()
+    manifest = _checked(folder, (copy / MANIFEST_FILE).read_bytes)
+    weights = copy / WEIGHTS_FILE
     if not weights.is_file():
-        raise CheckpointError(f"{weights}: missing, though {MANIFEST_FILE} is there")
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: missing, though {MANIFEST_FILE} is there")
     if file_hash(weights) != manifest.get("sha256"):
-        raise CheckpointError(f"{weights}: its SHA-256 is not the one in {MANIFEST_FILE}: altered or damaged")
+        raise CheckpointError(
+            f"{folder / WEIGHTS_FILE}: its SHA-256 is not the one in {MANIFEST_FILE}: altered or damaged"
+        )
     return read_tensors(weights), manifest
 
 
-def read_reports(values: list[Any], folder: Path) -> list[EpochReport]:
+def read_reports(values: list[Any], folder: StoredPath) -> list[EpochReport]:
     """Reports of the epochs from the first one on, out of a manifest. Raises CheckpointError if they are none."""
     file = folder / MANIFEST_FILE
     try:

@@ -16,8 +16,7 @@ from selector.batches import TensorData
 from selector.settings import TrialSettings
 from selector.validation import Evaluator
 from sweep.runs.paths import RunPaths
-from sweep.storage import mirror
-from sweep.storage.files import remove_folder, write_json
+from sweep.storage.outage import is_outage
 from sweep.study import TrialSummary
 from sweep.study.ranking import best_of_configurations
 from sweep.trials.messages import TrialContext
@@ -68,10 +67,12 @@ def finalists(paths: RunPaths, ranked: Sequence[TrialSummary], count: int, seeds
     for row in best_of_configurations(ranked):
         if len(found) >= count * seeds:
             break
-        file = mirror.fetch(paths.trial(row.number).root / "settings.json")
+        file = paths.trial(row.number).settings_file
         try:
             settings = TrialSettings.model_validate_json(file.read_bytes())
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and is_outage(error):
+                raise
             reason = getattr(error, "strerror", None) or "damaged"
             logger.warning("trial %s cannot be trained again: %s cannot be read (%s)", row.number, file, reason)
             continue
@@ -85,21 +86,23 @@ def ended(paths: RunPaths, finalist: Finalist) -> Retrained | None:
     """The result of a finalist whose training has ended; None otherwise."""
     own = paths.finalist(finalist.trial, finalist.seed)
     try:
-        values = json.loads(mirror.fetch(own.result_file).read_bytes())
+        values = json.loads(own.result_file.read_bytes())
         step, loss, failure = values["best_step"], values["val_loss"], values["failure"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return Retrained(finalist.trial, finalist.seed, step, loss, failure)
 
 
-def retrain(context: TrialContext, finalist: Finalist, data: TensorData, evaluate: Evaluator) -> Retrained:
+def retrain(
+    context: TrialContext, run: RunPaths, finalist: Finalist, data: TensorData, evaluate: Evaluator
+) -> Retrained:
     """Train a finalist, or continue it from its last stored epoch. Its result is stored last."""
-    done = ended(context.paths, finalist)
+    done = ended(run, finalist)
     if done is not None:
         return done
-    own = context.paths.finalist(finalist.trial, finalist.seed)
+    own = run.finalist(finalist.trial, finalist.seed)
     result = None
-    for result in Trial(context, finalist.trial, finalist.settings, data, evaluate, own):  # noqa: B007 (the last one)
+    for result in Trial(context, run, finalist.trial, finalist.settings, data, evaluate, own):  # noqa: B007 (the last one)
         pass
     best = result.best if result is not None else None
     failure = result.stop if result is not None else None
@@ -110,6 +113,6 @@ def retrain(context: TrialContext, finalist: Finalist, data: TensorData, evaluat
         "val_loss": loss,
         "failure": failure,
     }
-    write_json(own.result_file, values)
-    remove_folder(own.resume_folder)
+    own.result_file.write_json(values)
+    own.resume_folder.remove()
     return Retrained(finalist.trial, finalist.seed, best.step if best else None, loss, failure)

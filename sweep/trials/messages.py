@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from selector.health import Verdict
 from selector.reports import EpochReport
 from selector.settings import HealthSettings, ValidationSettings
-from sweep.runs.paths import RunPaths
-from sweep.storage import mirror
 
 
 @dataclass(frozen=True)
 class TrialContext:
-    """What all trials of a run share; sent to every worker once. `run_folder` is a path, or a URI of elsewhere."""
+    """What all trials of a run share; sent to every worker once.
 
-    run_folder: Path | str
+    Attributes:
+        run_folder: its path or URI. A worker opens it for itself, once (`RunPaths.at`).
+    """
+
+    run_folder: str
     validation: ValidationSettings
     health: HealthSettings
     keep_epochs: int
     data_fingerprint: str
     versions: dict[str, str]
-
-    @property
-    def paths(self) -> RunPaths:
-        """Files of the run."""
-        return RunPaths(mirror.run_folder_of(self.run_folder))
 
 
 @dataclass(frozen=True)

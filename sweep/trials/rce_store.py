@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
@@ -21,8 +20,8 @@ from torch import Tensor
 from selector.reports import EpochReport
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import RceStage
-from sweep.storage import mirror
 from sweep.storage.hashes import canonical_hash
+from sweep.storage.path import StoredPath
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
 
 WAIT_SECONDS = 0.2
@@ -54,14 +53,14 @@ class RceStore:
     replaced.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StoredPath) -> None:
         self._folder = folder
 
-    def folder(self, key: RceKey) -> Path:
+    def folder(self, key: RceKey) -> StoredPath:
         """Where the artifact is or will be."""
         return self.folder_of(key.digest)
 
-    def folder_of(self, digest: str) -> Path:
+    def folder_of(self, digest: str) -> StoredPath:
         """The same, by the digest alone."""
         return self._folder / digest
 
@@ -77,15 +76,14 @@ class RceStore:
             origin: lineage for the manifest (run, trial, versions).
         """
         folder = self.folder(key)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = mirror.lock(folder.with_suffix(".lock"))
-        while not mirror.exists(folder / MANIFEST_FILE):
+        lock = (self._folder / f"{key.digest}.lock").lock()
+        while not (folder / MANIFEST_FILE).exists():
             try:
                 lock.acquire(timeout=WAIT_SECONDS)
             except Timeout:
                 continue
             try:
-                if not mirror.exists(folder / MANIFEST_FILE):
+                if not (folder / MANIFEST_FILE).exists():
                     yield from self._train(key, *make_stage(), origin)
                     return
             finally:

@@ -2,8 +2,6 @@
 
 tensorboardX's own writer hands events to a background thread. When the disk is full that thread dies without a word,
 and the trial then waits forever for room in its queue. Written here, the same error is the trial's own.
-
-tensorboardX is imported by who writes: it brings boto3 along where that is installed, which no command needs to start.
 """
 
 from __future__ import annotations
@@ -11,12 +9,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from sweep.storage import mirror
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
-if TYPE_CHECKING:
-    from tensorboardX.proto.event_pb2 import Event
+from sweep.storage.path import StoredPath
 
 
 class EventFile:
@@ -29,14 +28,11 @@ class EventFile:
     Raises: OSError from every method, as any file does.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+    def __init__(self, folder: StoredPath, first_step: int) -> None:
 
-        folder.mkdir(parents=True, exist_ok=True)
         # The suffix keeps a quick restart from writing over its own file: names have the time in whole seconds.
-        self._writer = EventsWriter(str(folder / "events"), f".{first_step}")
-        self._file = Path(self._writer._file_name)  # no public accessor
+        self._writer = EventsWriter(str((folder / "events").growing().file), f".{first_step}")
+        self._file = (folder / Path(self._writer._file_name).name).growing()  # no public accessor
         self._add(Event(step=first_step, file_version="brain.Event:2"))
         self._add(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
 
@@ -55,15 +51,12 @@ class EventFile:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Add one point of a curve."""
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.summary import scalar
-
         self._add(Event(step=step, summary=scalar(name, value)))
 
     def flush(self) -> None:
         """Make what was added visible to readers, wherever the run is kept."""
         self._writer.flush()
-        mirror.push(self._file)
+        self._file.upload()
 
     def _add(self, event: Event) -> None:
         event.wall_time = time.time()

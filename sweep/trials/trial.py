@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,9 +26,8 @@ from selector.settings import Keep, TrialSettings
 from selector.training import GrpoStage, RceStage, StageState
 from selector.training.stage import TrainingStage, copy_weights, new_selector
 from selector.validation import Evaluator
-from sweep.runs.paths import TrialPaths
-from sweep.storage import mirror
-from sweep.storage.files import remove_folder, write_json
+from sweep.runs.paths import RunPaths, TrialPaths
+from sweep.storage.path import StoredPath
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
 from sweep.trials.messages import BestEpoch, EpochResult, TrialContext
 from sweep.trials.rce_store import RceKey, RceStore
@@ -43,6 +41,7 @@ class Trial:
     def __init__(
         self,
         context: TrialContext,
+        run: RunPaths,
         number: int,
         settings: TrialSettings,
         data: TensorData,
@@ -50,12 +49,13 @@ class Trial:
         paths: TrialPaths | None = None,
     ) -> None:
         self._context = context
+        self._run = run
         self._number = number
         self._settings = settings
         self._data = data
         self._evaluate = evaluate
-        self._paths: TrialPaths = paths or context.paths.trial(number)
-        self._store = RceStore(context.paths.rce_folder)
+        self._paths: TrialPaths = paths or run.trial(number)
+        self._store = RceStore(run.rce_folder)
         self._key = RceKey.of(settings, context.validation, context.data_fingerprint)
         self._history: list[EpochReport] = []
         self._verdicts: list[tuple[Verdict, ...]] = []
@@ -64,14 +64,13 @@ class Trial:
         try:
             yield from self._all_epochs()
         finally:
-            mirror.forget(self._paths.root)
+            self._paths.root.forget()
 
     def _all_epochs(self) -> Iterator[EpochResult]:
         resumed = _latest_state(self._paths.resume_folder)
         self._history = resumed.history if resumed else []
         self._verdicts = [assess(report, self._context.health) for report in self._history]
-        self._paths.root.mkdir(parents=True, exist_ok=True)
-        write_json(self._paths.root / "settings.json", self._settings.model_dump(mode="json"))
+        self._paths.settings_file.write_json(self._settings.model_dump(mode="json"))
         first = len(self._history) + 1
         with EventFile(self._paths.events_folder, first) as events:
             if resumed:
@@ -172,9 +171,9 @@ class Trial:
         elif stage is not None and report in best:
             self._write_epoch(report, copy_weights(stage.model))
         steps = [entry.step for entry in best]
-        for folder in mirror.listing(self._paths.best_folder, "step-*"):
+        for folder in self._paths.best_folder.glob("step-*"):
             if step_of(folder) not in steps:
-                remove_folder(folder)
+                folder.remove()
 
     def _write_epoch(self, report: EpochReport, weights: dict[str, Tensor]) -> None:
         model = new_selector(self._settings, self._data.dataset.width, weights)
@@ -194,7 +193,7 @@ class Trial:
 
     def _origin(self) -> dict[str, Any]:
         return {
-            "run": self._context.paths.name,
+            "run": self._run.name,
             "trial": self._number,
             "seed": self._settings.seed,
             "settings": self._settings.model_dump(mode="json"),
@@ -214,9 +213,9 @@ class Trial:
             "history": [report.to_dict() for report in self._history],
         }
         write_checkpoint(self._paths.resume_folder / f"step-{step:04d}", state.tensors, manifest)
-        for folder in mirror.listing(self._paths.resume_folder, "step-*"):
+        for folder in self._paths.resume_folder.glob("step-*"):
             if step_of(folder) < step:
-                remove_folder(folder)
+                folder.remove()
 
 
 @dataclass(frozen=True)
@@ -225,8 +224,8 @@ class _Resumed:
     state: StageState | None  # None: the epoch was a replay of the RCE artifact
 
 
-def _latest_state(folder: Path) -> _Resumed | None:
-    complete = sorted(mirror.listing(folder, f"step-*/{MANIFEST_FILE}"), key=lambda file: step_of(file.parent))
+def _latest_state(folder: StoredPath) -> _Resumed | None:
+    complete = sorted(folder.glob(f"step-*/{MANIFEST_FILE}"), key=lambda file: step_of(file.parent))
     if not complete:
         return None
     newest = complete[-1].parent
@@ -239,18 +238,8 @@ def _latest_state(folder: Path) -> _Resumed | None:
     return _Resumed(history, state)
 
 
-def _write_history(file: Path, history: list[EpochReport]) -> None:
-    """Append the last epoch; rewrite the file where it does not hold exactly the epochs before it."""
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
-    new = [json.dumps(report.to_dict()) for report in history]
-    if lines == new:
-        return
-    if lines == new[:-1]:
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(new[-1] + "\n")
-    else:
-        file.write_text("\n".join(new) + "\n", encoding="utf-8")
-    mirror.push(file)
+def _write_history(file: StoredPath, history: list[EpochReport]) -> None:
+    file.write_text("".join(json.dumps(report.to_dict()) + "\n" for report in history))
 
 
 def _write_events(events: EventFile, report: EpochReport) -> None:

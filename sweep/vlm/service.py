@@ -10,8 +10,8 @@ from rich.console import Console
 
 from sweep.items import ItemTable
 from sweep.items.errors import ImageError
-from sweep.runs.paths import SharedPaths
 from sweep.settings.vlm import VlmSettings
+from sweep.storage.path import StoredPath
 from sweep.vlm.answers.cached import AnswerSet, ResultObserver, answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
@@ -30,14 +30,14 @@ class AnswerService:
     """
 
     def __init__(
-        self, settings: VlmSettings, table: ItemTable, shared: SharedPaths, run: str, console: Console
+        self, settings: VlmSettings, table: ItemTable, answers: StoredPath, run: str, console: Console
     ) -> None:
         """Prepare answers of one model. Nothing is started yet.
 
         Args:
             settings: of the model.
             table: what the numbers in work items are about.
-            shared: where answers are kept.
+            answers: the folder where they are kept.
             run: name in Ray's dashboard.
             console: shows progress.
 
@@ -45,7 +45,7 @@ class AnswerService:
             UserError: the model's files cannot be found.
         """
         self._table = table
-        self._store = AnswerStore(shared.answers_folder)
+        self._store = AnswerStore(answers)
         self._run = run
         self._console = console
         self._pool: Pool[ItemTable] | None = None

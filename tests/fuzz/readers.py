@@ -20,6 +20,7 @@ from sweep.results.export import Exported, _readme
 from sweep.results.policies import Policy, policies, winner_checkpoint
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, canonical, parse_space
+from sweep.storage.local import stored_at
 from sweep.study import Standing, TrialSummary
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.messages import EpochResult
@@ -52,8 +53,8 @@ def used_space(text: str) -> SearchSpace:
 
 def exported(folder: Path) -> dict[str, Any]:
     """A stored epoch, as `export` and `verify` read it."""
-    read_checkpoint(folder)
-    manifest = {**read_manifest(folder), "chosen": "by number"}
+    read_checkpoint(stored_at(folder))
+    manifest = {**read_manifest(stored_at(folder)), "chosen": "by number"}
     assert _readme(manifest).encode()  # as it is written
     assert Exported(folder, manifest["trial"], manifest, "by number").sentence.encode()
     assert PointerSelector.from_pretrained(folder).config.width

@@ -14,11 +14,15 @@ from sweep.plan.make import make_plan
 from sweep.plan.plan import Plan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
 from sweep.runs.paths import RunPaths, SharedPaths
+from sweep.storage.local import stored_at
+from sweep.storage.path import StoredPath
 
 
 def plan_of_space(file: Path | str) -> Plan:
     """The plan of a space whose data is there."""
-    return require_data(make_plan(request_of_space(str(file), SharedPaths.beside(Path(file).parent / "runs"))))
+    return require_data(
+        make_plan(request_of_space(str(file), SharedPaths.beside(stored_at(Path(file).parent / "runs"))))
+    )
 
 
 def plan_of_run(paths: RunPaths, data: Path | None = None) -> Plan:
@@ -32,7 +36,7 @@ def screen_on(stream: io.StringIO) -> OpenScreen:
     def opened() -> Iterator[Console]:
         yield Console(file=stream, width=160)
 
-    def open_screen(log_file: Path) -> AbstractContextManager[Console]:
+    def open_screen(log_file: StoredPath) -> AbstractContextManager[Console]:
         return opened()
 
     return open_screen

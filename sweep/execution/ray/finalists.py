@@ -11,13 +11,14 @@ import torch
 from selector.data import Dataset
 from selector.errors import UserError
 from sweep.plan.plan import Plan
+from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
 from sweep.trials.finalists import Finalist, Retrained, retrain
 from sweep.trials.messages import TrialContext
 from sweep.trials.trial import load_shared
 
 
-def retrain_all(context: TrialContext, plan: Plan, finalists: Sequence[Finalist]) -> Iterator[Retrained]:
+def retrain_all(context: TrialContext, run: str, plan: Plan, finalists: Sequence[Finalist]) -> Iterator[Retrained]:
     """Results as they come. A finalist that fails, or whose worker dies too often, has a result with its `failure`.
 
     Raises:
@@ -31,7 +32,7 @@ def retrain_all(context: TrialContext, plan: Plan, finalists: Sequence[Finalist]
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
         max_retries=plan.space.max_retries,
-        name=f"Finalist[{context.paths.name}]",
+        name=f"Finalist[{run}]",
     )
     dataset, shared = ray.put(plan.dataset), ray.put(context)
     running = {task.remote(shared, dataset, one, resources.cpus, resources.gpus): one for one in finalists}
@@ -55,7 +56,10 @@ def retrain_all(context: TrialContext, plan: Plan, finalists: Sequence[Finalist]
 def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: float, gpus: float) -> Any:  # noqa: ANN401
     torch.set_num_threads(max(1, int(cpus)))
     try:
-        return retrain(context, finalist, *load_shared(dataset, context, gpus))
+        run = RunPaths.at(context.run_folder)
+        result = retrain(context, run, finalist, *load_shared(dataset, context, gpus))
+        run.root.forget()  # the process may serve many tasks
+        return result
     except UserError as error:
         reason = str(error)
     except Exception as error:  # any failure of one configuration ends that finalist alone, with its reason

@@ -15,6 +15,7 @@ from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.metrics import PrometheusObserver
 from sweep.execution.ray.trainable import NUMBER, TrialSteps
 from sweep.plan.plan import Plan
+from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
 from sweep.trials.messages import TrialContext
 
@@ -53,26 +54,27 @@ class RayBackend:
         """What feeds Ray's metrics endpoint."""
         return [PrometheusObserver(run)]
 
-    def run(self, coordinator: Coordinator, plan: Plan, context: TrialContext) -> None:
+    def run(self, coordinator: Coordinator, plan: Plan, paths: RunPaths, context: TrialContext) -> None:
         """As `Backend.run`. Tune's own files go to a folder of the run that nothing reads."""
         from ray import tune
         from ray.exceptions import RayError
         from ray.tune.error import TuneError
 
-        shutil.rmtree(context.paths.tune_folder, ignore_errors=True)
+        tune_folder = paths.tune_folder.local().resolve()
+        shutil.rmtree(tune_folder, ignore_errors=True)
         tuner = tune.Tuner(
-            _trainable(plan, context),
+            _trainable(plan, paths.name, context),
             tune_config=tune.TuneConfig(
                 search_alg=study_searcher(coordinator),
                 scheduler=study_scheduler(),
                 num_samples=-1,
                 reuse_actors=True,
-                trial_name_creator=_trial_name(context.paths.name),
+                trial_name_creator=_trial_name(paths.name),
                 trial_dirname_creator=lambda trial: f"trial-{trial.config[NUMBER]:04d}",
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(context.paths.tune_folder),
+                storage_path=str(tune_folder),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=plan.space.max_retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -86,7 +88,7 @@ class RayBackend:
             coordinator.error = coordinator.error or error
 
 
-def _trainable(plan: Plan, context: TrialContext) -> Any:  # noqa: ANN401 (a class that Tune makes)
+def _trainable(plan: Plan, run: str, context: TrialContext) -> Any:  # noqa: ANN401 (a class that Tune makes)
     from ray import tune
 
     resources = plan.space.resources
@@ -101,7 +103,7 @@ def _trainable(plan: Plan, context: TrialContext) -> Any:  # noqa: ANN401 (a cla
         trainable, tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
     )
     # Ray names actors after their class, and the names of Tune's wrappers say nothing in the dashboard.
-    trainable.__name__ = trainable.__qualname__ = f"SweepTrial[{context.paths.name}]"
+    trainable.__name__ = trainable.__qualname__ = f"SweepTrial[{run}]"
     return trainable
 
 

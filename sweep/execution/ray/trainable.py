@@ -13,6 +13,7 @@ import torch
 from selector.data import Dataset
 from selector.errors import UserError
 from selector.settings import TrialSettings
+from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
 from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.trial import Trial, load_shared
@@ -34,9 +35,10 @@ class TrialSteps:
         """Called once per actor; `dataset` is a read-only view into Ray's object store."""
         torch.set_num_threads(max(1, int(cpus)))
         self._context = context
+        self._run = RunPaths.at(context.run_folder)
         self._dataset, self._gpus = dataset, gpus
         self._shared: Any = None
-        self._name = f"{context.paths.name}/trial-{int(config[NUMBER]):04d}"
+        self._name = f"{self._run.name}/trial-{int(config[NUMBER]):04d}"
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -54,7 +56,7 @@ class TrialSteps:
         if self._shared is None:
             self._shared = load_shared(self._dataset, self._context, self._gpus)
         data, evaluate = self._shared
-        return iter(Trial(self._context, self._number, self._settings, data, evaluate))
+        return iter(Trial(self._context, self._run, self._number, self._settings, data, evaluate))
 
     def step(self) -> dict[str, Any]:
         """One epoch."""

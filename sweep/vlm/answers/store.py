@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 from filelock import Timeout
 
-from sweep.storage import mirror
+from sweep.storage.path import StoredPath
 from sweep.vlm.answers.parquet import (
     ROWS_PER_GROUP,
     SCHEMA,
@@ -39,7 +39,8 @@ from sweep.vlm.work import Answer, Result, WorkItem
 
 logger = logging.getLogger(__name__)
 
-PREFIX, SUFFIX, UNFINISHED = "part-", ".parquet", ".unfinished-"
+PREFIX, SUFFIX = "part-", ".parquet"
+UNFINISHED = f".{PREFIX}"
 MANY_PARTS = 64
 SMALL_BYTES = 16 * 1024**2
 ABANDONED_SECONDS = 24 * 3600.0
@@ -54,9 +55,9 @@ class AnswerStore:
         skipped: parts that could not be read, with the reason.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: StoredPath) -> None:
         self.folder = folder
-        self.skipped: dict[Path, str] = {}
+        self.skipped: dict[StoredPath, str] = {}
 
     def lookup(self, wanted: Mapping[WorkItem, Wanted]) -> dict[WorkItem, Result]:
         """Results that are stored, for those of the work items that have one.
@@ -83,20 +84,20 @@ class AnswerStore:
         if not keys:
             return
         values = pa.array(keys, pa.string())
-        scanned: set[Path] = set()
+        scanned: set[StoredPath] = set()
         while fresh := [part for part in self.parts() if part not in scanned]:
             for part in fresh:
                 scanned.add(part)
                 try:
-                    yield from rows_with_keys(mirror.fetch(part), values)
+                    yield from rows_with_keys(part.local(), values)
                 except FileNotFoundError:
                     continue
                 except UNREADABLE as error:
                     self._skip(part, error)
 
-    def parts(self) -> list[Path]:
+    def parts(self) -> list[StoredPath]:
         """All parts, the oldest first."""
-        return mirror.listing(self.folder, f"{PREFIX}*{SUFFIX}")
+        return self.folder.glob(f"{PREFIX}*{SUFFIX}")
 
     def compact(self, many: int = MANY_PARTS) -> bool:
         """Merge the small parts into one if there are more than `many`. Returns whether that was done.
@@ -107,7 +108,7 @@ class AnswerStore:
         if len(self.parts()) <= many:
             return False
         try:
-            with mirror.lock(self.folder / ".compaction.lock").acquire(timeout=0):
+            with (self.folder / ".compaction.lock").lock().acquire(timeout=0):
                 self._remove_abandoned()
                 small = self._small_parts()
                 if len(small) <= many:
@@ -120,23 +121,24 @@ class AnswerStore:
             logger.warning("could not compact %s: %s", self.folder, error)
             return False
 
-    def _small_parts(self) -> list[Path]:
+    def _small_parts(self) -> list[StoredPath]:
         """The oldest ones that make up about one large part, or a few."""
         small, size = [], 0
-        for part in map(mirror.fetch, self.parts()):
-            if part not in self.skipped and part.stat().st_size < SMALL_BYTES and size < 4 * SMALL_BYTES:
+        for part in self.parts():
+            own = part.local().stat().st_size
+            if part not in self.skipped and own < SMALL_BYTES and size < 4 * SMALL_BYTES:
                 small.append(part)
-                size += part.stat().st_size
+                size += own
         return small
 
-    def _merge(self, parts: list[Path]) -> None:
+    def _merge(self, parts: list[StoredPath]) -> None:
         merged = []
         with self.new_part() as file, part_writer(file) as writer:
             seen: set[bytes] = set()
             waiting: list[pa.Table] = []
             for part in parts:
                 try:
-                    for table in row_groups(part):
+                    for table in row_groups(part.local()):
                         waiting.append(_without_copies(table, seen))
                         if sum(map(len, waiting)) >= ROWS_PER_GROUP:
                             writer.write_table(pa.concat_tables(waiting), ROWS_PER_GROUP)
@@ -147,35 +149,23 @@ class AnswerStore:
                     merged.append(part)
             writer.write_table(pa.concat_tables([*waiting, SCHEMA.empty_table()]), ROWS_PER_GROUP)
         for part in merged:
-            mirror.delete(part)
-            part.unlink(missing_ok=True)
+            part.remove()
 
     @contextmanager
     def new_part(self) -> Iterator[Path]:
         """Yield a temporary file that becomes a part, synced to disk, when the block ends without an error."""
         name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"  # two machines may share the folder
-        temporary = self.folder / f"{UNFINISHED}{name}"
-        try:
-            yield temporary
-            _sync(temporary)
-            part = self.folder / f"{PREFIX}{name}{SUFFIX}"
-            temporary.rename(part)
-            _sync(self.folder)
-            mirror.push(part)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with (self.folder / f"{PREFIX}{name}{SUFFIX}").replacing() as file:
+            yield file
 
     def _remove_abandoned(self) -> None:
         """Temporary files of processes that were killed long ago."""
         for file in self.folder.glob(f"{UNFINISHED}*"):
-            try:
-                if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
-                    file.unlink()
-            except FileNotFoundError:
-                continue
+            written = file.modified
+            if written is not None and time.time() - written > ABANDONED_SECONDS:
+                file.remove()
 
-    def _skip(self, part: Path, error: Exception) -> None:
+    def _skip(self, part: StoredPath, error: Exception) -> None:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if part not in self.skipped:
             logger.warning("skipped %s, whose answers will be asked again: %s", part, reason)
@@ -194,11 +184,3 @@ def _without_copies(table: pa.Table, seen: set[bytes]) -> pa.Table:
         keep.append(digest not in seen)
         seen.add(digest)
     return table.filter(pa.array(keep, pa.bool_()))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

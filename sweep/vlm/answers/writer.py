@@ -43,7 +43,7 @@ class AnswerWriter:
 
     def __enter__(self) -> AnswerWriter:
         try:
-            self._store.folder.mkdir(parents=True, exist_ok=True)
+            self._store.folder.make_folder()
         except OSError as error:
             raise self._error(error) from error
         self._store.compact()

@@ -14,6 +14,7 @@ import yaml
 
 from sweep.cli import app as cli
 from sweep.driver.create import NewRun, create_run
+from sweep.storage.local import stored_at
 from sweep.study import AskedTrial, StudyOwner
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.broken.builders import (
@@ -32,17 +33,17 @@ def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = folder / "space.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(SMALL) | {"budget": {"trials": 2}}))
     plan = plan_of_space(file)
-    paths = create_run(plan, NewRun(folder, "mine"))
+    paths = create_run(plan, NewRun(stored_at(folder), "mine"))
     owner = StudyOwner.open(f"sqlite:///{paths.study_file}", "mine", plan.space)
     asked = owner.ask()
     assert isinstance(asked, AskedTrial)
-    results = list(trial(context(paths.root, plan.dataset), plan.dataset, asked.number, asked.settings))
+    results = list(trial(context(paths.root.local(), plan.dataset), plan.dataset, asked.number, asked.settings))
     for result in results:
         owner.report(0, result.report.step, result.report.val_loss)
     assert results[-1].best is not None
     owner.complete(0, results[-1].best.val_loss)
     owner.close()
-    return paths.root
+    return paths.root.local()
 
 
 def replace(file: str, content: str | bytes) -> Callable[[Path], object]:

@@ -18,6 +18,7 @@ from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.collect.queries import unit_rows
 from sweep.collect.store import check_empty, store_collected
 from sweep.settings.vlm import VlmSettings
+from sweep.storage.local import stored_at
 from sweep.trials.checkpoints import write_checkpoint
 from sweep.vlm.work import Answer, WorkItem
 from sweep.vqa import AnswerNormalisation, accuracy
@@ -36,7 +37,7 @@ def run(world=None, asked=None, report=None, **answering):
 def exported(folder, width=WIDTH):
     config = SelectorConfig(width, hidden=8, layers=1, heads=2, decoder="gate", temperature=0.1, dropout=0.0)
     model = build_selector(config, 0)
-    write_checkpoint(folder, dict(model.state_dict()), {}, model.config_dict())
+    write_checkpoint(stored_at(folder), dict(model.state_dict()), {}, model.config_dict())
     return folder
 
 
@@ -228,7 +229,7 @@ def test_a_selector_proposes(tmp_path):
 def test_stored_and_read_again(tmp_path):
     found = run()
     folder = tmp_path / "deep" / "collected"
-    manifest = store_collected(found, folder, "demo model, 160 beams")
+    manifest = store_collected(found, stored_at(folder), "demo model, 160 beams")
     data = load(DataSettings(path=folder))
     assert data.fingerprint() == found.dataset.fingerprint() == manifest.fingerprint
     assert read_notes(folder) == {Note.PREDICTION: found.predictions, Note.PROPOSER: found.proposers}
@@ -241,20 +242,20 @@ def test_an_existing_folder_is_never_changed(tmp_path):
     (tmp_path / "empty").mkdir()
     check_empty(tmp_path / "empty")
     check_empty(tmp_path / "missing")
-    store_collected(found, tmp_path / "empty", "first")
-    assert store_collected(found, tmp_path / "empty", "second").source == "first"
+    store_collected(found, stored_at(tmp_path / "empty"), "first")
+    assert store_collected(found, stored_at(tmp_path / "empty"), "second").source == "first"
     with pytest.raises(DataError, match="not empty"):
         check_empty(tmp_path / "empty")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("mine")
     with pytest.raises(DataError, match=MANIFEST):
-        store_collected(found, tmp_path / "mine", "x")
+        store_collected(found, stored_at(tmp_path / "mine"), "x")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["note.txt"]
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="is a file"):
         check_empty(tmp_path / "file")
     with pytest.raises(DataError, match="cannot be written"):
-        store_collected(found, tmp_path / "file" / "inside", "x")
+        store_collected(found, stored_at(tmp_path / "file" / "inside"), "x")
 
 
 def test_the_digest_sees_what_changes_the_data_and_nothing_else(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from sweep.collect.beams import propose_beams
 from sweep.collect.measure import Measurement
+from sweep.storage.local import stored_at
 from sweep.vlm.answers.cached import answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
@@ -60,7 +61,7 @@ def test_an_interrupted_collection_asks_only_what_is_missing(tmp_path):
         answer_all(
             propose_beams(asked, world, embeddings(world)).work_items(),
             wants=lambda item: Wanted(hashlib.sha256(repr(item).encode()).hexdigest(), "t"),
-            store=AnswerStore(store),
+            store=AnswerStore(stored_at(store)),
             run=ask,
             score=True,
             model="rule",

@@ -21,6 +21,7 @@ from sweep.evaluation.answer_table import read_answers, write_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.runs.paths import RunPaths
+from sweep.storage.local import stored_at
 from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
 from tests.selector.data.builders import read_notes
 from tests.sweep.commands import call, finish, start, wait_for
@@ -71,12 +72,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table_of(run: Path) -> Evaluation:
-    return read_evaluation(run / "evaluation" / "evaluation.json")
+    return read_evaluation(stored_at(run / "evaluation" / "evaluation.json"))
 
 
 def evaluate(run: Path) -> str:
     """What `sweep evaluate` does, on this session's Ray. Returns what it says."""
-    screen, paths = io.StringIO(), RunPaths(run)
+    screen, paths = io.StringIO(), RunPaths.at(run)
     evaluate_again(plan_of_run(paths), paths, RayOptions(), screen_on(screen))
     return screen.getvalue()
 
@@ -224,10 +225,10 @@ def change_answers(**values: object) -> Callable[[Path], None]:
 
     def change(run: Path) -> None:
         file = run / "evaluation" / "answers.parquet"
-        records = read_answers(file)
+        records = read_answers(stored_at(file))
         place = next(index for index, one in enumerate(records) if one.row == "rce_only" and one.demonstrations)
         records[place] = replace(records[place], **values)  # type: ignore[arg-type]
-        write_answers(file, records)
+        write_answers(stored_at(file), records)
 
     return change
 

@@ -19,7 +19,7 @@ from selector.settings import TrialSettings
 from sweep.driver.create import NewRun, create_run
 from sweep.evaluation.answer_table import AnswerRecord, write_answers
 from sweep.runs.paths import RunPaths
-from sweep.storage.files import write_json
+from sweep.storage.local import stored_at
 from sweep.storage.outage import is_outage, told
 from sweep.trials.checkpoints import read_checkpoint, write_checkpoint
 from sweep.trials.messages import EpochResult
@@ -75,7 +75,7 @@ def test_a_trial_continues_to_the_bit_wherever_the_disk_was_full(disk: SmallDisk
         assert numbers(before) == whole[: len(before)]
         after = numbers(list(trial(shared, dataset, settings=SETTINGS)))
         assert after == whole[len(whole) - len(after) :] and len(before) + len(after) >= len(whole), pages
-        paths = RunPaths(run).trial(0)
+        paths = RunPaths.at(run).trial(0)
         assert len(paths.history_file.read_text().splitlines()) == len(whole)
         for folder in (*paths.best_folder.glob("step-*"), *paths.resume_folder.glob("step-*")):
             read_checkpoint(folder)
@@ -93,20 +93,20 @@ def removed(run: Path) -> None:
 
 
 def answers(folder: Path) -> None:
-    store = AnswerStore(folder)
+    store = AnswerStore(stored_at(folder))
     with AnswerWriter(store, "model") as writer:
         writer.add(WorkItem(1, (2,)), Wanted("0" * 64), Answer("a cat", None, 7))
 
 
 WRITERS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
-    "ranking": (lambda file: write_json(file, {"a": "b" * 9000}), Path.read_bytes),
-    "table of answers": (lambda file: write_answers(file, [RECORD]), Path.read_bytes),
+    "ranking": (lambda file: stored_at(file).write_json({"a": "b" * 9000}), Path.read_bytes),
+    "table of answers": (lambda file: write_answers(stored_at(file), [RECORD]), Path.read_bytes),
     "checkpoint": (
-        lambda folder: write_checkpoint(folder, {"a": torch.zeros(5000)}, {"kind": "some"}),
-        read_checkpoint,
+        lambda folder: write_checkpoint(stored_at(folder), {"a": torch.zeros(5000)}, {"kind": "some"}),
+        lambda folder: read_checkpoint(stored_at(folder)),
     ),
     "collected data": (lambda folder: write_native(small_dataset(), folder, "x"), read_native),
-    "answers": (answers, lambda folder: AnswerStore(folder).lookup({WorkItem(1, (2,)): Wanted("0" * 64)})),
+    "answers": (answers, lambda folder: AnswerStore(stored_at(folder)).lookup({WorkItem(1, (2,)): Wanted("0" * 64)})),
 }
 
 
@@ -130,18 +130,19 @@ def test_no_run_is_begun_on_a_full_disk(disk: SmallDisk, tmp_path: Path) -> None
     plan = plan_of_space(write_space(tmp_path))
     disk.fill()
     with pytest.raises((OSError, UserError), match="No space left"):
-        create_run(plan, NewRun(disk.root / "runs", "mine"))
+        create_run(plan, NewRun(stored_at(disk.root / "runs"), "mine"))
     assert not (disk.root / "runs" / "mine").exists(), "the name is free for the next attempt"
     disk.free()
-    create_run(plan, NewRun(disk.root / "runs", "mine"))
+    create_run(plan, NewRun(stored_at(disk.root / "runs"), "mine"))
 
 
 def test_what_the_log_cannot_hold_does_not_come_on_the_screen(disk: SmallDisk) -> None:
     """In a process of its own: pytest's streams are not what a shell gives."""
     program = (
         "import sys; from pathlib import Path; from sweep.terminal.console import quiet\n"
+        "from sweep.storage.local import stored_at\n"
         "from tests.sweep.disks import SmallDisk\n"
-        f"with quiet(Path({str(disk.root)!r}) / 'run.log') as console:\n"
+        f"with quiet(stored_at(Path({str(disk.root)!r}) / 'run.log')) as console:\n"
         f"    SmallDisk(Path({str(disk.root)!r})).fill()\n"
         "    print('for the log')\n"
         "    console.print('for the screen')\n"

@@ -25,6 +25,7 @@ from sweep.report.trials import trial_table
 from sweep.results.outcome import RunOutcome
 from sweep.results.verify import verify
 from sweep.runs.paths import RunPaths
+from sweep.storage.local import stored_at
 from tests.sweep.plans import plan_of_run, plan_of_space, screen_on
 from tests.sweep.spaces import SMALL, small_dataset
 
@@ -53,7 +54,7 @@ def space_file(folder: Path, **changes: object) -> Path:
 
 def sweep(folder: Path, **changes: object) -> Ran:
     plan = plan_of_space(space_file(folder, **changes))
-    paths = create_run(plan, NewRun(folder / "runs", None))
+    paths = create_run(plan, NewRun(stored_at(folder / "runs"), None))
     screen = io.StringIO()
     outcome = execute(plan, paths, RayOptions(), screen_on(screen))
     return Ran(paths, outcome, screen.getvalue())
@@ -90,7 +91,7 @@ def test_the_best_trial_is_complete_and_first_in_the_ranking(ran: Ran) -> None:
 
 
 def test_all_trials_shared_one_warm_up(ran: Ran) -> None:
-    assert len([path for path in ran.paths.rce_folder.iterdir() if path.is_dir()]) == 1
+    assert len([path for path in ran.paths.rce_folder.local().iterdir() if path.is_dir()]) == 1
     first = [trial.intermediate_values[1] for trial in ran.study.trials]
     assert len(set(first)) == 1
 
@@ -101,7 +102,7 @@ def test_the_screen_tells_the_story_and_ray_is_not_on_it(ran: Ran) -> None:
 
 
 def test_nothing_to_resume_is_left_behind(ran: Ran) -> None:
-    assert not list(ran.paths.root.glob("trials/*/resume"))
+    assert not ran.paths.root.glob("trials/*/resume")
 
 
 def test_held_out_rows_compare_against_what_needs_no_training(ran: Ran) -> None:
@@ -197,7 +198,7 @@ def test_repeats_are_trials_under_seeds_of_their_own(tmp_path: Path) -> None:
     rows = sorted(ran.outcome.ranked, key=lambda row: row.number)
     assert [row.seed for row in rows] == [3, 4, 3, 4, 3, 4]
     assert [rows[i].key == rows[i + 1].key for i in (0, 2, 4)] == [True] * 3
-    assert len({path.name for path in ran.paths.rce_folder.iterdir() if path.is_dir()}) == 2
+    assert len({path.name for path in ran.paths.rce_folder.local().iterdir() if path.is_dir()}) == 2
     console = Console(file=io.StringIO(), width=200)
     console.print(trial_table(ran.outcome.ranked, "all"))
     assert isinstance(console.file, io.StringIO)
@@ -222,9 +223,9 @@ def test_a_dataset_crosses_ray_without_a_copy(tmp_path: Path) -> None:
 
 def test_a_run_name_is_taken_once(tmp_path: Path) -> None:
     plan = plan_of_space(space_file(tmp_path))
-    create_run(plan, NewRun(tmp_path / "runs", "mine"))
+    create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
     with pytest.raises(RunError, match=r"resume .*mine"):
-        create_run(plan, NewRun(tmp_path / "runs", "mine"))
+        create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
 
 
 def test_a_finished_run_resumes_to_the_same_ranking(ran: Ran) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from sweep.errors import RunError
 from sweep.evaluation.answer_table import AnswerRecord, read_answers, write_answers
+from sweep.storage.local import stored_at
 
 RECORDS = [
     AnswerRecord("trial 3", "test", 4, 7, 2, 0, (5, 1), "a cat", 1.0, None, None),
@@ -23,8 +24,8 @@ RECORDS = [
 @pytest.mark.parametrize("records", [RECORDS, []], ids=["some", "none"])
 def test_what_is_written_is_read(tmp_path: Path, records: list[AnswerRecord]) -> None:
     file = tmp_path / "answers.parquet"
-    write_answers(file, records)
-    assert read_answers(file) == records
+    write_answers(stored_at(file), records)
+    assert read_answers(stored_at(file)) == records
 
 
 def missing(file: Path) -> None:
@@ -54,7 +55,7 @@ def without_a_query(file: Path) -> None:
 @pytest.mark.parametrize("damage", [missing, cut, altered_byte, other_columns, without_a_query])
 def test_what_is_no_table_of_answers_is_named(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     file = tmp_path / "answers.parquet"
-    write_answers(file, RECORDS)
+    write_answers(stored_at(file), RECORDS)
     damage(file)
     with pytest.raises(RunError, match=r"answers\.parquet: cannot be read .*; evaluate the run again"):
-        read_answers(file)
+        read_answers(stored_at(file))

@@ -17,6 +17,7 @@ from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import RowRecord, read_evaluation
 from sweep.evaluation.rows import Panel, PolicyRow, RowKind, build_panel
 from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
+from sweep.storage.local import stored_at
 from sweep.vlm.work import FailureKind
 from sweep.vqa.accuracy import AnswerNormalisation
 from tests.sweep.evaluation.worlds import Coins, World, dataset, held_out, score, selector, trial
@@ -82,17 +83,17 @@ def test_the_same_answers_give_the_same_record_and_it_survives_json(tmp_path: Pa
     first, second = run(panel_of([1, 2]), settings, world), run(panel_of([1, 2]), settings, world)
     assert first == second
     file = tmp_path / "evaluation" / "evaluation.json"
-    first.evaluation.write(file)
-    assert read_evaluation(file) == first.evaluation
+    first.evaluation.write(stored_at(file))
+    assert read_evaluation(stored_at(file)) == first.evaluation
     assert "NaN" not in file.read_text(encoding="utf-8")
 
 
 def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="missing"):
-        read_evaluation(tmp_path / "evaluation.json")
+        read_evaluation(stored_at(tmp_path / "evaluation.json"))
     (tmp_path / "evaluation.json").write_text('{"format": "sweep-evaluation/1"}', encoding="utf-8")
     with pytest.raises(RunError, match="damaged"):
-        read_evaluation(tmp_path / "evaluation.json")
+        read_evaluation(stored_at(tmp_path / "evaluation.json"))
 
 
 def test_rows_that_show_the_same_are_named() -> None:
@@ -258,7 +259,7 @@ def test_mistakes_of_the_caller_are_said() -> None:
 
 def test_the_table_of_answers_is_parquet(tmp_path: Path) -> None:
     found = run(panel_of([1]))
-    write_answers(tmp_path / "evaluation" / "answers.parquet", found.answers)
+    write_answers(stored_at(tmp_path / "evaluation" / "answers.parquet"), found.answers)
     rows = pq.read_table(tmp_path / "evaluation" / "answers.parquet").to_pylist()
     assert len(rows) == len(found.answers)
     assert rows[-1]["demonstrations"] == list(found.answers[-1].demonstrations)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from selector.health import Verdict
-from sweep.execution.disk_bound import GB, DiskBound, disk_use
+from sweep.execution.disk_bound import GB, DiskBound
 from sweep.results.policies import policies
 from sweep.runs.paths import RunPaths, sqlite_url
 from sweep.space import SearchSpace, parse_space
+from sweep.storage.local import stored_at
 from sweep.study import Standing, StudyOwner, TrialSummary
 from sweep.study.ranking import TOP, rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, write_checkpoint
@@ -27,7 +27,7 @@ from sweep.trials.messages import TrialContext
 from sweep.trials.rce_store import RceKey
 from sweep.trials.stored import best_epochs
 from tests.sweep.commands import call, finish, start, study_of, write_space
-from tests.sweep.spaces import SETTINGS, SMALL, context, small_dataset, trial
+from tests.sweep.spaces import SETTINGS, SMALL, context, run_of, small_dataset, trial
 
 FINGERPRINT = "f" * 64
 STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
@@ -60,7 +60,7 @@ class Run:
     """A run folder with files of a known size. Trial n has the value n: lower numbers rank higher."""
 
     def __init__(self, folder: Path, states: list[TrialState], *, own_warm_ups: bool = False) -> None:
-        self.paths = RunPaths(folder)
+        self.paths = RunPaths.at(folder)
         self.rows = [summary(number, state) for number, state in enumerate(states)]
         self.said: list[str] = []
         self.own_warm_ups = own_warm_ups
@@ -97,14 +97,12 @@ class Run:
             tensors,
             {"kind": "rce", "seed": 0, "reports": [], "key": {"settings": {"rce": {"keep": "last"}}}},
         )
-        own.events_folder.mkdir()
         (own.events_folder / "events").write_bytes(b"x" * 10_000)
         if row.state is TrialState.RUNNING:
             write_checkpoint(
                 own.resume_folder / "step-0004", tensors, {"kind": "resume", "epoch": 1, "numbers": {}, "history": []}
             )
         else:
-            (own.best_folder / ".step-0002.abcdef").mkdir()
             (own.best_folder / ".step-0002.abcdef" / "model.safetensors").write_bytes(b"x" * 10_000)
 
     def bound(self, limit_bytes: float, **changes: Any) -> DiskBound:
@@ -134,7 +132,7 @@ def test_no_more_than_it_takes_and_the_worst_first(tmp_path: Path) -> None:
     seen = []
     while True:
         before = run.steps
-        removed = run.bound(disk_use(tmp_path) - 1).enforce()
+        removed = run.bound(stored_at(tmp_path).size() - 1).enforce()
         if not removed:
             break
         assert [one.count for one in removed] == [1]
@@ -166,7 +164,7 @@ def test_what_stays_whatever_happens(tmp_path: Path) -> None:
         assert read_checkpoint(run.paths.trial(number).epoch(3))
         assert read_checkpoint(run.paths.rce_folder / run.digest(run.rows[number]))
     assert read_checkpoint(run.paths.trial(running).resume_folder / "step-0004")
-    assert run.paths.trial(running).events_folder.is_dir()
+    assert run.paths.trial(running).events_folder.exists()
     assert read_checkpoint(run.paths.rce_folder / run.digest(run.rows[running])), "it may be about to read it"
     assert {"run.json", "space.yaml", "study.db", "run.log"} <= {path.name for path in tmp_path.iterdir()}
     assert not list(tmp_path.rglob(".*"))
@@ -193,10 +191,10 @@ def test_trials_that_changed_nothing_give_way_to_those_below(tmp_path: Path) -> 
 
 def test_without_a_bound_or_below_it_nothing_is_touched(tmp_path: Path) -> None:
     run = Run(tmp_path, [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
-    before = disk_use(tmp_path)
+    before = stored_at(tmp_path).size()
     assert run.bound(before).enforce() == []
     assert DiskBound(run.paths, space_of(None), FINGERPRINT, lambda: run.rows, run.said.append).enforce() == []
-    assert disk_use(tmp_path) == before and not run.said
+    assert stored_at(tmp_path).size() == before and not run.said
 
 
 def test_damaged_files_do_not_stop_it(tmp_path: Path) -> None:
@@ -217,9 +215,9 @@ def test_it_ends_below_the_bound_or_with_nothing_left_to_give(
     states: list[TrialState], share: float, own: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     run = Run(tmp_path_factory.mktemp("run"), states, own_warm_ups=own)
-    limit = disk_use(run.paths.root) * share
+    limit = run.paths.root.size() * share
     removed = run.bound(limit).enforce()
-    left = disk_use(run.paths.root)
+    left = run.paths.root.size()
     if left > limit:
         assert "raise max_disk_gb" in run.said[-1]
         assert run.bound(1).enforce() == [], "all of it is needed"
@@ -244,7 +242,7 @@ def trials(draw: st.DrawFn) -> list[tuple[TrialState, tuple[Verdict, ...], str |
 def damaged(run: Run, number: int, what: str | None) -> None:
     best, second = (run.paths.trial(number).epoch(step) for step in (3, 4))
     if what == "gone":
-        shutil.rmtree(best.parent)
+        best.parent.remove()
     elif what == "manifest":
         (best / MANIFEST_FILE).write_text("{")
     elif what is not None:
@@ -264,7 +262,7 @@ def test_it_never_deletes_what_a_comparison_takes(
     run = Run(tmp_path_factory.mktemp("run"), [state for state, _, _ in made], own_warm_ups=own)
     for number, (state, verdicts, damage) in enumerate(made):
         run.rows[number] = summary(number, state, *verdicts, rce=run.digest(run.rows[number]))
-        (run.paths.trial(number).root / "settings.json").write_text(SETTINGS.model_dump_json())
+        run.paths.trial(number).settings_file.write_text(SETTINGS.model_dump_json())
         damaged(run, number, damage)
     ranked = rank(run.rows)
 
@@ -287,11 +285,12 @@ def test_a_warm_up_that_went_is_trained_again_to_the_bit(tmp_path: Path) -> None
     asked = owner.ask()
     list(trial(shared, dataset, asked.number, asked.settings))
     owner.fail(0, "for the test")
-    (warm_up,) = shared.paths.rce_folder.glob("*/")
+    (manifest,) = run_of(shared).rce_folder.glob(f"*/{MANIFEST_FILE}")
+    warm_up = manifest.parent
     before = read_checkpoint(warm_up)
-    bound = DiskBound(shared.paths, space, dataset.fingerprint(), owner.summaries, lambda line: None)
+    bound = DiskBound(run_of(shared), space, dataset.fingerprint(), owner.summaries, lambda line: None)
     bound.enforce()
-    assert not warm_up.exists() and not list(shared.paths.trials_folder.glob("*/best/step-*"))
+    assert not warm_up.exists() and not run_of(shared).trials_folder.glob("*/best/step-*")
     again = list(trial(shared, dataset, 1, asked.settings))
     assert again[-1].done
     after = read_checkpoint(warm_up)
@@ -324,4 +323,4 @@ def test_a_real_sweep_stays_below_its_bound(
     assert code == 0 and "ok" in out
     code, out, _ = call(capsys, monkeypatch, "export", str(run), "--out", str(tmp_path / "out"))
     assert code == 0 and "by val_loss" in out
-    assert policies(RunPaths(run), [], TOP) == []
+    assert policies(RunPaths.at(run), [], TOP) == []

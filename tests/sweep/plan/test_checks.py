@@ -27,6 +27,7 @@ from sweep.runs.paths import SharedPaths
 from sweep.settings.evaluation import SplitName
 from sweep.settings.vlm import demo_model_folder
 from sweep.space import SearchSpace, parse_space
+from sweep.storage.local import stored_at
 from sweep.vlm.answers.cached import answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
@@ -63,7 +64,7 @@ def items_in(folder: Path, present: int) -> Path:
 
 
 def test_questions_without_images_are_refused_at_once(tmp_path: Path, dataset: Dataset) -> None:
-    folder, shared = items_in(tmp_path / "none", 0), SharedPaths(tmp_path / "shared")
+    folder, shared = items_in(tmp_path / "none", 0), SharedPaths(stored_at(tmp_path / "shared"))
     with pytest.raises(
         DataError, match=r"lack their image, which is more than the failure limit of 0\.05 .* allows"
     ) as e:
@@ -86,13 +87,15 @@ def test_check_service_and_evaluation_judge_failures_alike(
         results[WorkItem(item)] = Failure(FailureKind.MISSING, "no such file", f"{item}.png")
 
     def check() -> None:
-        evaluation_of(space_of(folder, evaluation={"samples": total}), SharedPaths(tmp_path / "shared"), dataset)
+        evaluation_of(
+            space_of(folder, evaluation={"samples": total}), SharedPaths(stored_at(tmp_path / "shared")), dataset
+        )
 
     def ask_service() -> None:
         answer_all(
             list(results),
             wants=lambda item: Wanted(f"{item.query:064x}"),
-            store=AnswerStore(tmp_path / "answers"),
+            store=AnswerStore(stored_at(tmp_path / "answers")),
             run=lambda items, score: ((item, results[item]) for item in items),
             score=False,
             model="model",
@@ -111,7 +114,7 @@ def test_check_service_and_evaluation_judge_failures_alike(
 
 
 def test_a_model_that_cannot_answer_is_refused_at_once(tmp_path: Path, dataset: Dataset) -> None:
-    folder, shared = items_in(tmp_path / "all", ITEMS), SharedPaths(tmp_path / "shared")
+    folder, shared = items_in(tmp_path / "all", ITEMS), SharedPaths(stored_at(tmp_path / "shared"))
     model = Path(shutil.copytree(demo_model_folder(), tmp_path / "model"))
     vlm = {"model": {"path": str(model)}}
     evaluation_of(space_of(folder, vlm=vlm), shared, dataset)
@@ -134,7 +137,9 @@ def test_what_will_be_collected_says_how_many_images_are_missing(
     folder = items_in(tmp_path / "items", present)
     np.save(folder / "embeddings.npy", dataset.embeddings)
     space = space_of(folder, collect={"build": {"count": 40, "pool": {"size": 8}}})
-    items = dict(describe_collection(plan_collection(request_of(space, SharedPaths(tmp_path / "shared")))))["items"]
+    items = dict(describe_collection(plan_collection(request_of(space, SharedPaths(stored_at(tmp_path / "shared"))))))[
+        "items"
+    ]
     assert items.startswith(f"{ITEMS}, embeddings of width {dataset.width}{said}")
     assert said or "without" not in items
 
@@ -145,13 +150,13 @@ def test_what_will_be_asked_says_how_many_images_are_missing(tmp_path: Path, dat
     space = {"name": "early", "items": {"path": str(folder)}, "vlm": {"model": {"path": "demo"}}, "evaluation": {}}
     file = tmp_path / "space.yaml"
     file.write_text(yaml.safe_dump({**space, "data": {"path": str(tmp_path / "data")}, "budget": {"trials": 1}}))
-    plan = make_plan(request_of_space(str(file), SharedPaths(tmp_path / "shared")))
+    plan = make_plan(request_of_space(str(file), SharedPaths(stored_at(tmp_path / "shared"))))
     assert isinstance(plan, Plan)
     assert dict(describe_plan(plan))["items"] == f"{ITEMS} of width {dataset.width}; 2 without their images"
 
 
 def test_a_split_that_would_be_empty_is_refused_before_it_is_collected(tmp_path: Path, dataset: Dataset) -> None:
-    folder, shared = items_in(tmp_path / "all", ITEMS), SharedPaths(tmp_path / "shared")
+    folder, shared = items_in(tmp_path / "all", ITEMS), SharedPaths(stored_at(tmp_path / "shared"))
     np.save(folder / "embeddings.npy", dataset.embeddings)
     collect = {"build": {"count": 40, "pool": {"size": 8}, "split": {"val": 0.3, "test": 0.0}}}
     space = space_of(folder, collect=collect)

@@ -37,7 +37,7 @@ def text_of(console: Console) -> str:
 def test_the_end_of_a_run_has_20_trials_and_says_where_the_others_are(tmp_path: Path) -> None:
     rows = rank([summary(number) for number in range(24)])
     console = screen()
-    print_outcome(console, RunOutcome(RunPaths(tmp_path / "mine"), rows, HELD_OUT, None, False, "all are done"))
+    print_outcome(console, RunOutcome(RunPaths.at(tmp_path / "mine"), rows, HELD_OUT, None, False, "all are done"))
     lines = text_of(console).splitlines()
     assert len([line for line in lines if re.match(r" *\d+ +\d+ complete ", line)]) == 20
     assert f"and 4 more: `python -m sweep status {tmp_path / 'mine'}` shows all" in lines
@@ -49,7 +49,7 @@ def test_a_run_without_a_complete_trial_says_so_and_an_interrupted_one_how_to_go
     rows = [summary(0, TrialState.FAIL, "no memory")]
     for interrupted, expected in ((False, "no trial was completed"), (True, "interrupted; continue with: python -m")):
         console = screen()
-        print_outcome(console, RunOutcome(RunPaths(tmp_path), rows, [], None, interrupted, ""))
+        print_outcome(console, RunOutcome(RunPaths.at(tmp_path), rows, [], None, interrupted, ""))
         assert expected in text_of(console) and "best:" not in text_of(console)
 
 

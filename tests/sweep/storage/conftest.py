@@ -1,4 +1,4 @@
-"""An S3 server of the session, and scratch that is not the user's."""
+"""Folders of every storage."""
 
 from __future__ import annotations
 
@@ -7,60 +7,46 @@ from pathlib import Path
 
 import pytest
 
-from sweep.storage import mirror
 from sweep.storage.location import Location
-from sweep.storage.remote import RemoteStore
-from sweep.storage.scratch import CACHE
+from sweep.storage.open import open_folder
+from sweep.storage.path import StoredPath
+from sweep.storage.remote_files import RemoteFiles
 from tests.s3 import S3Server
 from tests.sweep.storage.others import Other, others
 from tests.sweep.storage.systems import local_store
 
 
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("moto") / "moto.log")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        patch.delenv("AWS_PROFILE", raising=False)
-        patch.delenv("AWS_SESSION_TOKEN", raising=False)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
-
-
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Scratch of this test and of the processes that it starts; what it opened is forgotten afterwards."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv(CACHE, str(folder))
-    opened: dict[str, mirror._Mirror] = {}
-    monkeypatch.setattr(mirror, "_mirrors", opened)
-    yield folder
-    for one in opened.values():
-        one.alive.release()
+def _own_scratch(cache: Path) -> None:
+    """Every test here may open something elsewhere."""
 
 
 @pytest.fixture(params=["s3", "local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> RemoteStore:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> RemoteFiles:
     """An empty folder on an object store, a file system, and what fsspec opens."""
     if request.param == "local":
         return local_store(tmp_path / "elsewhere")
     if request.param == "memory":
-        return RemoteStore.open(Location.of(f"memory://elsewhere{tmp_path}"))
+        return RemoteFiles.open(Location.of(f"memory://elsewhere{tmp_path}"))
     server: S3Server = request.getfixturevalue("s3")
-    return RemoteStore.open(Location.of(server.folder("store")))
+    return RemoteFiles.open(Location.of(server.folder("store")))
 
 
-@pytest.fixture(params=["s3", "local"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A folder of runs that other processes can reach: on S3, and where fsspec's local file system has it."""
+@pytest.fixture
+def remote(uri: str) -> StoredPath:
+    """The same, opened."""
+    return open_folder(uri)
+
+
+@pytest.fixture(params=["local", "s3", "fsspec"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> StoredPath:
+    """An empty folder of every storage."""
     if request.param == "local":
-        return f"local://{tmp_path}/elsewhere"
+        return open_folder(tmp_path / "here")
+    if request.param == "fsspec":
+        return open_folder(f"local://{tmp_path}/elsewhere")
     server: S3Server = request.getfixturevalue("s3")
-    return server.folder("runs")
+    return open_folder(server.folder("runs"))
 
 
 @pytest.fixture

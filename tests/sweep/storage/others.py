@@ -17,11 +17,12 @@ from typing import Any
 
 from filelock import Timeout
 
-from sweep.storage import mirror
-from sweep.storage.files import atomic_file, atomic_folder
 from sweep.storage.lease import Lease
 from sweep.storage.location import Location, is_uri
-from sweep.storage.remote import LAST, RemoteStore
+from sweep.storage.open import open_folder, open_run_folder
+from sweep.storage.path import StoredPath
+from sweep.storage.remote_files import LAST, RemoteFiles
+from sweep.storage.storage import Lock
 from tests.sweep.storage.systems import local_store
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -91,16 +92,16 @@ def take_over(held: Lease, content: bytes) -> None:
     until = time.monotonic() + SECONDS
     while not held.lost:
         assert time.monotonic() < until, "still held"
-        held._store.write(held._key, content)
+        held._files.write(held._key, content)
         time.sleep(3 * held._beat)
 
 
-def store_at(address: str) -> RemoteStore:
-    return RemoteStore.open(Location.of(address)) if is_uri(address) else local_store(Path(address))
+def store_at(address: str) -> RemoteFiles:
+    return RemoteFiles.open(Location.of(address)) if is_uri(address) else local_store(Path(address))
 
 
-def step(folder: Path, content: str = "weights", *, complete: bool = True) -> Path:
-    with atomic_folder(folder) as temporary:
+def step(folder: StoredPath, content: str = "weights", *, complete: bool = True) -> StoredPath:
+    with folder.new_folder() as temporary:
         (temporary / "model").write_text(content)
         if complete:
             (temporary / LAST).write_text("{}")
@@ -131,26 +132,51 @@ def let_go() -> None:
         KEPT.pop("lease").release()
 
 
+def hold(place: str) -> bool:
+    """Try to take a lock, with a lease that is quick."""
+    lock = quick(open_run_folder(place).lock())
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    KEPT["lock"] = lock
+    return True
+
+
+def quick(lock: Lock) -> Lock:
+    if isinstance(lock, Lease):
+        lock._beat = lock._settle = 0.1
+    return lock
+
+
+def claim(place: str, at: float) -> bool:
+    """Try to have a folder, at a time that several processes agree on."""
+    folder = open_run_folder(place)
+    time.sleep(max(0.0, at - time.time()))
+    return folder.claim({"one": str(os.getpid()), "two": str(os.getpid())})
+
+
 def scratch(uri: str) -> str:
-    return str(mirror.folder_of(uri))
+    """Have it work with a folder elsewhere, and tell where its copies are."""
+    KEPT["folder"] = open_folder(uri)
+    return str(KEPT["folder"].local())
 
 
-def write(uri: str, name: str, text: str) -> None:
-    with atomic_file(mirror.folder_of(uri) / name) as file:
-        file.write_text(text)
+def write(place: str, name: str, text: str) -> None:
+    (open_folder(place) / name).write_text(text)
 
 
-def write_folder(uri: str, name: str, *files: str) -> None:
-    with atomic_folder(mirror.folder_of(uri) / name) as folder:
+def write_folder(place: str, name: str, *files: str) -> None:
+    with (open_folder(place) / name).new_folder() as folder:
         for file in (*files, LAST):
             (folder / file).write_text(f"{file} of {os.getpid()}")
 
 
-def read(uri: str, name: str) -> str | None:
-    file = mirror.fetch(mirror.folder_of(uri) / name)
+def read(place: str, name: str) -> str | None:
+    file = open_folder(place) / name
     return file.read_text() if file.exists() else None
 
 
-def names(uri: str, pattern: str) -> list[str]:
-    root = mirror.folder_of(uri)
-    return [path.relative_to(root).as_posix() for path in mirror.listing(root, pattern)]
+def names(place: str, pattern: str) -> list[str]:
+    root = open_folder(place)
+    return [path.place.removeprefix(f"{root.place}/") for path in root.glob(pattern)]

@@ -10,16 +10,16 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import fs
 
 from sweep.storage.location import Location
-from sweep.storage.remote import RemoteStore
+from sweep.storage.remote_files import RemoteFiles
 
 
-def local_store(root: Path) -> RemoteStore:
+def local_store(root: Path) -> RemoteFiles:
     """A store on this machine: no object store, so files are written aside and moved."""
     root.mkdir(exist_ok=True)
-    return RemoteStore(Location.of(f"local://elsewhere{root}"), fs.LocalFileSystem(), str(root))
+    return RemoteFiles(Location.of(f"local://elsewhere{root}"), fs.LocalFileSystem(), str(root))
 
 
-def impatient(uri: str) -> RemoteStore:
+def impatient(uri: str) -> RemoteFiles:
     """Gives up at the first failure; what `open` makes tries for some seconds, or minutes if nothing answers."""
     location = Location.of(uri)
     system = fs.S3FileSystem(
@@ -29,7 +29,7 @@ def impatient(uri: str) -> RemoteStore:
         request_timeout=1,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
     )
-    return RemoteStore(location, system, location.folder.partition("://")[2].partition("@")[2] or location.folder[5:])
+    return RemoteFiles(location, system, location.folder.partition("://")[2].partition("@")[2] or location.folder[5:])
 
 
 class Recorder(fs.FSSpecHandler):
@@ -70,5 +70,5 @@ class Recorder(fs.FSSpecHandler):
         super().delete_dir(path)
 
 
-def recorded(handler: Recorder) -> RemoteStore:
-    return RemoteStore(Location.of("memory://root"), fs.PyFileSystem(handler), "/root")
+def recorded(handler: Recorder) -> RemoteFiles:
+    return RemoteFiles(Location.of("memory://root"), fs.PyFileSystem(handler), "/root")

@@ -16,7 +16,7 @@ import pytest
 from filelock import Timeout
 
 from sweep.storage.lease import Lease, _process, _started
-from sweep.storage.remote import RemoteStore
+from sweep.storage.remote_files import RemoteFiles
 from tests.s3 import S3Server
 from tests.sweep.storage.others import let_go, others, still_has_it, store_at, take, take_over
 from tests.sweep.storage.systems import Recorder, local_store, recorded
@@ -29,20 +29,20 @@ TIMES = (BEAT, PATIENCE, SETTLE)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> RemoteStore:
+def place(tmp_path: Path) -> RemoteFiles:
     return local_store(tmp_path / "place")
 
 
-def lease(store: RemoteStore, patience: float = PATIENCE) -> Lease:
+def lease(store: RemoteFiles, patience: float = PATIENCE) -> Lease:
     return Lease(store, KEY, BEAT, patience, SETTLE)
 
 
-def stored(store: RemoteStore) -> dict[str, Any]:
+def stored(store: RemoteFiles) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(store.read(KEY) or b"null")
     return found
 
 
-def seconds_to_take(store: RemoteStore, patience: float = PATIENCE) -> float:
+def seconds_to_take(store: RemoteFiles, patience: float = PATIENCE) -> float:
     began = time.monotonic()
     lease(store, patience).acquire().release()
     return time.monotonic() - began
@@ -56,7 +56,7 @@ def wait_until_lost(held: Lease, seconds: float = 10.0) -> float:
     return time.monotonic() - began
 
 
-def test_a_second_holder_is_refused_while_the_first_lives(store: RemoteStore) -> None:
+def test_a_second_holder_is_refused_while_the_first_lives(store: RemoteFiles) -> None:
     with lease(store).acquire() as first:
         for _ in range(2):
             began = time.monotonic()
@@ -68,7 +68,7 @@ def test_a_second_holder_is_refused_while_the_first_lives(store: RemoteStore) ->
     assert seconds_to_take(store) < PATIENCE
 
 
-def test_its_holder_changes_it_and_nothing_else_does(place: RemoteStore) -> None:
+def test_its_holder_changes_it_and_nothing_else_does(place: RemoteFiles) -> None:
     held = lease(place).acquire()
     beats, token = [], stored(place)["token"]
     until = time.monotonic() + 10
@@ -85,7 +85,7 @@ def test_its_holder_changes_it_and_nothing_else_does(place: RemoteStore) -> None
     held.release()  # once more changes nothing
 
 
-def test_waiting_for_it(place: RemoteStore) -> None:
+def test_waiting_for_it(place: RemoteFiles) -> None:
     with others(1) as [other]:
         assert other.ask(take, place._root, KEY, *TIMES)
         other.begin(_let_go_after, 0.6)
@@ -101,7 +101,7 @@ def _let_go_after(seconds: float) -> None:
     let_go()
 
 
-def test_one_object_may_take_it_again_and_again(place: RemoteStore) -> None:
+def test_one_object_may_take_it_again_and_again(place: RemoteFiles) -> None:
     held = lease(place)
     for _ in range(2):
         with held.acquire() as again:
@@ -116,7 +116,7 @@ def test_one_object_may_take_it_again_and_again(place: RemoteStore) -> None:
 # Dead holders ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_process_of_this_machine_is_followed_at_once(place: RemoteStore) -> None:
+def test_a_killed_process_of_this_machine_is_followed_at_once(place: RemoteFiles) -> None:
     with others(1) as [other]:
         assert other.ask(take, place._root, KEY, *TIMES)
         with pytest.raises(Timeout):
@@ -126,7 +126,7 @@ def test_a_killed_process_of_this_machine_is_followed_at_once(place: RemoteStore
         assert seconds_to_take(place) < PATIENCE / 2
 
 
-def test_a_zombie_is_dead(place: RemoteStore) -> None:
+def test_a_zombie_is_dead(place: RemoteFiles) -> None:
     """A killed process keeps its number until its parent asks for its end."""
     with subprocess.Popen(["sleep", "60"]) as process:
         living = {**holder(), **_process(process.pid)}
@@ -139,7 +139,7 @@ def test_a_zombie_is_dead(place: RemoteStore) -> None:
         assert seconds_to_take(place) < PATIENCE / 2
 
 
-def test_a_number_that_another_process_has_by_now_does_not_count(place: RemoteStore) -> None:
+def test_a_number_that_another_process_has_by_now_does_not_count(place: RemoteFiles) -> None:
     place.write(KEY, json.dumps(holder(started="1")).encode())
     assert seconds_to_take(place) < PATIENCE / 2
 
@@ -164,13 +164,13 @@ def holder(**changed: Any) -> dict[str, Any]:
     ],
     ids=["living", "host", "boot", "container", "no number", "token alone", "list", "damaged", "empty"],
 )
-def test_whoever_may_live_elsewhere_is_given_time(place: RemoteStore, content: str) -> None:
+def test_whoever_may_live_elsewhere_is_given_time(place: RemoteFiles, content: str) -> None:
     """Also a living process of this machine that holds it no more."""
     place.write(KEY, content.encode("latin-1"))
     assert 0.3 <= seconds_to_take(place, patience=0.3) < 5
 
 
-def test_a_holder_elsewhere_that_goes_on_keeps_it(place: RemoteStore) -> None:
+def test_a_holder_elsewhere_that_goes_on_keeps_it(place: RemoteFiles) -> None:
     """Its clock, its host and its process say nothing here; that the file changes does."""
     with others(1) as [other]:
         other.begin(_beat_elsewhere, place._root)
@@ -193,7 +193,7 @@ def _beat_elsewhere(address: str) -> None:
 
 
 @pytest.mark.slow
-def test_of_several_that_start_at_one_moment_at_most_one_holds_it(place: RemoteStore) -> None:
+def test_of_several_that_start_at_one_moment_at_most_one_holds_it(place: RemoteFiles) -> None:
     """Each writes, waits, and looks whose text stands. Who wrote late, on a slow machine, drives out who wrote before,
     who finds out with its next beat; and that is never the other way round."""
     held = []
@@ -220,7 +220,7 @@ def test_of_several_that_start_at_one_moment_at_most_one_holds_it(place: RemoteS
 # Losing it ------------------------------------------------------------------------------------------------------------
 
 
-def test_who_lost_it_knows_and_leaves_it_to_the_other(store: RemoteStore) -> None:
+def test_who_lost_it_knows_and_leaves_it_to_the_other(store: RemoteFiles) -> None:
     held = lease(store).acquire()
     take_over(held, json.dumps(holder()).encode())
     held.release()
@@ -230,7 +230,7 @@ def test_who_lost_it_knows_and_leaves_it_to_the_other(store: RemoteStore) -> Non
         assert not held.lost
 
 
-def test_whose_file_vanished_lost_it(place: RemoteStore) -> None:
+def test_whose_file_vanished_lost_it(place: RemoteFiles) -> None:
     held = lease(place).acquire()
     until = time.monotonic() + 10
     while not held.lost:

@@ -11,13 +11,13 @@ import pytest
 from sweep.errors import RunError
 from sweep.storage.location import Location
 from sweep.storage.outage import is_outage
-from sweep.storage.remote import RemoteStore
+from sweep.storage.remote_files import RemoteFiles
 from tests.s3 import S3Server
 from tests.sweep.disks import small_disk
 from tests.sweep.storage.systems import Recorder, impatient, local_store, recorded
 
 
-def failures(store: RemoteStore, folder: Path, *only: str) -> dict[str, OSError]:
+def failures(store: RemoteFiles, folder: Path, *only: str) -> dict[str, OSError]:
     (folder / "file").write_bytes(b"1")
     calls = {
         "put": lambda: store.put(folder / "file", "there"),
@@ -64,7 +64,7 @@ def test_storage_that_fails_is_an_outage_that_names_the_file(s3: S3Server, tmp_p
 
 
 def test_a_bucket_that_does_not_exist(s3: S3Server, tmp_path: Path) -> None:
-    failed = failures(RemoteStore.open(Location.of("s3://no-such-bucket/runs")), tmp_path)
+    failed = failures(RemoteFiles.open(Location.of("s3://no-such-bucket/runs")), tmp_path)
     assert {"put", "write"} <= set(failed)
     assert isinstance(failed.pop("get"), FileNotFoundError)
     for error in failed.values():
@@ -112,6 +112,6 @@ def test_a_full_disk_here_is_not_blamed_on_the_storage(tmp_path: Path) -> None:
 )
 def test_an_address_that_cannot_be_opened_is_refused_in_one_line(uri: str, says: str) -> None:
     with pytest.raises(RunError, match=re.escape(says)) as refused:
-        RemoteStore.open(Location.of(uri))
+        RemoteFiles.open(Location.of(uri))
     assert "\n" not in str(refused.value) and "CRET" not in str(refused.value)
     assert str(refused.value).startswith(uri.partition("://")[0])

@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.storage.location import Location
-from sweep.storage.remote import RemoteStore
+from sweep.storage.remote_files import RemoteFiles
 from tests.s3 import S3Server
 from tests.sweep.commands import call, finish, start, study_of, wait_for, write_space
 from tests.sweep.driver.test_run import curves, sweep
@@ -31,10 +31,10 @@ SETTINGS = {"concurrency": 1, "budget": {"trials": TRIALS}}
 @pytest.fixture(scope="module")
 def whole(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The undisturbed run, in a folder of this machine."""
-    return sweep(tmp_path_factory.mktemp("whole"), **SETTINGS).paths.root
+    return sweep(tmp_path_factory.mktemp("whole"), **SETTINGS).paths.root.local()
 
 
-def seen(store: RemoteStore, folder: Path, query: str) -> list[Any]:
+def seen(store: RemoteFiles, folder: Path, query: str) -> list[Any]:
     """First column of what the study holds for everybody who looks from elsewhere; nothing without a study."""
     content = store.read("mine/study.db")
     if content is None:
@@ -45,11 +45,11 @@ def seen(store: RemoteStore, folder: Path, query: str) -> list[Any]:
         return [row[0] for row in database.execute(query)]
 
 
-def epochs_stored(store: RemoteStore, folder: Path) -> int:
+def epochs_stored(store: RemoteFiles, folder: Path) -> int:
     return len(seen(store, folder, "select * from trial_intermediate_values"))
 
 
-def at_work(store: RemoteStore, folder: Path) -> list[int]:
+def at_work(store: RemoteFiles, folder: Path) -> list[int]:
     """The processes of the trials that run."""
     attributes = "trial_user_attributes join trials using (trial_id)"
     query = f"select value_json from {attributes} where key = 'worker' and state = 'RUNNING'"
@@ -74,7 +74,7 @@ def test_a_killed_driver_resumes_from_the_address_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs = s3.folder("runs")
-    store = RemoteStore.open(Location.of(runs))
+    store = RemoteFiles.open(Location.of(runs))
     process = start(tmp_path, "run", str(write_space(tmp_path, **SETTINGS)), "--name", "mine", "--runs", runs)
     wait_for(lambda: epochs_stored(store, tmp_path) >= 7 and at_work(store, tmp_path), seconds=120)
 
@@ -103,9 +103,9 @@ def test_a_killed_driver_resumes_from_the_address_alone(
     assert not list(copy.glob("mine/trials/*/resume/*/manifest.json")) and not (copy / "mine/driver.lock").exists()
     assert not [file for file in copy.rglob("*") if file.name.startswith(".")]
     for number in range(TRIALS):
-        paths = (RunPaths(copy / "mine").trial(number), RunPaths(whole).trial(number))
+        paths = (RunPaths.at(copy / "mine").trial(number), RunPaths.at(whole).trial(number))
         assert losses(paths[0]) == losses(paths[1])
-        assert list(paths[0].events_folder.iterdir())
+        assert paths[0].events_folder.glob("*")
 
     code, out, _ = call(capsys, monkeypatch, "status", f"{runs}/mine")
     assert code == 0 and "mine: finished;" in out

@@ -17,10 +17,11 @@ from optuna.trial import FrozenTrial
 from sweep.errors import RunError
 from sweep.runs.paths import sqlite_url
 from sweep.space import parse_space
-from sweep.storage import mirror
 from sweep.storage.lease import Lease
+from sweep.storage.location import Location
+from sweep.storage.open import open_folder
 from sweep.storage.outage import is_outage
-from sweep.storage.remote import RemoteStore
+from sweep.storage.remote_files import RemoteFiles
 from sweep.storage.snapshots import StudySnapshots
 from sweep.study import NoTrial, StudyOwner, TrialState
 from tests.s3 import S3Server
@@ -34,13 +35,13 @@ class Run:
     """A driver's hold on a run that is kept elsewhere, and what others see of it."""
 
     def __init__(self, uri: str, seen: Path, *, beat: float = 0.1, patience: float = PATIENCE) -> None:
-        self.root = mirror.folder_of(uri)
-        self.store: RemoteStore = mirror._mirrors[uri].store
-        self.file = mirror.refresh(self.root / "study.db")
+        study = open_folder(uri) / "study.db"
+        self.file = study.local()
+        self.store = RemoteFiles.open(Location.of(uri))
         space = parse_space(SPACE + "budget: {trials: 2}\n", "fake.yaml")
         self.owner = StudyOwner.open(sqlite_url(self.file), "fake", space)
         self.lease = Lease(self.store, "driver.lock", beat, patience, 0.1).acquire()
-        self.keep = StudySnapshots(self.file, self.lease)
+        self.keep = StudySnapshots(study.growing(), self.lease)
         self._seen = seen
 
     def stored(self) -> bytes | None:
@@ -121,7 +122,6 @@ def test_a_killed_driver_is_followed_with_what_is_stored(local: Run, tmp_path: P
     local.keep()
     local.owner.report(asked.number, 2, 0.6)  # nobody has acted on it
     local.close()
-    mirror._mirrors.clear()  # as in another process
     follower = Run(f"local://{tmp_path}/elsewhere", tmp_path / "seen")
     assert follower.file != local.file
     (adopted,) = follower.owner.adopt()

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from sweep.driver.create import NewRun, create_run
 from sweep.errors import StudyError
+from sweep.storage.local import stored_at
 from sweep.study import StudyOwner, has_study, read_summaries
 from sweep.study.storage import open_storage, without_password
 from tests.sweep.commands import call, finish, start, wait_for, write_space
@@ -111,8 +112,8 @@ def test_refusals_are_one_line_without_the_password(postgres: Server, monkeypatc
 def test_the_password_is_for_the_owner_of_the_run_alone(postgres: Server, tmp_path: Path) -> None:
     url = postgres.create("private")
     plan = plan_of_space(write_space(tmp_path, storage=url))
-    paths = create_run(plan, NewRun(tmp_path / "runs", "mine"))
-    for file in paths.root.rglob("*"):
+    paths = create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
+    for file in paths.root.local().rglob("*"):
         if file.is_file() and "s3cret" in file.read_text(errors="replace"):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
     assert "s3cret" not in without_password(url)
@@ -162,7 +163,7 @@ def test_status_and_validate_show_no_password(
     url = postgres.create("shown")
     file = write_space(tmp_path, storage=url)
     StudyOwner.open(url, "mine", plan_of_space(file).space)
-    create_run(plan_of_space(file), NewRun(tmp_path / "runs", "mine2"))
+    create_run(plan_of_space(file), NewRun(stored_at(tmp_path / "runs"), "mine2"))
     monkeypatch.setattr(sys, "argv", ["sweep", "validate", str(file)])
     from sweep.cli.app import main
 

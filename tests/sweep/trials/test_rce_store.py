@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sweep.storage.local import stored_at
 from sweep.trials.checkpoints import read_manifest
 
 PROGRAM = """
@@ -66,7 +67,7 @@ def test_a_killed_trainer_hands_over(tmp_path: Path) -> None:
     assert second.wait(60) == 0
     assert (tmp_path / "done-1").exists() and not (tmp_path / "done-0").exists()
     (artifact,) = [path for path in (tmp_path / "rce").iterdir() if path.is_dir()]
-    assert len(read_manifest(artifact)["reports"]) == 3
+    assert len(read_manifest(stored_at(artifact))["reports"]) == 3
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format": "other"}'])
@@ -75,4 +76,4 @@ def test_a_damaged_manifest_is_a_clear_error(tmp_path: Path, damage: bytes) -> N
 
     (tmp_path / "manifest.json").write_bytes(damage)
     with pytest.raises(CheckpointError, match=r"manifest\.json"):
-        read_manifest(tmp_path)
+        read_manifest(stored_at(tmp_path))

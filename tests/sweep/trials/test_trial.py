@@ -14,6 +14,7 @@ from selector import PointerSelector
 from selector.data import Dataset, Split
 from selector.health import Verdict
 from selector.settings import TrialSettings
+from sweep.storage.local import stored_at
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.messages import EpochResult
 from sweep.trials.stored import step_of
@@ -53,7 +54,7 @@ def test_a_trial_killed_after_any_epoch_continues_to_the_bit(
     assert numbers(second[1:]) == numbers(whole[killed_after:])
     for folder in (tmp_path / "whole" / "trials/0000/best").iterdir():
         other = tmp_path / "killed" / "trials/0000/best" / folder.name
-        assert read_manifest(folder)["sha256"] == read_manifest(other)["sha256"]
+        assert read_manifest(stored_at(folder))["sha256"] == read_manifest(stored_at(other))["sha256"]
     lines = (tmp_path / "killed/trials/0000/epochs.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 9))
 
@@ -71,15 +72,15 @@ def test_the_best_epochs_are_kept_with_their_lineage(tmp_path: Path, dataset: Da
     results = list(trial(context(tmp_path, dataset, keep_epochs=2), dataset))
     grpo = sorted(results[3:], key=lambda result: result.report.val_loss)
     folders = sorted((tmp_path / "trials/0000/best").iterdir())
-    assert {step_of(folder) for folder in folders} == {result.report.step for result in grpo[:2]}
+    assert {step_of(stored_at(folder)) for folder in folders} == {result.report.step for result in grpo[:2]}
     assert results[-1].best is not None and results[-1].best.step == grpo[0].report.step
     for folder in folders:
-        weights, manifest = read_checkpoint(folder)
+        weights, manifest = read_checkpoint(stored_at(folder))
         assert manifest["data_fingerprint"] == dataset.fingerprint()
         assert manifest["settings"] == SETTINGS.model_dump(mode="json")
         assert manifest["trial"] == 0 and manifest["seed"] == 0 and manifest["versions"]["torch"] == torch.__version__
         rce = tmp_path / "rce" / manifest["rce"]["digest"]
-        assert read_manifest(rce)["sha256"] == manifest["rce"]["sha256"]
+        assert read_manifest(stored_at(rce))["sha256"] == manifest["rce"]["sha256"]
         model = PointerSelector.from_pretrained(folder)
         assert weights.keys() == model.state_dict().keys()
 
@@ -90,11 +91,11 @@ def test_the_stored_selector_gives_the_trials_picks(tmp_path: Path, dataset: Dat
     results: list[EpochResult] = list(running)
     folder = next((tmp_path / "trials/0000/best").iterdir())
     model = PointerSelector.from_pretrained(folder)
-    best = next(result for result in results if result.report.step == step_of(folder))
+    best = next(result for result in results if result.report.step == step_of(stored_at(folder)))
     same = 0
     queries = dataset.indices(Split.VAL)
     reference = PointerSelector(model.config)
-    reference.load_state_dict(read_checkpoint(tmp_path / "rce" / best.rce_digest)[0])
+    reference.load_state_dict(read_checkpoint(stored_at(tmp_path / "rce" / best.rce_digest))[0])
     for query in queries:
         pool = dataset.pool_items[dataset.pool_starts[query] : dataset.pool_starts[query + 1]]
         embeddings = torch.from_numpy(dataset.embeddings)
@@ -126,8 +127,8 @@ def test_without_grpo_the_reference_is_what_is_kept(tmp_path: Path, dataset: Dat
         assert results[-1].done and best is not None
         assert best.val_loss == (losses[-1] if keep == "last" else min(losses))
         folder = tmp_path / f"trials/{number:04d}/best/step-{best.step:04d}"
-        stored = read_checkpoint(folder)[0]
-        artifact = read_checkpoint(tmp_path / "rce" / results[0].rce_digest)[0]
+        stored = read_checkpoint(stored_at(folder))[0]
+        artifact = read_checkpoint(stored_at(tmp_path / "rce" / results[0].rce_digest))[0]
         assert all(torch.equal(stored[name], artifact[name]) for name in artifact)
 
 

@@ -18,7 +18,7 @@ from sweep.execution.ray import trainable as module
 from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER, TrialSteps
 from sweep.trials.messages import EpochResult, TrialContext
 from tests.sweep.spaces import SETTINGS as TRIAL
-from tests.sweep.spaces import context, small_dataset, trial
+from tests.sweep.spaces import context, run_of, small_dataset, trial
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_an_actor_that_never_stepped_can_be_reset_and_ended(shared: TrialContext
     actor = started(shared, dataset, 4)
     assert actor.reset_config(config(5)) and actor.step()[NUMBER] == 5
     actor.cleanup()
-    assert not shared.paths.trial(4).root.exists()
+    assert not run_of(shared).trial(4).root.exists()
 
 
 def test_a_trial_that_stops_itself_is_done(dataset: Dataset, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweep.storage.local import stored_at
 from sweep.vlm.answers.cached import AnswerSet, Counts, FailureCount, answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
@@ -53,7 +54,7 @@ def evaluate(folder: Path, items, model: Model, wants=wanted_of, score=False, fa
     return answer_all(
         items,
         wants=wants,
-        store=AnswerStore(folder),
+        store=AnswerStore(stored_at(folder)),
         run=model,
         score=score,
         model="model",
@@ -280,7 +281,7 @@ def test_a_killed_driver_resumes_where_it_was(tmp_path: Path) -> None:
     assert driver.wait() == -signal.SIGKILL, "it ended before it was killed"
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in calls(notes, "loaded")))  # its actors end too
 
-    stored = AnswerStore(store).lookup({item: wanted_of(item) for item in items})
+    stored = AnswerStore(stored_at(store)).lookup({item: wanted_of(item) for item in items})
     assert 50 < len(stored) < 400
     before = len(lines(notes))
     with Pool(Factory(notes), Table(), SMALL, "run") as pool:

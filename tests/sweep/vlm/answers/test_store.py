@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sweep.storage.local import stored_at
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import UNFINISHED, AnswerStore
 from sweep.vlm.answers.writer import AnswerWriter, StoreError
@@ -20,7 +21,7 @@ from tests.sweep.vlm.answers.builders import answer, fill, found, key_of
 
 
 def test_an_empty_store_has_nothing_and_makes_no_folder(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path / "answers")
+    store = AnswerStore(stored_at(tmp_path / "answers"))
     assert store.lookup({WorkItem(1): Wanted(key_of(1))}) == {}
     assert store.lookup({}) == {}
     assert not store.compact()
@@ -28,13 +29,13 @@ def test_an_empty_store_has_nothing_and_makes_no_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_stored_is_found_and_nothing_else(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     odd = "  Ünïcode \N{GRINNING FACE}\n\x00 'quote' \"quote\""
     with AnswerWriter(store, "model") as writer:
         writer.add(WorkItem(1), Wanted(key_of(1)), answer(""))
         writer.add(WorkItem(2, (5, 6)), Wanted(key_of(2), "aim"), answer(odd, 0.1 + 0.2, 2**40))
         writer.add(WorkItem(3), Wanted(key_of(3)), Failure(FailureKind.IMAGE, "truncated", "images/3.jpg"))
-    assert AnswerStore(tmp_path).lookup(
+    assert AnswerStore(stored_at(tmp_path)).lookup(
         {
             WorkItem(1): Wanted(key_of(1)),
             WorkItem(2, (5, 6)): Wanted(key_of(2), "aim"),
@@ -49,7 +50,7 @@ def test_what_is_stored_is_found_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_several_items_of_one_key_are_all_served(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     fill(store, [1])
     asked = {WorkItem(number): Wanted(key_of(1)) for number in (7, 8)}
     assert store.lookup(asked) == dict.fromkeys(asked, answer("text 1"))
@@ -73,14 +74,14 @@ def test_several_items_of_one_key_are_all_served(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_row_serves(tmp_path: Path, stored, asked, result, expected) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     with AnswerWriter(store, "model") as writer:
         writer.add(WorkItem(1), Wanted(key_of(1), stored), result)
     assert store.lookup({WorkItem(1): Wanted(key_of(1), asked)}).get(WorkItem(1)) == expected
 
 
 def test_an_answer_wins_over_a_failure_and_the_first_over_the_second(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     for result in (Failure(FailureKind.IMAGE, "x"), answer("first"), answer("second")):
         with AnswerWriter(store, "model") as writer:
             writer.add(WorkItem(1), Wanted(key_of(1)), result)
@@ -91,14 +92,14 @@ def test_an_answer_wins_over_a_failure_and_the_first_over_the_second(tmp_path: P
 
 @pytest.mark.parametrize("kind", [FailureKind.CRASH, FailureKind.MEMORY])
 def test_a_failure_that_need_not_last_is_not_written(tmp_path: Path, kind) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     with AnswerWriter(store, "model") as writer:
         writer.add(WorkItem(1), Wanted(key_of(1)), Failure(kind, "x"))
     assert not store.parts()
 
 
 def test_a_result_is_stored_after_some_time_even_if_nothing_follows(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     with AnswerWriter(store, "model", seconds=0.05) as writer:
         writer.add(WorkItem(1), Wanted(key_of(1)), answer())
         deadline = time.monotonic() + 20
@@ -112,7 +113,7 @@ def test_a_result_is_stored_after_some_time_even_if_nothing_follows(tmp_path: Pa
 
 
 def test_an_interrupt_leaves_what_was_answered(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     with pytest.raises(KeyboardInterrupt), AnswerWriter(store, "model") as writer:
         writer.add(WorkItem(1), Wanted(key_of(1)), answer())
         raise KeyboardInterrupt
@@ -124,7 +125,7 @@ def full_disk(file: Path):
 
 
 def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path, monkeypatch) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     monkeypatch.setattr("sweep.vlm.answers.writer.part_writer", full_disk)
     with (
         pytest.raises(StoreError, match=f"cannot store answers in {tmp_path}: No space left"),
@@ -137,7 +138,7 @@ def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path, monkeypat
 def test_a_full_disk_in_the_background_is_told_at_the_next_result_and_loses_nothing(
     tmp_path: Path, monkeypatch
 ) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     with AnswerWriter(store, "model", seconds=0.01) as writer:
         tried = threading.Event()
         monkeypatch.setattr("sweep.vlm.answers.writer.part_writer", lambda file: (tried.set(), full_disk(file)))
@@ -151,7 +152,10 @@ def test_a_full_disk_in_the_background_is_told_at_the_next_result_and_loses_noth
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=str(tmp_path / "file")), AnswerWriter(AnswerStore(tmp_path / "file"), "model"):
+    with (
+        pytest.raises(StoreError, match=str(tmp_path / "file")),
+        AnswerWriter(AnswerStore(stored_at(tmp_path / "file")), "model"),
+    ):
         pass
 
 
@@ -183,17 +187,17 @@ def damage_folder(part: Path) -> None:
 
 @pytest.mark.parametrize("damage", [damage_cut, damage_bit, damage_empty, damage_foreign, damage_folder])
 def test_a_damaged_part_is_skipped_named_and_left_alone(tmp_path: Path, damage, caplog) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     fill(store, range(3))
     (damaged,) = store.parts()
     fill(store, range(3, 6))
     fill(store, range(6, 9))
-    damage(damaged)
+    damage(damaged.local())
     for _ in range(2):
         assert found(store, range(9)) == {number: answer(f"text {number}") for number in range(3, 9)}
     assert set(store.skipped) == {damaged}
     assert [str(damaged) in line for line in caplog.messages] == [True]
-    fresh = AnswerStore(tmp_path)
+    fresh = AnswerStore(stored_at(tmp_path))
     assert fresh.compact(many=1)
     assert damaged.exists()
     assert len(fresh.parts()) == 2
@@ -201,7 +205,7 @@ def test_a_damaged_part_is_skipped_named_and_left_alone(tmp_path: Path, damage, 
 
 
 def test_no_changed_byte_makes_a_wrong_answer(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     fill(store, range(3))
     (part,) = store.parts()
     content = part.read_bytes()
@@ -210,11 +214,11 @@ def test_no_changed_byte_makes_a_wrong_answer(tmp_path: Path) -> None:
         changed = bytearray(content)
         changed[position] ^= 0x10
         part.write_bytes(bytes(changed))
-        assert found(AnswerStore(tmp_path), range(3)).items() <= truth.items(), position
+        assert found(AnswerStore(stored_at(tmp_path)), range(3)).items() <= truth.items(), position
 
 
 def test_files_of_others_are_no_parts(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path)
+    store = AnswerStore(stored_at(tmp_path))
     fill(store, range(3))
     (tmp_path / "notes.parquet").write_text("mine")
     (tmp_path / f"{UNFINISHED}x").write_text("half")
@@ -236,7 +240,7 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=25))
 def test_any_history_returns_exactly_what_was_stored(tmp_path_factory, history) -> None:
     folder = tmp_path_factory.mktemp("store")
-    store = AnswerStore(folder)
+    store = AnswerStore(stored_at(folder))
     writer = AnswerWriter(store, "model", seconds=1000).__enter__()
     stored, buffered, copies = [], [], 0
     for step in history:
@@ -250,7 +254,7 @@ def test_any_history_returns_exactly_what_was_stored(tmp_path_factory, history) 
                 writer.flush()
                 stored, buffered = stored + buffered, []
                 if step[0] == "reopen":
-                    store = AnswerStore(folder)
+                    store = AnswerStore(stored_at(folder))
                     writer = AnswerWriter(store, "model", seconds=1000).__enter__()
             case ("kill",):  # the buffer is lost, a half-written file stays
                 (folder / f"{UNFINISHED}{len(stored)}").write_bytes(b"PAR1 half")
@@ -271,7 +275,9 @@ def test_any_history_returns_exactly_what_was_stored(tmp_path_factory, history) 
     for targets in (None, "a", "b"):
         asked = {WorkItem(number): Wanted(key_of(number), targets) for number in range(6)}
         expected = {item: expected_result(stored, item.query, targets) for item in asked}
-        assert AnswerStore(folder).lookup(asked) == {item: result for item, result in expected.items() if result}
+        assert AnswerStore(stored_at(folder)).lookup(asked) == {
+            item: result for item, result in expected.items() if result
+        }
 
 
 def expected_result(stored, number: int, targets: str | None):

@@ -124,9 +124,7 @@ def _pinned(settings: VlmSettings, identity: str) -> VlmSettings:
     """The settings with the commit that the keys stand for: a branch may move before a worker looks it up."""
     if identity.startswith("sha256:"):
         return settings
-    content = settings.model_dump()
-    content["model"] |= {"revision": identity.rpartition("@")[2]}
-    return VlmSettings.model_validate(content)
+    return settings.replace(model=settings.model.replace(revision=identity.rpartition("@")[2]))
 
 
 def _engine(settings: VlmSettings, device: str) -> Engine:

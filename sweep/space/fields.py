@@ -15,7 +15,7 @@ from sweep.space.parameters import FixedParameter, FloatParameter, Parameter
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or the valid names where none is near."""
+    """`the nearest valid key is 'x'`, or the valid keys where none is near."""
     names = list(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:

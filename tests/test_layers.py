@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -216,3 +217,11 @@ def test_the_checker_sees_what_it_should(tmp_path: Path) -> None:
     assert imports_of(file) == [Import("os", late=False), Import("ray.tune", late=True)]
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
     assert circle({"a": {"b"}, "b": set()}) == []
+
+
+def test_no_validated_model_is_copied_unchecked() -> None:
+    """`model_copy(update=...)` checks nothing; `FrozenModel.replace` does."""
+    unchecked = re.compile(r"\.model_copy\(|\.model_construct\(")
+    assert not [
+        file for package in ("selector", "sweep") for file in sources(package) if unchecked.search(file.read_text())
+    ]

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from selector.errors import UserError
-from sweep.storage.outage import told
+from sweep.storage.outage import describe_os_error
 
 COMMANDS = {
     "run": ("sweep.cli.runs", "Check everything, run the trials, rank them."),
@@ -85,5 +85,5 @@ def main() -> None:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None
     except OSError as error:  # a full disk, a folder without permission: the system's answer is the message
-        sys.stderr.write(f"error: {told(error)}\n")
+        sys.stderr.write(f"error: {describe_os_error(error)}\n")
         raise SystemExit(2) from None

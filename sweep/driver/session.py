@@ -21,7 +21,7 @@ from sweep.runs.find import refresh
 from sweep.runs.paths import RunPaths, place_of_data
 from sweep.runs.record import RunRecord, read_record
 from sweep.runs.versions import versions
-from sweep.storage.outage import is_outage, told
+from sweep.storage.outage import describe_os_error, is_outage
 from sweep.storage.path import StoredPath
 from sweep.storage.storage import Lock
 from sweep.terminal.console import quiet
@@ -120,7 +120,7 @@ def open_session(
         except OSError as error:
             if not is_outage(error):
                 raise
-            raise RunError(f"{told(error)}; once mended, `{go_on}` goes on") from error
+            raise RunError(f"{describe_os_error(error)}; once mended, `{go_on}` goes on") from error
 
 
 def announce(console: Console, cluster: Cluster, log_file: StoredPath) -> None:

@@ -18,7 +18,7 @@ from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
-from sweep.storage.outage import told
+from sweep.storage.outage import describe_os_error
 from sweep.storage.snapshots import StudySnapshots
 from sweep.study import StudyOwner, TrialSummary
 from sweep.study.ranking import rank
@@ -85,7 +85,7 @@ def _reason(error: Exception) -> str:
     while first.__cause__ is not None:  # SQLite's "disk is full" stands behind what Optuna makes of it
         first = first.__cause__
     if isinstance(first, OSError):
-        return told(first)
+        return describe_os_error(first)
     lines = [line.strip() for line in str(first).splitlines() if line.strip()] or ["no message"]
     # Ray puts whole tracebacks into messages; others say in the first line what happened, and then what it may mean.
     return f"{type(first).__name__}: {lines[-1] if 'Traceback' in str(first) else lines[0]}"

@@ -37,7 +37,7 @@ class Source:
         if self.folder is None or settings.queries is not None or settings.build != BuildSettings():
             return settings
         file = self.folder / QUERIES_FILE
-        return settings.model_copy(update={"queries": file}) if file.is_file() else settings
+        return settings.replace(queries=file) if file.is_file() else settings
 
     def embeddings(self, settings: CollectSettings) -> Float32Array:
         """The embedding table, float32 [items, width].

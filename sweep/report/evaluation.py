@@ -39,7 +39,7 @@ def accuracy_table(evaluation: Evaluation) -> Group:
     title = (
         f"{settings.metric.capitalize()} VQA accuracy in % with 95 % intervals, "
         f"{counted(evaluation.questions, 'question')} of the {settings.split} split; ranked by {settings.measure} "
-        f"({BEST} cannot be told from the best; p by Holm)"
+        f"({BEST} cannot be distinguished from the best; p by Holm)"
     )
     others = list(evaluation.rows[0].other_metrics)
     headers = [_headers(evaluation)[_rank_place(evaluation)], f"minus {settings.baseline}", "p"]

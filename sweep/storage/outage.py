@@ -12,7 +12,7 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in OUTAGES
 
 
-def told(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """What the system says, with the file where it is known."""
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror or error}"

@@ -20,7 +20,7 @@ from sweep.driver.create import NewRun, create_run
 from sweep.evaluation.answer_table import AnswerRecord, write_answers
 from sweep.runs.paths import RunPaths
 from sweep.storage.local import stored_at
-from sweep.storage.outage import is_outage, told
+from sweep.storage.outage import describe_os_error, is_outage
 from sweep.trials.checkpoints import read_checkpoint, write_checkpoint
 from sweep.trials.messages import EpochResult
 from sweep.vlm.answers.parquet import Wanted
@@ -117,7 +117,7 @@ def test_each_writer_names_its_file_and_works_when_there_is_room(name: str, disk
     disk.fill()
     with pytest.raises((OSError, UserError)) as failed:
         write(target)
-    message = told(failed.value) if isinstance(failed.value, OSError) else str(failed.value)
+    message = describe_os_error(failed.value) if isinstance(failed.value, OSError) else str(failed.value)
     assert "No space left on device" in message and "target" in message and "\n" not in message
     left = [path for path in disk.root.rglob("*") if path.is_file() and path.name != "ballast"]
     assert not left, "nothing half-written stays to fill the disk"

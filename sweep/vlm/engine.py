@@ -33,15 +33,16 @@ class Engine:
     Args:
         settings: `settings.workers` has no meaning here.
         device: `cpu`, `cuda`, `cuda:1` ...; by default a GPU if there is one.
+        loaded: a model that is there already, in place of `settings.model` and `device`. Engines may share one.
 
     Raises:
         ModelError: the checkpoint is missing, incomplete, damaged, or no Qwen2.5-VL.
         SpaceError: the prompt template is not valid.
     """
 
-    def __init__(self, settings: VlmSettings, device: str | None = None) -> None:
+    def __init__(self, settings: VlmSettings, device: str | None = None, loaded: Loaded | None = None) -> None:
         self.settings = settings
-        self.loaded: Loaded = load(settings.model, device)
+        self.loaded: Loaded = loaded or load(settings.model, device)
         self._counters = Counters()
         batching = settings.batching
         self._cache = FeatureCache(int(batching.vision_cache_gb * 1e9))

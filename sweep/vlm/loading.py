@@ -127,6 +127,11 @@ def _model(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - see `Load
         )
     if report["mismatched_keys"]:
         raise ModelError(f"{folder}: weights do not fit config.json: {sorted(map(str, report['mismatched_keys']))[0]}")
+    return prepare_model(model)
+
+
+def prepare_model(model: Any) -> Any:  # noqa: ANN401 - see `Loaded`
+    """The engine's attention and norms in place of transformers' own; ready to answer. Changes the model."""
     model.set_attn_implementation({"text_config": PREFIX_TREE, "vision_config": FLASH_WINDOWS})
     fuse_norms(model)
     model.requires_grad_(False)

@@ -77,21 +77,31 @@ def patches_of(engine: Engine, table: Table, items: Sequence[WorkItem]) -> int:
 
 
 def usual(
-    plain: Plain, table: Table, items: Sequence[WorkItem], sampled: Sequence[WorkItem]
+    plain: Plain, table: Table, items: Sequence[WorkItem], sampled: Sequence[WorkItem], singly: Sequence[WorkItem]
 ) -> tuple[dict[str, float], list[str]]:
-    """Seconds per prompt of `items` of the usual ways, measured on a sample; and what `generate` said to the sample."""
+    """Seconds per prompt of `items` of the usual ways, measured on samples; and what `generate` said to `singly`.
+
+    Args:
+        plain: who answers.
+        table: the items.
+        items: the whole work.
+        sampled: some of its different prompts, for batches.
+        singly: some of these, for what goes prompt by prompt.
+    """
     place, unique = plain.device, different(items)
     share = len(unique) / len(items)
-    plain.answer(table, sampled[0])  # warm
+    plain.answer(table, singly[0])  # warm
     said: list[str] = []
-    one = measure(lambda: said.extend(plain.texts(table, sampled)), place) / len(sampled)
+    one = measure(lambda: said.extend(plain.texts(table, singly)), place) / len(singly)
     images = images_of(unique)
     looked = images[:: max(1, len(images) // 16)]
     looking = measure(lambda: plain.features(table, looked), place) / len(looked) * len(images) / len(items)
     features = plain.features(table, images_of(sampled))
     prepared = [plain.embed(table, item, features) for item in sampled]
-    cached = measure(lambda: [plain.answer_padded([prompt]) for prompt in prepared], place) / len(sampled)
+    alone = [prepared[list(sampled).index(item)] for item in singly]
+    cached = measure(lambda: [plain.answer_padded([prompt]) for prompt in alone], place) / len(alone)
     batches = [prepared[at : at + PADDED] for at in range(0, len(prepared), PADDED)]
+    plain.answer_padded(batches[0])  # warm
     padded = measure(lambda: [plain.answer_padded(batch) for batch in batches], place) / len(sampled)
     seconds = {"generate, prompt by prompt": one, "+ duplicates answered once": one * share}
     seconds["+ each image computed once"] = cached * share + looking
@@ -106,7 +116,7 @@ def compare(pair: Pair, settings: VlmSettings, table: Table, items: Sequence[Wor
     Engine(settings, loaded=pair.loaded).answer(table, unique[:8])  # warm
     sampled = random.Random(1).sample(unique, min(sample, len(unique)))
     with torch.inference_mode():
-        seconds, said = usual(Plain(pair, settings), table, items, sampled)
+        seconds, said = usual(Plain(pair, settings), table, items, sampled, sampled)
     for name, context in (("one prefill, batches", without_tree()), ("+ prefix tree", nullcontext())):
         fresh = Engine(settings, loaded=pair.loaded)
         with context:

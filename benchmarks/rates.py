@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sweep.vlm.engine import Engine
+if TYPE_CHECKING:  # trials are measured too, in processes that need no transformers
+    from sweep.vlm.engine import Engine
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:

@@ -61,9 +61,10 @@ def check(options: argparse.Namespace, began: float) -> int:
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         return refuse("torch sees no CUDA card; --device cpu --size tiny tries the script out without one")
-    groups = chosen(options.only)
-    if not groups:
-        return refuse(f"no step is called {' or '.join(options.only)}")
+    try:
+        groups = chosen(options.only)
+    except ValueError as error:
+        return refuse(str(error))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.unlink(missing_ok=True)
     append(options.out, header(Options(device, options.size == "tiny")))

@@ -19,9 +19,12 @@ GROUPS = (
 
 
 def chosen(names: Sequence[str] | None) -> list[Group]:
-    """All groups, or what holds the steps named."""
+    """All groups, or what holds the steps named. Raises ValueError for a name that no step has."""
     if names is None:
         return list(GROUPS)
+    known = [name for group in GROUPS for name in group.seconds]
+    if strangers := sorted(set(names) - set(known)):
+        raise ValueError(f"no step is called {', '.join(strangers)}; there are {', '.join(known)}")
     kept = [
         Group(group.module, {name: most for name, most in group.seconds.items() if name in names}) for group in GROUPS
     ]

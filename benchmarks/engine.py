@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from unittest.mock import patch
@@ -26,7 +25,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.plain_generate import Plain
-from benchmarks.rates import engine_flops, matmul_rate, wait_for
+from benchmarks.rates import engine_flops, matmul_rate, work_seconds
 from benchmarks.vlm_models import SIZES, Pair, demo_pair, random_pair
 from benchmarks.vlm_work import Table, different, photographs, work
 from sweep.vlm import trie
@@ -36,16 +35,6 @@ from sweep.vlm.work import Answer, WorkItem
 
 TOKENS = 10
 PADDED = 32  # prompts of a left-padded batch
-
-
-def measure(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds: of this process's processor on the CPU, of the clock on a GPU."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    wait_for(device)
-    started = clock()
-    run()
-    wait_for(device)
-    return clock() - started
 
 
 def without_tree() -> AbstractContextManager[Any]:
@@ -92,17 +81,17 @@ def usual(
     share = len(unique) / len(items)
     plain.answer(table, singly[0])  # warm
     said: list[str] = []
-    one = measure(lambda: said.extend(plain.texts(table, singly)), place) / len(singly)
+    one = work_seconds(lambda: said.extend(plain.texts(table, singly)), place) / len(singly)
     images = images_of(unique)
     looked = images[:: max(1, len(images) // 16)]
-    looking = measure(lambda: plain.features(table, looked), place) / len(looked) * len(images) / len(items)
+    looking = work_seconds(lambda: plain.features(table, looked), place) / len(looked) * len(images) / len(items)
     features = plain.features(table, images_of(sampled))
     prepared = [plain.embed(table, item, features) for item in sampled]
     alone = [prepared[list(sampled).index(item)] for item in singly]
-    cached = measure(lambda: [plain.answer_padded([prompt]) for prompt in alone], place) / len(alone)
+    cached = work_seconds(lambda: [plain.answer_padded([prompt]) for prompt in alone], place) / len(alone)
     batches = [prepared[at : at + PADDED] for at in range(0, len(prepared), PADDED)]
     plain.answer_padded(batches[0])  # warm
-    padded = measure(lambda: [plain.answer_padded(batch) for batch in batches], place) / len(sampled)
+    padded = work_seconds(lambda: [plain.answer_padded(batch) for batch in batches], place) / len(sampled)
     seconds = {"generate, prompt by prompt": one, "+ duplicates answered once": one * share}
     seconds["+ each image computed once"] = cached * share + looking
     seconds[f"+ left-padded batches of {min(PADDED, len(sampled))}"] = padded * share + looking
@@ -120,7 +109,7 @@ def compare(pair: Pair, settings: VlmSettings, table: Table, items: Sequence[Wor
     for name, context in (("one prefill, batches", without_tree()), ("+ prefix tree", nullcontext())):
         fresh = Engine(settings, loaded=pair.loaded)
         with context:
-            seconds[name] = measure(lambda engine=fresh: engine.answer(table, items), place) / len(items)  # type: ignore[misc]
+            seconds[name] = work_seconds(lambda engine=fresh: engine.answer(table, items), place) / len(items)  # type: ignore[misc]
     print(f"\n{'greedy' if beams == 1 else f'{beams} beams'}: {len(items)} prompts, {len(unique)} of them different")
     before = first = seconds["generate, prompt by prompt"]
     for name, one in seconds.items():

@@ -23,6 +23,15 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
+def work_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """As `seconds_of`, but of this process's processor on a CPU, so that other processes count little."""
+    if device.type == "cuda":
+        return seconds_of(run, device)
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
 def wait_for(device: torch.device) -> None:
     """Until a GPU has done what it was given."""
     if device.type == "cuda":
@@ -30,7 +39,10 @@ def wait_for(device: torch.device) -> None:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, tf32: bool = False) -> float:
-    """FLOP/s of a square matrix product on random data: the median of five timings of a few products each."""
+    """FLOP/s of a square matrix product on random data: the median of five timings of a few products each.
+
+    On a CPU of one thread; `work_seconds` says of what.
+    """
     generator = torch.Generator(device).manual_seed(0)
     left, right = (torch.randn(side, side, device=device, generator=generator).to(dtype) for _ in range(2))
     out = torch.empty_like(left)
@@ -39,7 +51,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, tf32
     try:
         once = max(_warm(left, right, out, device), 1e-6)
         repeats = max(1, min(20, round(0.05 / once)))
-        times = [seconds_of(lambda: _products(left, right, out, repeats), device) / repeats for _ in range(5)]
+        times = [work_seconds(lambda: _products(left, right, out, repeats), device) / repeats for _ in range(5)]
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
     return 2.0 * side**3 / statistics.median(times)

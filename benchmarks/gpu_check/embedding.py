@@ -40,8 +40,8 @@ def embedding(options: Options) -> Result:
             seconds = _repeated(lambda p=patches, g=grid: vision_features(pair.loaded, p, g), options)
             row = {"batch": batch, "images_per_s": round(batch / seconds, 1)}
             rows.append(row | {"share_of_bound": round(2.0 * weights * len(patches) / rate / seconds, 3)})
-        convolution = _repeated(lambda: tower.patch_embed(patches), options)
-        product = _repeated(lambda: _as_product(tower.patch_embed.proj, patches), options)
+        product = _repeated(lambda: tower.patch_embed(patches), options)
+        convolution = _repeated(lambda: pair.plain.model.visual.patch_embed(patches), options)
     return {
         "tower": "tiny" if options.tiny else "3b",
         "side": side,
@@ -63,12 +63,6 @@ def _patches(pair: Pair, count: int, side: int) -> tuple[Tensor, Tensor]:
     patching = pair.loaded.patching
     grid = torch.tensor([[1, side // patching.patch, side // patching.patch]] * count)
     return patching.patches(pixels.to(pair.loaded.device)), grid
-
-
-def _as_product(convolution: torch.nn.Module, patches: Tensor) -> Tensor:
-    """What the patch embedding's convolution computes, since its kernel is as large as its stride."""
-    weight: Tensor = convolution.weight  # type: ignore[assignment]
-    return patches.to(weight.dtype) @ weight.view(weight.shape[0], -1).T
 
 
 def _repeated(run: Callable[[], object], options: Options) -> float:

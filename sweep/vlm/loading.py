@@ -18,6 +18,7 @@ from sweep.vlm.checkpoint import CONFIG, check_checkpoint, read_json
 from sweep.vlm.images import Patching
 from sweep.vlm.locating import ModelError, resolve_folder, resolve_precision
 from sweep.vlm.norms import fuse_norms
+from sweep.vlm.patch_embedding import PatchProduct
 from sweep.vlm.prompts import IMAGE_PAD
 from sweep.vlm.settings import ModelSettings, Precision
 
@@ -131,9 +132,10 @@ def _model(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - see `Load
 
 
 def prepare_model(model: Any) -> Any:  # noqa: ANN401 - see `Loaded`
-    """The engine's attention and norms in place of transformers' own; ready to answer. Changes the model."""
+    """Attention, norms and patch embedding become the engine's; ready to answer. Changes the model."""
     model.set_attn_implementation({"text_config": PREFIX_TREE, "vision_config": FLASH_WINDOWS})
     fuse_norms(model)
+    model.model.visual.patch_embed = PatchProduct(model.model.visual.patch_embed)
     model.requires_grad_(False)
     return model.eval()
 

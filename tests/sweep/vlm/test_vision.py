@@ -28,8 +28,9 @@ def test_grouped_windows_are_transformers_windows_alone_or_batched(
     for at, (part, one) in enumerate(zip(patches.split(counts), grid, strict=True)):
         (alone,) = vision_features(engine.loaded, part, one[None])
         (expected,) = plain.model.model.get_image_features(part, one[None]).pooler_output
-        torch.testing.assert_close(alone, expected, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(batched[at], expected, atol=1e-4, rtol=1e-4)
+        # Each side is up to 1.4e-4 away from float64 with these large weights (ours 3.5e-5 on average, theirs 5.7e-5).
+        torch.testing.assert_close(alone, expected, atol=3e-4, rtol=1e-4)
+        torch.testing.assert_close(batched[at], expected, atol=3e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
@@ -39,7 +40,7 @@ def test_attention_without_layouts_is_transformers_own(engine: Engine, plain: Pl
     expected = plain.model(**inputs).logits
     found = engine.loaded.model(**inputs).logits
     engine.loaded.model.model.rope_deltas = plain.model.model.rope_deltas = None
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)  # of logits up to 10; both round, as above
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 40)), max_size=60), st.integers(0, 400))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def embedding(options: Options) -> Result:
     with torch.inference_mode():
         for batch in (1, 2) if options.tiny else BATCHES:
             patches, grid = _patches(pair, batch, side)
-            seconds = _repeated(lambda p=patches, g=grid: vision_features(pair.loaded, p, g), options)
+            seconds = _repeated(partial(vision_features, pair.loaded, patches, grid), options)
             row = {"batch": batch, "images_per_s": round(batch / seconds, 1)}
             rows.append(row | {"share_of_bound": round(2.0 * weights * len(patches) / rate / seconds, 3)})
         product = _repeated(lambda: tower.patch_embed(patches), options)

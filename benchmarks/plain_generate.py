@@ -70,32 +70,36 @@ class Plain:
         """Token ids with their mask and kinds; pixels with their grids."""
         prompt = self.renderer.render(item, table)
         pixels = self._pixels(table, prompt.images)
-        counts = iter((pixels["image_grid_thw"].prod(-1) // 4).tolist())
+        return self._ids(prompt.text, pixels["image_grid_thw"]), pixels
+
+    def _ids(self, text: str, grids: Tensor) -> dict[str, Tensor]:
+        counts = iter((grids.prod(-1) // 4).tolist())
         image_token = self.model.config.image_token_id
-        ids = self.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         spread = [one for token in ids for one in [token] * (next(counts) if token == image_token else 1)]
         input_ids = torch.tensor([spread], device=self.device)
         kinds = (input_ids == image_token).int()
         mask = torch.ones_like(input_ids)
-        return {"input_ids": input_ids, "attention_mask": mask, "mm_token_type_ids": kinds}, pixels
+        return {"input_ids": input_ids, "attention_mask": mask, "mm_token_type_ids": kinds}
 
-    def features(self, table: Table, images: Sequence[int]) -> dict[int, Tensor]:
-        """Features of images by item, each computed once."""
-        return {
-            image: self.model.model.get_image_features(**self._pixels(table, [image])).pooler_output[0]
-            for image in images
-        }
+    def features(self, table: Table, images: Sequence[int]) -> dict[int, tuple[Tensor, Tensor]]:
+        """Features and grids of images by item, each computed once."""
+        found = {}
+        for image in images:
+            pixels = self._pixels(table, [image])
+            output = self.model.model.get_image_features(**pixels)
+            found[image] = (output.pooler_output[0], pixels["image_grid_thw"])
+        return found
 
-    def embed(self, table: Table, item: WorkItem, features: dict[int, Tensor]) -> Embedded:
+    def embed(self, table: Table, item: WorkItem, features: dict[int, tuple[Tensor, Tensor]]) -> Embedded:
         """A prompt with cached features in place."""
-        images = self.renderer.render(item, table).images
-        ids, pixels = self.inputs(table, item)
+        prompt = self.renderer.render(item, table)
+        grids = torch.cat([features[image][1] for image in prompt.images])
+        ids = self._ids(prompt.text, grids)
         mask = ids["mm_token_type_ids"].bool()[..., None]
-        together = torch.cat([features[image] for image in images])
+        together = torch.cat([features[image][0] for image in prompt.images])
         embeds = self.model.get_input_embeddings()(ids["input_ids"]).masked_scatter(mask, together)
-        positions, _ = self.model.model.get_rope_index(
-            ids["input_ids"], ids["mm_token_type_ids"], pixels["image_grid_thw"]
-        )
+        positions, _ = self.model.model.get_rope_index(ids["input_ids"], ids["mm_token_type_ids"], grids)
         return Embedded(ids["input_ids"][0], embeds[0], positions[:, 0])
 
     def answer_padded(self, batch: Sequence[Embedded]) -> list[list[int]]:

@@ -10,7 +10,7 @@ GROUPS = (
     Group("machine", {"machine": 40}),
     Group("training", {"learning_rate_zero": 40, "ragged": 30, "goldens": 20, "repeatable": 20}),
     Group("epochs", {"epochs_cpu": 60, "epochs_device": 60}),
-    Group("trials", {"trials": 80}),
+    Group("trials", {"trials": 90}),
     Group("equality", {"fp32_demo": 50, "fp32_random": 50, "bf16": 50}),
     Group("speed", {"usual": 90, "engine": 90}),
     Group("memory", {"memory_fp32": 40, "memory_bf16": 60}),

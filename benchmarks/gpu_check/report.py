@@ -69,9 +69,11 @@ def _promises(zero: Result, ragged: Result, goldens: Result, repeatable: Result)
 
 def _epochs(cpu: Result, card: Result) -> list[str]:
     rows: list[list[object]] = []
-    for one, other in zip(card["rows"], cpu["rows"], strict=True):
-        faster = f"x {other['epoch_s'] / one['epoch_s']:.1f}"
-        times = (other["epoch_s"], one["epoch_s"], one["query_us"], faster)
+    slow = {(one["stage"], one["decoder"], one["batch"]): one["epoch_s"] for one in cpu["rows"]}
+    for one in card["rows"]:
+        other = slow.get((one["stage"], one["decoder"], one["batch"]))
+        faster = f"x {other / one['epoch_s']:.1f}" if other else ""
+        times = (other or "", one["epoch_s"], one["query_us"], faster)
         rows.append([one["stage"], one["decoder"], one["batch"], *times])
     where = f"CPU, {cpu['threads']} threads, s"
     columns = ["stage", "decoder", "batch", where, "card, s", "card, us per query", "faster"]

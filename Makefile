@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help demo test test-fast test-long chaos fuzz fuzz-guided check format bench clean
+.PHONY: help demo test test-fast test-long chaos fuzz fuzz-guided check format bench gpu-wheels gpu-check gpu-report clean
 help:
 	@echo "demo       set up and run the demo sweep"
 	@echo "test       set up and run the tests"
@@ -17,6 +17,9 @@ help:
 	@echo "fuzz-guided  atheris on every loader, FUZZ_SECONDS each (300), or on FUZZ_TARGET alone"
 	@echo "check      ruff, mypy --strict, layers"
 	@echo "bench      benchmarks, side by side"
+	@echo "gpu-wheels fetch what gpu-check carries along"
+	@echo "gpu-check  eight minutes on a machine with a CUDA card, torch and transformers; GPU_CHECK: its options"
+	@echo "gpu-report its figures (GPU_RESULTS: the file) into docs/benchmarks.md"
 	@echo "format     let ruff lay out the code"
 	@echo "clean      remove the environment, runs and caches"
 
@@ -68,6 +71,16 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.sweep_overhead
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.pool_overhead
+
+# Neither needs an environment: the check runs on machines where nothing can be installed.
+gpu-wheels:
+	$(PYTHON) -m benchmarks.gpu_check.wheels
+
+gpu-check:
+	$(PYTHON) -m benchmarks.gpu_check $(GPU_CHECK)
+
+gpu-report: $(STAMP)
+	$(BIN)/python -m benchmarks.gpu_check.report $(or $(GPU_RESULTS),build/gpu-check.jsonl)
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache *.egg-info

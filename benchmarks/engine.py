@@ -10,190 +10,125 @@ decoding takes all its steps). Both sides answer 10 tokens, greedy and with 3 be
 The gains are added one after another; `generate` is timed on `--plain` of the prompts, and computing features on about
 16 of the images. On the CPU time is that of the process's processor, so that other processes count little; on a GPU it
 is the wall clock. The share of the bound is the time that the engine's own matrix products (prefill after sharing,
-vision, decoding) take at the GPU's dense bfloat16 peak, over the time it took.
+vision, decoding) take at the rate that a large product reaches on this machine, over the time it took.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import random
-import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from PIL import Image
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
-from benchmarks.vlm_work import SIZES, Table, work, write_model
-from sweep.settings.vlm import DEMO_MODEL, VlmSettings
+from benchmarks.plain_generate import Plain
+from benchmarks.rates import engine_flops, matmul_rate, work_seconds
+from benchmarks.vlm_models import SIZES, Pair, demo_pair, random_pair
+from benchmarks.vlm_work import Table, different, photographs, work
+from sweep.settings.vlm import DEMO_MODEL, Precision, VlmSettings
+from sweep.vlm.engine import packing as trie
 from sweep.vlm.engine.engine import Engine
-from sweep.vlm.prompts import PromptRenderer
 from sweep.vlm.work import Answer, WorkItem
 
 TOKENS = 10
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}  # dense bfloat16 FLOP/s
-
-
-class Plain:
-    """The usual way: processor and `generate`, prompt by prompt."""
-
-    def __init__(self, engine: Engine, folder: Path, beams: int) -> None:
-        self.engine, self.beams = engine, beams
-        loaded, settings = engine.loaded, engine.settings
-        self.model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            folder, dtype=loaded.model.dtype, attn_implementation="sdpa"
-        )
-        self.model = self.model.to(loaded.device).eval()
-        self.limits = {"shortest_edge": settings.images.min_pixels, "longest_edge": settings.images.max_pixels}
-        self.processor = Qwen2VLImageProcessorPil.from_pretrained(folder, size=dict(self.limits))
-        self.renderer = PromptRenderer(settings.prompt, loaded.tokenizer)
-        self.features: dict[str, Any] = {}
-
-    def inputs(self, table: Table, item: WorkItem) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Token ids with their mask and kinds; pixels with their grids."""
-        prompt = self.renderer.render(item, table)
-        images = [Image.open(io.BytesIO(table.image_bytes(image))).convert("RGB") for image in prompt.images]
-        pixels = self.processor(images=images, size=self.limits, return_tensors="pt").to(self.model.device)
-        counts = iter((pixels["image_grid_thw"].prod(-1) // 4).tolist())
-        image_token = self.model.config.image_token_id
-        ids = self.engine.loaded.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
-        spread = [one for token in ids for one in [token] * (next(counts) if token == image_token else 1)]
-        input_ids = torch.tensor([spread], device=self.model.device)
-        kinds = (input_ids == image_token).int()
-        return {
-            "input_ids": input_ids,
-            "attention_mask": torch.ones_like(input_ids),
-            "mm_token_type_ids": kinds,
-        }, pixels
-
-    def generate(self, **inputs: torch.Tensor) -> list[int]:
-        """With every generation setting pinned."""
-        options = {"temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0}
-        generated: list[int] = self.model.generate(
-            **inputs, max_new_tokens=TOKENS, num_beams=self.beams, do_sample=False, **options
-        )[0].tolist()
-        return generated
-
-    def answer(self, table: Table, item: WorkItem) -> list[int]:
-        """From the encoded images on."""
-        ids, pixels = self.inputs(table, item)
-        return self.generate(**ids, **pixels)[ids["input_ids"].shape[1] :]
-
-    def look(self, table: Table, image: int) -> None:
-        """Decode one image and compute its features."""
-        picture = Image.open(io.BytesIO(table.image_bytes(image))).convert("RGB")
-        pixels = self.processor(images=[picture], size=self.limits, return_tensors="pt").to(self.model.device)
-        self.model.model.get_image_features(**pixels)
-
-    def prepare(self, table: Table, items: Sequence[WorkItem]) -> list[dict[str, torch.Tensor]]:
-        """Embedded prompts, images included."""
-        prepared = []
-        for item in items:
-            ids, pixels = self.inputs(table, item)
-            features = torch.cat(list(self.model.model.get_image_features(**pixels).pooler_output))
-            mask = ids["mm_token_type_ids"].bool()[..., None]
-            embeds = self.model.get_input_embeddings()(ids["input_ids"]).masked_scatter(mask, features)
-            positions, _ = self.model.model.get_rope_index(
-                ids["input_ids"], ids["mm_token_type_ids"], pixels["image_grid_thw"]
-            )
-            prepared.append(
-                {
-                    "input_ids": ids["input_ids"],
-                    "attention_mask": ids["attention_mask"],
-                    "inputs_embeds": embeds,
-                    "position_ids": positions,
-                }
-            )
-        return prepared
-
-
-def measure(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds: of this process's processor on the CPU, of the clock on a GPU."""
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.cuda.synchronize(device)
-    clock = time.perf_counter if on_gpu else time.process_time
-    started = clock()
-    run()
-    if on_gpu:
-        torch.cuda.synchronize(device)
-    return clock() - started
+PADDED = 32  # prompts of a left-padded batch
 
 
 def without_tree() -> AbstractContextManager[Any]:
     """As if no two prompts had a beginning in common."""
-    return patch("sweep.vlm.engine.packing.common_prefix", lambda *_: 0)
+    return patch.object(trie, "common_prefix", lambda *_: 0)
 
 
-def flops(engine: Engine, patches: int, beams: int, prompts: int) -> float:
-    """Of the matrix products with weights that the engine had to do (attention itself left out, as in the bound)."""
-    model = engine.loaded.model
-    layers = sum(weights.numel() for weights in model.model.language_model.layers.parameters())
-    tower = sum(weights.numel() for weights in model.model.visual.parameters())
-    steps = prompts * beams * (TOKENS - 1)
-    head = model.lm_head.weight.numel() * (steps + prompts)
-    return 2.0 * (layers * (engine.statistics.prefill_tokens + steps) + tower * patches + head)
+def settings_for(beams: int, decode_rows: int = 64, **batching: float) -> VlmSettings:
+    """How both sides are asked."""
+    return VlmSettings.model_validate(
+        {
+            "model": {"path": DEMO_MODEL},
+            "images": {"min_pixels": 784},
+            "decoding": {"num_beams": beams, "max_new_tokens": TOKENS},
+            "batching": {"decode_rows": decode_rows, "vision_cache_gb": 8, "image_threads": 8, **batching},
+        }
+    )
 
 
-def _engine(settings: VlmSettings, device: str) -> Engine:
-    return Engine(settings, device)
+def images_of(items: Sequence[WorkItem]) -> list[int]:
+    """Items whose images are shown."""
+    return sorted({image for item in items for image in (item.query, *item.demonstrations)})
 
 
-def compare(settings: VlmSettings, folder: Path, table: Table, queries: int, sample: int, device: str) -> None:
+def patches_of(engine: Engine, table: Table, items: Sequence[WorkItem]) -> int:
+    """Patches of the different images of items that the engine has answered."""
+    grids = [engine._vision.grid(table.image_hash(image)) for image in images_of(items)]
+    return sum(4 * rows * columns for rows, columns in grids)
+
+
+def usual(
+    plain: Plain, table: Table, items: Sequence[WorkItem], sampled: Sequence[WorkItem], singly: Sequence[WorkItem]
+) -> tuple[dict[str, float], list[str]]:
+    """Seconds per prompt of `items` of the usual ways, measured on samples; and what `generate` said to `singly`.
+
+    Args:
+        plain: who answers.
+        table: the items.
+        items: the whole work.
+        sampled: some of its different prompts, for batches.
+        singly: some of these, for what goes prompt by prompt.
+    """
+    place, unique = plain.device, different(items)
+    share = len(unique) / len(items)
+    plain.answer(table, singly[0])  # warm
+    said: list[str] = []
+    one = work_seconds(lambda: said.extend(plain.texts(table, singly)), place) / len(singly)
+    images = images_of(unique)
+    looked = images[:: max(1, len(images) // 16)]
+    looking = work_seconds(lambda: plain.features(table, looked), place) / len(looked) * len(images) / len(items)
+    features = plain.features(table, images_of(sampled))
+    prepared = [plain.embed(table, item, features) for item in sampled]
+    alone = [prepared[list(sampled).index(item)] for item in singly]
+    cached = work_seconds(lambda: [plain.answer_padded([prompt]) for prompt in alone], place) / len(alone)
+    batches = [prepared[at : at + PADDED] for at in range(0, len(prepared), PADDED)]
+    plain.answer_padded(batches[0])  # warm
+    padded = work_seconds(lambda: [plain.answer_padded(batch) for batch in batches], place) / len(sampled)
+    seconds = {"generate, prompt by prompt": one, "+ duplicates answered once": one * share}
+    seconds["+ each image computed once"] = cached * share + looking
+    seconds[f"+ left-padded batches of {min(PADDED, len(sampled))}"] = padded * share + looking
+    return seconds, said
+
+
+def compare(pair: Pair, settings: VlmSettings, table: Table, items: Sequence[WorkItem], sample: int) -> None:
     """Time one number of beams and print the gains one after another."""
-    items = work(queries, len(table.images))
-    different = list(dict.fromkeys(items))
+    unique, place = different(items), pair.loaded.device
     beams = settings.decoding.num_beams
-    engine = _engine(settings, device)
-    place = engine.loaded.device
-    engine.answer(table, different[:8])  # warm
-    plain = Plain(engine, folder, beams)
-    sampled = random.Random(1).sample(different, min(sample, len(different)))
+    Engine(settings, loaded=pair.loaded).answer(table, unique[:8])  # warm
+    sampled = random.Random(1).sample(unique, min(sample, len(unique)))
     with torch.inference_mode():
-        plain.answer(table, sampled[0])
-        usual = measure(lambda: [plain.answer(table, item) for item in sampled], place) / len(sampled)
-        said = [engine.loaded.tokenizer.decode(plain.answer(table, item), skip_special_tokens=True) for item in sampled]
-        prepared = plain.prepare(table, sampled)
-        images = sorted({image for item in different for image in (item.query, *item.demonstrations)})
-        looked = images[:: max(1, len(images) // 16)]
-        looking = measure(lambda: [plain.look(table, image) for image in looked], place) / len(looked) * len(images)
-        cached = measure(lambda: [plain.generate(**inputs) for inputs in prepared], place) / len(sampled)
-    share = len(different) / len(items)
-    seconds = {"generate, prompt by prompt": usual, "+ duplicates answered once": usual * share}
-    seconds["+ each image computed once"] = cached * share + looking / len(items)
-    for name, context in (("+ one prefill, batches", without_tree()), ("+ prefix tree", nullcontext())):
-        fresh = _engine(settings, device)
+        seconds, said = usual(Plain(pair, settings), table, items, sampled, sampled)
+    for name, context in (("one prefill, batches", without_tree()), ("+ prefix tree", nullcontext())):
+        fresh = Engine(settings, loaded=pair.loaded)
         with context:
-            seconds[name] = measure(lambda engine=fresh: engine.answer(table, items), place) / len(items)  # type: ignore[misc]
-    print(f"\n{'greedy' if beams == 1 else f'{beams} beams'}: {len(items)} prompts, {len(different)} of them different")
-    before = usual
+            seconds[name] = work_seconds(lambda engine=fresh: engine.answer(table, items), place) / len(items)  # type: ignore[misc]
+    print(f"\n{'greedy' if beams == 1 else f'{beams} beams'}: {len(items)} prompts, {len(unique)} of them different")
+    before = first = seconds["generate, prompt by prompt"]
     for name, one in seconds.items():
-        print(f"  {name:28} {1 / one:9.1f} prompts/s   x {before / one:5.2f}   x {usual / one:6.1f} in all")
+        print(f"  {name:28} {1 / one:9.1f} prompts/s   x {before / one:5.2f}   x {first / one:6.1f} in all")
         before = one
-    answers = engine.answer(table, sampled)
-    same = sum(isinstance(one, Answer) and one.text == text.strip() for one, text in zip(answers, said, strict=True))
+    answers = Engine(settings, loaded=pair.loaded).answer(table, sampled)
+    same = sum(isinstance(one, Answer) and one.text == text for one, text in zip(answers, said, strict=True))
     print(f"  {same} of {len(sampled)} answers are word for word those of generate")
-    _explain(fresh, table, different, beams, seconds["+ prefix tree"] * len(items))
+    _explain(fresh, table, unique, beams, seconds["+ prefix tree"] * len(items))
 
 
-def _explain(engine: Engine, table: Table, different: Sequence[WorkItem], beams: int, took: float) -> None:
+def _explain(engine: Engine, table: Table, unique: Sequence[WorkItem], beams: int, took: float) -> None:
     statistics = engine.statistics
     parts = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in statistics.seconds.items() if seconds)
     print(f"  prefill {statistics.prefill_tokens} tokens, {statistics.shared_tokens} shared; host time: {parts}")
-    name = torch.cuda.get_device_name() if engine.loaded.device.type == "cuda" else ""
-    peak = next((peak for key, peak in PEAKS.items() if key in name), None)
-    if peak is not None:
-        images = {image for item in different for image in (item.query, *item.demonstrations)}
-        grids = [engine._vision.grid(table.image_hash(image)) for image in images]
-        patches = sum(4 * rows * columns for rows, columns in grids)
-        bound = flops(engine, patches, beams, len(different)) / peak
-        print(f"  bound {bound:.2f} s at {peak / 1e12:.0f} TFLOP/s, took {took:.2f} s: {bound / took:.0%} of the bound")
+    place, dtype = engine.loaded.device, engine.loaded.model.dtype
+    rate = matmul_rate(place, dtype, 8192 if place.type == "cuda" else 1024)
+    bound = sum(engine_flops(engine, patches_of(engine, table, unique), beams, len(unique)).values()) / rate
+    print(f"  bound {bound:.2f} s at {rate / 1e12:.2f} TFLOP/s, took {took:.2f} s: {bound / took:.0%} of the bound")
 
 
 def main() -> None:
@@ -205,25 +140,20 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--decode-rows", type=int, default=64)
     arguments = parser.parse_args()
-    if arguments.device == "cpu":
+    device = torch.device(arguments.device)
+    on_cpu = device.type == "cpu"
+    if on_cpu:
         torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        demo = arguments.size == "demo"
-        folder = Path(__file__).resolve().parents[1] / "sweep" / "demo" / "vlm" if demo else Path(name)
-        if not demo:
-            write_model(SIZES[arguments.size], folder, arguments.device)
-        size = (28, 28) if demo else SIZES[arguments.size].image
-        table = Table(arguments.queries + 200, size)
-        for beams in (1, 3):
-            settings = VlmSettings.model_validate(
-                {
-                    "model": {"path": DEMO_MODEL if demo else str(folder)},
-                    "images": {"min_pixels": 784},
-                    "decoding": {"num_beams": beams, "max_new_tokens": TOKENS},
-                    "batching": {"decode_rows": arguments.decode_rows, "vision_cache_gb": 8, "image_threads": 8},
-                }
-            )
-            compare(settings, folder, table, arguments.queries, arguments.plain, arguments.device)
+    if arguments.size == "demo":
+        pair = demo_pair(device, Precision.AUTO)
+        table = photographs(arguments.queries + 200, (28, 28))
+    else:
+        size = SIZES[arguments.size]
+        pair = random_pair(size, device, torch.float32 if on_cpu else torch.bfloat16)
+        table = photographs(arguments.queries + 200, size.image)
+    for beams in (1, 3):
+        settings = settings_for(beams, arguments.decode_rows)
+        compare(pair, settings, table, work(arguments.queries, len(table.images)), arguments.plain)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ FOLDER = Path(__file__).parent / "goldens"
 NUMBERS = ("train_loss", "val_loss", "kl", "beta", "entropy", "grad_norm")
 
 
-def compute() -> dict[str, list[dict[str, float | None]]]:
-    """Per stage, one row of numbers per epoch."""
+def compute(device: str | torch.device = "cpu") -> dict[str, list[dict[str, float | None]]]:
+    """Per stage, one row of numbers per epoch. What is stored was computed on the CPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -29,7 +29,7 @@ def compute() -> dict[str, list[dict[str, float | None]]]:
             grpo={"epochs": 4, "lr": 1e-3, "old_policy_refresh": 2, "adaptive_beta": {"enabled": True}},
             seed=2024,
         )
-        reports = list(train(settings, make_dataset(seed=3)))
+        reports = list(train(settings, make_dataset(seed=3), device=device))
     finally:
         torch.set_num_threads(threads)
     return {

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from selector.batches import TensorData
+from selector.batches import EpochNoise, TensorData
 from selector.data.dataset import Dataset, Outcome, Split
 from selector.model import PointerSelector
 from selector.reports import EpochReport
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import GrpoStage, RceStage
+from selector.training.stage import EpochMeans, TrainingStage
 from selector.validation import Evaluator
 
 CPU = torch.device("cpu")
@@ -102,14 +103,14 @@ def make_settings(**sections: dict[str, Any] | int) -> TrialSettings:
     return TrialSettings.model_validate(base)
 
 
-def tensors_of(dataset: Dataset) -> TensorData:
-    """The data set on the CPU."""
-    return TensorData(dataset, CPU)
+def tensors_of(dataset: Dataset, device: torch.device = CPU) -> TensorData:
+    """The data set on a device."""
+    return TensorData(dataset, device)
 
 
-def evaluator(dataset: Dataset, **validation: Any) -> Evaluator:
+def evaluator(dataset: Dataset, device: torch.device = CPU, **validation: Any) -> Evaluator:
     """An evaluator of the val split."""
-    return Evaluator(tensors_of(dataset), ValidationSettings.model_validate(validation))
+    return Evaluator(tensors_of(dataset, device), ValidationSettings.model_validate(validation))
 
 
 def shake(model: PointerSelector, seed: int = 0, scale: float = 0.2) -> PointerSelector:
@@ -128,6 +129,24 @@ def in_double(stage: RceStage | GrpoStage) -> None:
     stage.reference.double()
     stage.data.embeddings_MD = stage.data.embeddings_MD.double()
     stage._rewards = stage._rewards.double()
+
+
+def measure(
+    stage: TrainingStage, groups: list[list[int]]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, Any]]:
+    """Loss, gradient and metrics over all queries, given as batches of the given queries."""
+    architecture = stage.settings.model
+    noise = EpochNoise(stage.queries, architecture.layers + 1, architecture.hidden, architecture.dropout, "same")
+    means = EpochMeans()
+    stage.model.zero_grad()
+    total: Any = 0
+    for group in groups:
+        loss = stage._update(stage.data.batch(stage.queries[group]), noise, means) * len(group) / len(stage.queries)
+        loss.backward()
+        total = total + loss.detach()
+    gradient = {name: p.grad.clone() for name, p in stage.model.named_parameters() if p.grad is not None}
+    numbers = stage._stage_numbers(means) | {"zero_variance": means.per_query["zero_variance"]}
+    return total, gradient, numbers
 
 
 def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import clear_frames
 
 import numpy as np
 import numpy.typing as npt
@@ -53,11 +54,10 @@ def watching_memory(device: torch.device) -> Iterator[MemoryRanOut]:
     outcome = MemoryRanOut()
     try:
         yield outcome
-    except torch.OutOfMemoryError:
-        outcome.happened = True
-    except RuntimeError as error:
-        if _NO_WORKSPACE not in str(error):
+    except RuntimeError as error:  # of which torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and _NO_WORKSPACE not in str(error):
             raise
         outcome.happened = True
-    if outcome and device.type == "cuda":  # here, since the exception held the frames and their tensors
+        clear_frames(error.__traceback__)  # they hold tensors, and `with` holds the error until this is over
+    if outcome and device.type == "cuda":
         torch.cuda.empty_cache()

@@ -38,15 +38,16 @@ class Engine:
     Args:
         settings: `settings.workers` has no meaning here.
         device: `cpu`, `cuda`, `cuda:1` and so on. By default a GPU if there is one.
+        loaded: a model that is there already, in place of `settings.model` and `device`. Engines may share one.
 
     Raises:
         ModelError: the checkpoint is missing, incomplete, damaged, or no Qwen2.5-VL.
         SpaceError: the prompt template is not valid.
     """
 
-    def __init__(self, settings: VlmSettings, device: str | None = None) -> None:
+    def __init__(self, settings: VlmSettings, device: str | None = None, loaded: Loaded | None = None) -> None:
         self.settings = settings
-        self.loaded: Loaded = load(settings.model, device)
+        self.loaded: Loaded = loaded or load(settings.model, device)
         self._counters = Counters()
         batching = settings.batching
         self._cache = FeatureCache(int(batching.vision_cache_gb * 1e9))
@@ -119,6 +120,11 @@ class Engine:
             halvings=sum(limit.halvings for limit in (*self._runner.limits, self._vision.patches)),
             seconds=dict(counters.seconds),
         )
+
+    def close(self) -> None:
+        """Stop the decoding threads and free the cached features. For processes that outlive an engine."""
+        self._store.close()
+        self._cache.clear()
 
 
 def _result(outcome: PendingAnswer | Failure) -> Result:

@@ -16,6 +16,7 @@ from sweep.vlm.checkpoint import CONFIG, ModelError, check_checkpoint, read_json
 from sweep.vlm.engine.attention import FLASH_WINDOWS, PREFIX_TREE, register_attention
 from sweep.vlm.engine.images import Patching
 from sweep.vlm.engine.norms import fuse_norms
+from sweep.vlm.engine.patch_embedding import PatchProduct
 from sweep.vlm.prompts import IMAGE_PAD
 
 PREPROCESSOR, GENERATION = "preprocessor_config.json", "generation_config.json"
@@ -69,7 +70,7 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
     """
     folder, place = resolve_folder(settings), resolve_device(device)
     check_checkpoint(folder)
-    model = _model(folder, _DTYPES[resolve_precision(settings.precision, place.type)]).to(place)
+    model = _model(folder, _DTYPES[resolve_precision(settings.precision, place.type)], place)
     text = model.config.text_config
     if any(kind != "full_attention" for kind in text.layer_types):
         raise ModelError(
@@ -105,7 +106,7 @@ def without_progress_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _model(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - see `Loaded`
+def _model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:  # noqa: ANN401 - see `Loaded`
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     kind: Any = Qwen2_5_VLForConditionalGeneration
@@ -128,11 +129,18 @@ def _model(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - see `Load
         )
     if report["mismatched_keys"]:
         raise ModelError(f"{folder}: weights do not fit config.json: {sorted(map(str, report['mismatched_keys']))[0]}")
+    return prepare_model(model, device)
+
+
+def prepare_model(model: Any, device: torch.device) -> Any:  # noqa: ANN401 - see `Loaded`
+    """Move a model to its device, with the attention, norms and patch embedding of the engine. Changes the model."""
     register_attention()
     model.set_attn_implementation({"text_config": PREFIX_TREE, "vision_config": FLASH_WINDOWS})
     fuse_norms(model)
+    if device.type == "cuda":  # on the CPU the last bits of stored answers and scores hang on the convolution
+        model.model.visual.patch_embed = PatchProduct(model.model.visual.patch_embed)
     model.requires_grad_(False)
-    return model.eval()
+    return model.eval().to(device)
 
 
 def load_tokenizer(settings: ModelSettings) -> Any:  # noqa: ANN401 - transformers' tokenizers share no useful type

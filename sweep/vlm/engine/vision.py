@@ -96,6 +96,10 @@ class PixelStore:
 
         return dict(zip(items, self._pool.map(one, items), strict=True))
 
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def expect(self, key: str, read: Callable[[], bytes], now: bool) -> None:
         """Where to read an image; `now` begins to decode it, unless that was begun and not dropped since."""
         self._sources[key] = read

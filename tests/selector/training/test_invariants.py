@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from selector.batches import EpochNoise
 from selector.reports import EpochReport, Stage
 from selector.training import GrpoStage, RceStage, Training
-from selector.training.stage import EpochMeans, TrainingStage, copy_weights
+from selector.training.stage import TrainingStage, copy_weights
 from tests.selector.worlds import (
     deterministic,
     evaluator,
     in_double,
     make_dataset,
     make_settings,
+    measure,
     same_weights,
     shake,
     tensors_of,
@@ -147,22 +147,6 @@ def test_rce_is_measured_against_the_untrained_selector() -> None:
 
 
 # Invariant 3 ----------------------------------------------------------------------------------------------------------
-
-
-def measure(stage: TrainingStage, groups: list[list[int]]) -> tuple[Tensor, dict[str, Tensor], dict[str, Any]]:
-    """Loss, gradient and metrics over all queries, given as batches of the given queries."""
-    architecture = stage.settings.model
-    noise = EpochNoise(stage.queries, architecture.layers + 1, architecture.hidden, architecture.dropout, "same")
-    means = EpochMeans()
-    stage.model.zero_grad()
-    total: Any = 0
-    for group in groups:
-        loss = stage._update(stage.data.batch(stage.queries[group]), noise, means) * len(group) / len(stage.queries)
-        loss.backward()
-        total = total + loss.detach()
-    gradient = {name: p.grad.clone() for name, p in stage.model.named_parameters() if p.grad is not None}
-    numbers = stage._stage_numbers(means) | {"zero_variance": means.per_query["zero_variance"]}
-    return total, gradient, numbers
 
 
 def rce_stage(**sections: Any) -> RceStage:

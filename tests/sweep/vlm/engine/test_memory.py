@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from sweep.vlm.engine.devices import watching_memory
 from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.sweep.vlm.conftest import Make
@@ -83,6 +85,23 @@ def test_a_full_gpu_may_say_it_otherwise_and_other_errors_are_raised(
     with pytest.raises(RuntimeError, match="illegal memory access"):
         broken.answer(table, items)
     assert not broken._store._sources
+
+
+def test_the_memory_of_a_failed_attempt_is_free_before_the_device_gives_it_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tensors: list[weakref.ref[torch.Tensor]] = []
+
+    def attempt() -> None:
+        large = torch.empty(8)
+        tensors.append(weakref.ref(large))
+        raise FULL
+
+    gone: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(tensors[0]() is None))
+    with watching_memory(torch.device("cuda")) as ran_out:
+        attempt()
+    assert ran_out and gone == [True]
 
 
 def test_decode_batches_are_halved_until_they_fit(

@@ -31,9 +31,9 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
 from benchmarks.vlm_work import SIZES, Table, work, write_model
-from sweep.vlm.engine import Engine
+from sweep.settings.vlm import DEMO_MODEL, VlmSettings
+from sweep.vlm.engine.engine import Engine
 from sweep.vlm.prompts import PromptRenderer
-from sweep.vlm.settings import DEMO_MODEL, VlmSettings
 from sweep.vlm.work import Answer, WorkItem
 
 TOKENS = 10
@@ -128,7 +128,7 @@ def measure(run: Callable[[], object], device: torch.device) -> float:
 
 def without_tree() -> AbstractContextManager[Any]:
     """As if no two prompts had a beginning in common."""
-    return patch("sweep.vlm.trie.common_prefix", lambda *_: 0)
+    return patch("sweep.vlm.engine.packing.common_prefix", lambda *_: 0)
 
 
 def flops(engine: Engine, patches: int, beams: int, prompts: int) -> float:

@@ -15,7 +15,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 
-from sweep.vlm.settings import WorkerSettings
+from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.work import Answer, Result, WorkItem
 
 ROUNDS = 5
@@ -50,12 +50,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
 
-    from sweep.environment import LOOPBACK_ONLY
+    from sweep.execution.ray.options import LOOPBACK_ONLY
 
     os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
     import ray
 
-    from sweep.pool.pool import Pool
+    from sweep.vlm.pool.pool import Pool
 
     ray.init(num_cpus=options.workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     print(f"{options.items} items, {options.workers} workers, median (lowest, highest) of {ROUNDS} rounds")

@@ -9,20 +9,21 @@ of starting and stopping Ray is left out, trials run one at a time.
 from __future__ import annotations
 
 import argparse
-import io
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from selector.training import train
-from sweep.console import quiet
-from sweep.creation import create_run
-from sweep.environment import RayOptions
-from sweep.plan import plan_from_text
-from sweep.runner import execute
+from sweep.driver.create import NewRun
+from sweep.driver.run import execute
+from sweep.execution.ray.options import RayOptions
+from sweep.plan.make import make_plan
+from sweep.plan.plan import require_data
+from sweep.plan.requests import request_of_space
+from sweep.runs.paths import SharedPaths
+from sweep.storage.local import stored_at
 
 SPACE = """
 name: overhead
@@ -43,11 +44,11 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60)
     trials = parser.parse_args().trials
     torch.set_num_threads(1)
-    plan = plan_from_text(SPACE.format(trials=trials), "overhead.yaml")
     with tempfile.TemporaryDirectory() as folder:
-        paths = create_run(plan, Path(folder), None)
-        with quiet(paths.log_file):
-            outcome = execute(plan, paths, Console(file=io.StringIO()), RayOptions())
+        file = Path(folder) / "overhead.yaml"
+        file.write_text(SPACE.format(trials=trials))
+        plan = require_data(make_plan(request_of_space(str(file), SharedPaths.beside(stored_at(Path(folder))))))
+        outcome = execute(plan, NewRun(stored_at(Path(folder))), RayOptions())
     durations = sorted(row.duration for row in outcome.ranked if row.duration is not None)
     started = time.perf_counter()
     for row in outcome.ranked:

@@ -19,16 +19,16 @@ import copy
 import random
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
+from selector.arrays import Float64Array, Int64Array
 from selector.batches import TensorData
 from selector.data import Dataset
 from selector.model import PointerSelector
@@ -36,21 +36,21 @@ from selector.reports import Stage
 from selector.settings import RewardMode, TrialSettings, ValidationMetric
 from selector.training import Training
 from selector.validation import Evaluator
-from sweep.collect.collect import collect
-from sweep.evaluation.answers import AnswerBook, Board
+from sweep.collect.beams import propose_beams
+from sweep.collect.measure import Measurement
+from sweep.evaluation.accuracies import AnswerBook, Board
 from sweep.evaluation.questions import choose_questions
-from sweep.evaluation.rows import Panel, Row, RowKind, select_with
-from sweep.evaluation.settings import SplitName
+from sweep.evaluation.rows import Panel, PolicyRow, RowKind, select_with
 from sweep.items import ItemTable
-from sweep.paths import SharedPaths
-from sweep.sources import open_source
+from sweep.plan.items import open_source
+from sweep.runs.paths import SharedPaths
+from sweep.settings.evaluation import SplitName
 from sweep.space import SearchSpace, load_space
 from sweep.space.addresses import Scalar, with_values
-from sweep.vlm.engine import Engine
+from sweep.storage.local import stored_at
+from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import Result, WorkItem
-from sweep.vqa.accuracy import Mode, accuracy
-
-FloatArray = npt.NDArray[np.float64]
+from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 
 SPACE = "spaces/grpo.yaml"
 GRPO_EPOCHS = (2, 5, 10)
@@ -115,21 +115,18 @@ def collected(space: SearchSpace, table: ItemTable, source: SharedPaths, engine:
     items = open_source(space, source)
     settings = items.collect_settings(space.collect)
 
-    def answer(asked: Iterable[WorkItem]) -> Iterator[tuple[WorkItem, Result]]:
-        listed = list(asked)
-        yield from zip(listed, engine.answer(table, listed, score=settings.gt_prob), strict=True)
-
-    score = partial(accuracy, mode=settings.metric)
-    return collect(settings, table, items.embeddings(settings), answer, score).dataset
+    beams = propose_beams(settings, table, items.embeddings(settings))
+    measurement = Measurement(beams, table, partial(accuracy, normalisation=settings.metric), gt_prob=settings.gt_prob)
+    asked = list(beams.work_items())
+    for item, result in zip(asked, engine.answer(table, asked, score=settings.gt_prob), strict=True):
+        measurement.add(item, result)
+    return measurement.collected().dataset
 
 
 def trained(space: SearchSpace, dataset: Dataset, count: int) -> Iterator[Checkpoint]:
     """All kept epochs of all configurations, with every metric."""
     data = TensorData(dataset, torch.device("cpu"))
-    evaluators = {
-        metric.value: Evaluator(data, space.validation.model_copy(update={"metric": metric}))
-        for metric in ValidationMetric
-    }
+    evaluators = {metric.value: Evaluator(data, space.validation.replace(metric=metric)) for metric in ValidationMetric}
     for number, settings in enumerate(configurations(space.trial, count)):
         training = Training(settings, dataset, space.validation)
         for report in training:
@@ -144,30 +141,30 @@ def trained(space: SearchSpace, dataset: Dataset, count: int) -> Iterator[Checkp
 
 def accuracies(
     checkpoints: Sequence[Checkpoint], dataset: Dataset, table: ItemTable, engine: Engine
-) -> tuple[FloatArray, int, int]:
+) -> tuple[Float64Array, int, int]:
     """Mean accuracy over 1 to 4 shots per checkpoint, the number of questions, and that of distinct prompts."""
     images = [table.image_id(item) for item in range(len(table))]
     questions = choose_questions(dataset, SplitName.TEST, None, 0, images)
     selections = tuple(
-        select_with(Row(str(place), RowKind.EPOCH), one.model, questions, dataset, SHOTS[-1])
+        select_with(PolicyRow(str(place), RowKind.EPOCH), one.model, questions, dataset, SHOTS[-1])
         for place, one in enumerate(checkpoints)
     )
 
     def ask(items: Sequence[WorkItem]) -> dict[WorkItem, Result]:
         return dict(zip(items, engine.answer(table, items), strict=True))
 
-    def score(item: int, text: str, mode: Mode) -> float:
-        return accuracy(text, table.answers(item), mode)
+    def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
+        return accuracy(text, table.answers(item), normalisation)
 
     book = AnswerBook(ask, score, failure_limit=0.0)
-    board = Board(Panel(questions, selections), SHOTS, (Mode.OFFICIAL,), book)
+    board = Board(Panel(questions, selections), SHOTS, (AnswerNormalisation.OFFICIAL,), book)
     rows = range(len(checkpoints))
     book.ask(board.items(rows, 0, len(questions)))
     board.fill(rows, 0, len(questions))
-    return board.accuracy_RQS[Mode.OFFICIAL].mean(axis=(1, 2)), len(questions), len(book)
+    return board.accuracy_RQS[AnswerNormalisation.OFFICIAL].mean(axis=(1, 2)), len(questions), len(book)
 
 
-def correlation(values: FloatArray, accuracy_P: FloatArray, owner_P: npt.NDArray[np.int64]) -> str:
+def correlation(values: Float64Array, accuracy_P: Float64Array, owner_P: Int64Array) -> str:
     """Spearman correlation and its interval over resampled configurations."""
     rho = float(spearmanr(values, accuracy_P).statistic)
     groups = [np.flatnonzero(owner_P == owner) for owner in np.unique(owner_P)]
@@ -181,7 +178,7 @@ def correlation(values: FloatArray, accuracy_P: FloatArray, owner_P: npt.NDArray
     return f"{rho:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def report(checkpoints: Sequence[Checkpoint], accuracy_P: FloatArray, tau: float) -> None:
+def report(checkpoints: Sequence[Checkpoint], accuracy_P: Float64Array, tau: float) -> None:
     """Print the table."""
     owner_P = np.array([one.configuration for one in checkpoints])
     kept = {
@@ -217,7 +214,7 @@ def main() -> None:
     clock = Clock()
     engine = Engine(space.vlm, "cpu")
     with tempfile.TemporaryDirectory() as folder:
-        shared = SharedPaths(Path(folder))
+        shared = SharedPaths(stored_at(Path(folder)))
         table = open_source(space, shared).table
         dataset = collected(space, table, shared, engine)
         clock.say(f"{len(dataset.beam_picks)} beams measured")

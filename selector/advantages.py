@@ -1,7 +1,9 @@
 """Advantages: a beam's reward relative to its own group (Shao et al. 2024, DeepSeekMath, eq. 3).
 
-Legend: B queries, N beams. Deviation from the paper: the standard deviation has a floor, groups of constant reward get
-exactly zero, and ranks are offered as an alternative that does not depend on the reward's scale.
+Legend: B queries, N beams.
+
+Deviations from the paper: the standard deviation has a floor. Groups of constant reward get exactly zero. Ranks are
+offered as an alternative that does not depend on the reward's scale.
 """
 
 from __future__ import annotations
@@ -30,14 +32,14 @@ def group_mean_std(values_BN: Tensor, mask_BN: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def group_advantages(reward_BN: Tensor, mask_BN: Tensor, mode: AdvantageMode, std_floor: float, clip: float) -> Tensor:
-    """Advantages, float [B, N]; zero at padding and in groups of constant reward.
+    """Advantages, float [B, N]. Zero at padding and in groups of constant reward.
 
     Args:
-        reward_BN: rewards; values at padding are ignored.
-        mask_BN: bool, True where a beam exists; at least one per query.
-        mode: `zscore` (r - mean) / max(std, std_floor); `center` r - mean; `rank` mid-ranks mapped linearly to [-1, 1].
+        reward_BN: rewards. Values at padding are ignored.
+        mask_BN: bool, True where a beam exists. At least one per query.
+        mode: `zscore` is (r - mean) / max(std, std_floor), `center` is r - mean. `rank` maps mid-ranks to [-1, 1].
         std_floor: > 0, in reward units.
-        clip: > 0; the result lies in [-clip, clip].
+        clip: > 0. The result lies in [-clip, clip].
     """
     mean_B1, std_B1 = group_mean_std(reward_BN, mask_BN)
     if mode is AdvantageMode.RANK:
@@ -61,7 +63,7 @@ def _centred_ranks(reward_BN: Tensor, mask_BN: Tensor) -> Tensor:
 
 
 def keep_top_k(reward_BN: Tensor, mask_BN: Tensor, k: int) -> Tensor:
-    """Mask of the k best valid beams by reward, ties to the earlier beam; bool [B, N]."""
+    """Mask of the k best valid beams by reward, bool [B, N]. Ties go to the earlier beam."""
     order_BN = reward_BN.masked_fill(~mask_BN, -torch.inf).sort(dim=1, descending=True, stable=True).indices
     rank_BN = order_BN.argsort(dim=1)
     return mask_BN & (rank_BN < k)

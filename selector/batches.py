@@ -1,21 +1,21 @@
 """Padded batches from the flat columns of a `Dataset`, on the CPU or a GPU.
 
-Legend: B queries, N beams, S picks, K candidates, D input width; N and K are the largest of the batch.
+Legend: B queries, N beams, S picks, K candidates, D input width. N and K are the largest of the batch.
 """
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from selector.arrays import Int64Array
 from selector.data.dataset import Dataset
+from selector.seeds import derive_seed
 
 
 class Batch(NamedTuple):
@@ -43,7 +43,7 @@ class TensorData:
         self._beam_picks = _shared_tensor(dataset.beam_picks, device)
         self._beam_starts = _shared_tensor(dataset.beam_starts, device)
 
-    def batch(self, queries: npt.NDArray[np.int64]) -> Batch:
+    def batch(self, queries: Int64Array) -> Batch:
         """Gather the given query indices (int64 [B], B >= 1) into fresh, padded tensors."""
         queries_B = torch.as_tensor(queries, device=self.device)
         pool_index_BK, cand_mask_BK = _ragged_index(self._pool_starts, queries_B)
@@ -54,14 +54,14 @@ class TensorData:
         query_BD = self.embeddings_MD[self.query_items_Q[queries_B]]
         return Batch(queries_B, query_BD, cand_BKD, cand_mask_BK, beams_BNS, beam_mask_BN, beam_index_BN)
 
-    def in_order(self, queries: npt.NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
+    def in_order(self, queries: Int64Array, batch_size: int) -> Iterator[Batch]:
         """Batches over the queries in the given order."""
         for start in range(0, len(queries), batch_size):
             yield self.batch(queries[start : start + batch_size])
 
 
 def _ragged_index(starts: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Flat positions of ragged rows, padded with the row's first one, and the mask of real ones; both [B, longest]."""
+    """Flat positions of ragged rows and the mask of real ones, both [B, longest]. Padding is the row's first one."""
     first_B = starts[rows_B]
     length_B = starts[rows_B + 1] - first_B
     offset = torch.arange(int(length_B.max()), device=starts.device)
@@ -71,27 +71,15 @@ def _ragged_index(starts: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shared_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     with warnings.catch_warnings():
-        # Arrays from Ray's object store are read-only; we keep that promise ourselves.
+        # Arrays from Ray's object store are read-only. We keep that promise ourselves.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array).to(device)
-
-
-def derive_seed(*labels: object) -> int:
-    """A 63-bit seed from labels such as (seed, "grpo", epoch).
-
-    All randomness of a trial comes from such tuples, never from a running generator, so that a trial continued after a
-    crash draws what it would have drawn.
-    """
-    digest = hashlib.sha256("/".join(map(str, labels)).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 class EpochNoise:
     """The randomness of one epoch: order of the queries and dropout masks per query, independent of batching."""
 
-    def __init__(
-        self, queries: npt.NDArray[np.int64], sites: int, hidden: int, dropout: float, *labels: object
-    ) -> None:
+    def __init__(self, queries: Int64Array, sites: int, hidden: int, dropout: float, *labels: object) -> None:
         generator = torch.Generator().manual_seed(derive_seed(*labels))
         self.order = queries[torch.randperm(len(queries), generator=generator).numpy()]
         self._masks_QXH: Tensor | None = None

@@ -1,10 +1,9 @@
 """The listwise loss after one temperature has been fitted to the policy.
 
-GRPO sharpens a policy. The plain listwise loss punishes that: a policy that puts the right beams first, but too sure
-of itself, scores worse than a vague one. What a selector is used for is its order, which no temperature changes. So the
-one number that stands for sharpness is fitted on the measured groups, as in calibrating classifiers by temperature
-scaling (Guo et al. 2017), and what is left is how well the policy tells beams apart. The loss lies between 0 and that
-of a uniform policy.
+GRPO sharpens a policy. The plain listwise loss punishes that. A policy that puts the right beams first, but is too
+sure, scores worse than a vague one. What a selector is used for is its order, which no temperature changes. So one
+temperature is fitted on the measured groups, as in the calibration of classifiers (Guo et al. 2017). What is left is
+how well the policy distinguishes beams. The loss lies between 0 and that of a uniform policy.
 
 Legend: B groups, N beams.
 """
@@ -26,7 +25,7 @@ STEPS = 60  # halvings of [0, MAX_SCALE]: beyond the precision of a double
 
 @dataclass(frozen=True)
 class MeasuredGroups:
-    """Groups of one batch: log-probabilities of their beams, what they should be like, padding. All [B, N]."""
+    """Groups of one batch, all [B, N]: log-probabilities of their beams, target distribution, mask of real beams."""
 
     log_prob_BN: Tensor
     target_BN: Tensor
@@ -34,10 +33,10 @@ class MeasuredGroups:
 
 
 def calibrated_listwise(batches: Sequence[MeasuredGroups]) -> float:
-    """Lowest mean listwise loss of softmax(s log pi) over s >= 0, in nats; NaN without groups, or with NaN in them.
+    """Lowest mean listwise loss of softmax(s log pi) over s >= 0, in nats. NaN without groups, or with NaN in them.
 
-    The mean is convex in s, so its slope E_q[log pi] - E_target[log pi], averaged over groups, has one sign change,
-    which is halved down to.
+    The mean is convex in s. So its slope changes its sign once, and bisection finds that place. The slope is the mean
+    of E_q[log pi] - E_target[log pi] over groups.
     """
     groups = [_in_double(batch) for batch in batches if len(batch.mask_BN)]
     if not groups or not all(bool(group.log_prob_BN.isfinite().all()) for group in groups):
@@ -54,7 +53,7 @@ def calibrated_listwise(batches: Sequence[MeasuredGroups]) -> float:
 
 
 def _in_double(batch: MeasuredGroups) -> MeasuredGroups:
-    """Padding gets log-probability 0; adding a constant to a group changes nothing, so its highest is made 0."""
+    """Padding gets log-probability 0. Adding a constant to a group changes nothing, so its highest is made 0."""
     log_prob_BN = batch.log_prob_BN.double().masked_fill(~batch.mask_BN, -math.inf)
     log_prob_BN = (log_prob_BN - log_prob_BN.amax(1, keepdim=True)).masked_fill(~batch.mask_BN, 0.0)
     return MeasuredGroups(log_prob_BN, batch.target_BN.double(), batch.mask_BN)

@@ -11,7 +11,7 @@ from selector.settings import HealthSettings
 
 
 class Verdict(StrEnum):
-    """`diverged` stops a trial at once; the others are labels unless `health.prune_on` names them."""
+    """`diverged` stops a trial at once. The others are labels unless `health.prune_on` names them."""
 
     NO_OP = "no_op"
     KL_DOMINATED = "kl_dominated"
@@ -20,7 +20,7 @@ class Verdict(StrEnum):
 
 
 def assess(report: EpochReport, settings: HealthSettings) -> tuple[Verdict, ...]:
-    """Verdicts of one epoch. RCE epochs can only diverge; the others are about GRPO against its reference."""
+    """Verdicts of one epoch. RCE epochs can only diverge. The others are about GRPO against its reference."""
     verdicts = []
     if divergence(report, settings):
         verdicts.append(Verdict.DIVERGED)

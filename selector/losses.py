@@ -1,5 +1,7 @@
-"""Losses of both stages as pure functions. Each returns one value per query: the caller's mean over queries then makes
-a ragged batch equal the same queries one at a time (invariant 3).
+"""Losses of both stages as pure functions.
+
+Each returns one value per query, and the caller takes the mean over queries. So a ragged batch equals the same queries
+one at a time (invariant 3).
 
 Legend: B queries, N beams, S picks, K candidates. `steps_BNSK` are log-probabilities, -inf at unavailable candidates.
 """
@@ -13,7 +15,7 @@ from selector.advantages import group_mean_std
 
 
 def beam_log_probs(steps_BNSK: Tensor, beams_BNS: Tensor, mask_BN: Tensor) -> Tensor:
-    """Log-probability of every beam, log pi(b|q): the sum over steps of the picked ones, [B, N]; 0 at padding."""
+    """Log-probability of every beam, log pi(b|q): the sum over steps of the picked ones, [B, N]. 0 at padding."""
     picked_BNS = steps_BNSK.gather(3, beams_BNS[:, :, :, None])[..., 0]
     return picked_BNS.sum(2).masked_fill(~mask_BN, 0.0)
 
@@ -24,9 +26,9 @@ def masked_mean(values_BN: Tensor, mask_BN: Tensor) -> Tensor:
 
 
 def reward_weights(reward_BN: Tensor, mask_BN: Tensor, tau: float, normalise: bool, top1_only: bool) -> Tensor:
-    """Weights w = softmax(r / tau) over the group's valid beams, [B, N]; 0 at padding.
+    """Weights w = softmax(r / tau) over the group's valid beams, [B, N]. 0 at padding.
 
-    `normalise` z-scores rewards within the group first; `top1_only` puts all weight on the first of the best beams.
+    `normalise` z-scores rewards within the group first. `top1_only` puts all weight on the first of the best beams.
     """
     if normalise:
         mean_B1, std_B1 = group_mean_std(reward_BN, mask_BN)
@@ -57,7 +59,7 @@ def rce_loss(
 def clipped_surrogate(
     ratio_BN: Tensor, advantage_BN: Tensor, mask_BN: Tensor, epsilon_low: float, epsilon_high: float
 ) -> Tensor:
-    """-mean_b min(rho A, clip(rho, 1 - e_low, 1 + e_high) A), [B] (Schulman et al. 2017, eq. 7; ratio of sequences)."""
+    """-mean_b min(rho A, clip(rho, 1 - e_low, 1 + e_high) A), [B] (Schulman et al. 2017, eq. 7, ratio of sequences)."""
     clipped_BN = ratio_BN.clamp(1 - epsilon_low, 1 + epsilon_high)
     return -masked_mean(torch.minimum(ratio_BN * advantage_BN, clipped_BN * advantage_BN), mask_BN)
 
@@ -65,8 +67,9 @@ def clipped_surrogate(
 def kl_exact(steps_BNSK: Tensor, reference_BNSK: Tensor, mask_BN: Tensor) -> Tensor:
     """KL(pi || pi_ref) in nats, closed form per step, summed over steps, mean over the measured prefixes, [B].
 
-    Exactly 0 where both policies give the same numbers, and so is its gradient: the log-ratio is held constant, because
-    what it would add, sum_k p_k grad(log p_k) = grad(sum_k p_k), is 0 but for rounding noise, which Adam would amplify.
+    Value and gradient are exactly 0 where both policies give the same numbers. The log-ratio is held constant for that.
+    It would add sum_k p_k grad(log p_k) = grad(sum_k p_k), which is 0 but for rounding noise. Adam would amplify that
+    noise.
     """
     available_BNSK = steps_BNSK.isfinite()
     log_ratio_BNSK = torch.where(available_BNSK, steps_BNSK.detach() - reference_BNSK, 0.0)
@@ -77,7 +80,7 @@ def kl_exact(steps_BNSK: Tensor, reference_BNSK: Tensor, mask_BN: Tensor) -> Ten
 def kl_k3(log_prob_BN: Tensor, reference_BN: Tensor, mask_BN: Tensor) -> Tensor:
     """Schulman's k3 estimator exp(d) - d - 1 with d = log pi_ref - log pi, mean over the measured beams, [B].
 
-    Deviation: beams were not drawn from pi, so this is a penalty on the measured beams, not an unbiased KL estimate.
+    Deviation: beams were not drawn from pi. So this is a penalty on the measured beams, not an unbiased KL estimate.
     """
     difference_BN = reference_BN - log_prob_BN
     return masked_mean(difference_BN.exp() - difference_BN - 1, mask_BN)

@@ -5,13 +5,13 @@ Legend: B queries, N beams, S picks, K candidates, D input width, H hidden width
 Parameter names are those of the checkpoints users already have. Deviations from the textbook:
 
 - Attention is computed with the key and value projections folded into the query side. For one query over K candidates,
-  `q . (W_k c) = (W_k^T q) . c` and `sum_k a_k W_v c_k = W_v sum_k a_k c_k`, so no K x H x H product is ever made; the
+  `q . (W_k c) = (W_k^T q) . c` and `sum_k a_k W_v c_k = W_v sum_k a_k c_k`. So no K x H x H product is ever made. The
   key bias adds the same number to every score and drops out of the softmax. The same folding takes `input_proj` in:
   candidates are touched by exactly one dense product, `cand_proj @ input_proj`.
 - Dropout acts on each attention block's output and on the final query state, through masks that the caller passes in.
   Policies that share a mask therefore run in the same mode, to the bit (invariant 1).
-- `input_proj` starts as (part of) an orthogonal map, `query_proj` and `cand_proj` near the identity and the attention
-  output at zero, so that an untrained selector ranks almost by cosine similarity.
+- `input_proj` starts as (part of) an orthogonal map. `query_proj` and `cand_proj` start near the identity, and the
+  attention output at zero. So an untrained selector ranks almost by cosine similarity.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class SelectorConfig:
         layers: L, at least 0.
         heads: A, a divisor of H.
         decoder: `static` or `gate`.
-        temperature: of the logits, finite and above 0.
-        dropout: in [0, 1); used by training only.
+        temperature: divides the logits, finite and above 0.
+        dropout: in [0, 1). Used by training only.
     """
 
     width: int
@@ -71,7 +71,7 @@ class SelectorConfig:
 
 
 class Encoding(NamedTuple):
-    """A batch of queries and pools, encoded once; all beams are unrolled from it."""
+    """A batch of queries and pools, encoded once. All beams are unrolled from it."""
 
     query_BH: Tensor
     cand_BKH: Tensor
@@ -94,8 +94,8 @@ class CrossAttention(nn.Module):
     def forward(self, state_BH: Tensor, items_BKD: Tensor, mask_BK: Tensor, input_weight_HD: Tensor) -> Tensor:
         """Attend from the query state to the candidates' raw embeddings. Returns [B, H].
 
-        Products with a matrix are flattened by hand: left to itself, torch chooses between one product and a batch of
-        them by whether the matrix requires a gradient, and a frozen policy could then differ in the last bit.
+        Products with a matrix are flattened by hand. Otherwise torch chooses between one product and a batch of them,
+        by whether the matrix requires a gradient. A frozen policy could then differ in the last bit.
         """
         B, H = state_BH.shape
         A = self.heads
@@ -143,8 +143,8 @@ class PointerSelector(nn.Module):
 
         Args:
             query_BD: query embeddings, float.
-            cand_BKD: candidate embeddings; rows outside the mask are ignored, but must be finite.
-            cand_mask_BK: bool, True where a candidate exists; at least one per query.
+            cand_BKD: candidate embeddings. Rows outside the mask are ignored, but must be finite.
+            cand_mask_BK: bool, True where a candidate exists. At least one per query.
             dropout_BXH: multiplicative dropout masks, X = L + 1 sites, already scaled by 1 / (1 - p). None: no dropout.
         """
         weight_HD = self.input_proj.weight
@@ -170,7 +170,7 @@ class PointerSelector(nn.Module):
             beams_BNS: int64 pool positions, distinct within a beam.
 
         Returns:
-            [B, N, S, K]; -inf where a candidate does not exist or was already chosen.
+            [B, N, S, K]. -inf where a candidate does not exist or was already chosen.
         """
         B, N, S = beams_BNS.shape
         available_BNK = encoding.cand_mask_BK[:, None, :].expand(B, N, -1)
@@ -189,7 +189,7 @@ class PointerSelector(nn.Module):
         return torch.stack(steps, dim=2)
 
     def unroll(self, encoding: Encoding, shots: int) -> Tensor:
-        """Greedy selection: int64 [B, shots] pool positions; k shots are a prefix of k + 1 shots."""
+        """Greedy selection: int64 [B, shots] pool positions. The picks of k shots are the first of k + 1 shots."""
         available_BNK = encoding.cand_mask_BK[:, None, :]
         state_BNH = encoding.query_BH[:, None, :]
         logits_BNK = self._logits(state_BNH, encoding)
@@ -206,7 +206,7 @@ class PointerSelector(nn.Module):
         return torch.stack(picks, dim=1)
 
     def _logits(self, state_BNH: Tensor, encoding: Encoding) -> Tensor:
-        """Cosine over temperature, [B, N, K]; both sides are already of unit length."""
+        """Cosine over temperature, [B, N, K]. Both sides are already of unit length."""
         return state_BNH @ encoding.cand_BKH.transpose(1, 2) / self.config.temperature
 
     def _advance(self, state_BNH: Tensor, pick_BN: Tensor, encoding: Encoding) -> Tensor:
@@ -226,7 +226,7 @@ class PointerSelector(nn.Module):
             query_emb: [D] or [B, D] query embeddings.
             cand_emb: [K, D] or [B, K, D] candidate embeddings.
             shots: how many to pick, 1 <= shots <= number of candidates of every query.
-            cand_mask: [K] or [B, K] bool, True where a candidate exists; None: all do.
+            cand_mask: [K] or [B, K] bool, True where a candidate exists. None: all do.
 
         Returns:
             int64 [shots] or [B, shots], positions in the candidate axis. The first k picks do not depend on `shots`.
@@ -279,7 +279,7 @@ class PointerSelector(nn.Module):
         return model.eval()
 
     def load_weights(self, weights: dict[str, Tensor], source: Path) -> None:
-        """Load a complete state by name; `source` is named in errors. Raises CheckpointError if it does not fit."""
+        """Load a complete state by name. `source` is named in errors. Raises CheckpointError if it does not fit."""
         try:
             self.load_state_dict(weights)
         except RuntimeError as error:
@@ -305,7 +305,7 @@ def _check_size(config: SelectorConfig, weights: dict[str, Tensor], source: Path
 
 
 def build_selector(config: SelectorConfig, seed: int) -> PointerSelector:
-    """A freshly initialised selector, determined by the seed; the global random state is left as it was."""
+    """A freshly initialised selector, determined by the seed. The global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every GPU, for good
         return PointerSelector(config)

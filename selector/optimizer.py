@@ -1,4 +1,4 @@
-"""AdamW with gradient clipping and a learning-rate schedule; its whole state is a flat dict of tensors."""
+"""AdamW with gradient clipping and a learning-rate schedule. Its whole state is a flat dict of tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def learning_rate(settings: OptimizerSettings, step: int, total_steps: int) -> f
 
 
 class StageOptimizer:
-    """One stage's optimiser (Loshchilov & Hutter 2019). Matrices decay; biases and norms do not."""
+    """One stage's optimiser (Loshchilov & Hutter 2019). Matrices decay. Biases and norms do not."""
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings, total_steps: int) -> None:
         self._settings = settings
@@ -41,7 +41,7 @@ class StageOptimizer:
         return learning_rate(self._settings, self.updates, self._total_steps)
 
     def step(self, loss: Tensor) -> Tensor:
-        """Backward pass and one update; returns the gradient norm before clipping (scalar)."""
+        """Backward pass and one update. Returns the gradient norm before clipping (scalar)."""
         self._adamw.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         limit = self._settings.grad_clip
@@ -53,7 +53,7 @@ class StageOptimizer:
         return norm
 
     def state(self) -> dict[str, Tensor]:
-        """`updates` and the moments of every parameter that has them; copies."""
+        """Copies of `updates` and of the moments of every parameter that has them."""
         tensors = {"updates": torch.tensor(self.updates)}
         for name, parameter in self._named.items():
             for key, value in self._adamw.state[parameter].items():
@@ -61,7 +61,7 @@ class StageOptimizer:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Continue from `state`; moments that it does not have are forgotten."""
+        """Continue from `state`. Moments that it does not have are forgotten."""
         self._adamw.state.clear()
         self.updates = int(tensors["updates"])
         for key_name, value in tensors.items():

@@ -22,7 +22,7 @@ class EpochReport:
     """One epoch's numbers. `None` means that the stage does not have the quantity (RCE has no ratio, KL or beta).
 
     `step` counts epochs over both stages from 1, `epoch` within the stage. Losses and KL are means over queries, in
-    nats; ratio and advantage statistics run over all measured beams of the epoch. Agreement and parameter change are
+    nats. Ratio and advantage statistics run over all measured beams of the epoch. Agreement and parameter change are
     taken against the reference policy (during RCE: against the untrained selector), agreement on validation queries.
     """
 
@@ -56,17 +56,13 @@ class EpochReport:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the inverse is `from_dict`."""
+        """Plain values for JSON. The inverse is `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EpochReport:
         """From `to_dict`'s result."""
         return cls(**{**values, "stage": Stage(values["stage"])})
-
-    def deterministic(self) -> dict[str, Any]:
-        """All values but the two that measure time: equal for equal settings, seed, data and machine."""
-        return {key: value for key, value in self.to_dict().items() if key not in ("queries_per_second", "seconds")}
 
 
 class WeightedMeans:
@@ -88,7 +84,7 @@ class WeightedMeans:
 
 
 def parameter_change(model: nn.Module, reference: nn.Module) -> dict[str, float]:
-    """Relative change |theta - theta_ref| / |theta_ref| (Frobenius) by group of parameters; 0 for equal ones."""
+    """Relative change |theta - theta_ref| / |theta_ref| (Frobenius) by group of parameters. 0 for equal ones."""
     moved: dict[str, float] = {}
     size: dict[str, float] = {}
     with torch.no_grad():

@@ -5,12 +5,14 @@ With hard = vqa_correct, soft = vqa_acc_score, gt = vqa_gt_prob, rel = vqa_rel_s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.data.dataset import FloatArray, Outcome
+from selector.arrays import Float32Array, Float64Array
+from selector.data.checks import RANGES
+from selector.data.dataset import Outcome
 from selector.errors import DataError
 from selector.settings import Correctness, RewardMode, RewardSettings
 
@@ -40,11 +42,11 @@ def missing_fields(reward: RewardSettings, present: set[Outcome]) -> list[str]:
     return missing
 
 
-def compute_rewards(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettings) -> FloatArray:
+def compute_rewards(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float32Array:
     """Rewards of all beams, float32 [sum N], clipped to [-5, 5].
 
     Raises:
-        DataError: a column that the mode needs is missing; the message names both.
+        DataError: a column that the mode needs is missing. The message names both.
     """
     missing = missing_fields(reward, set(outcomes))
     if missing:
@@ -57,7 +59,21 @@ def compute_rewards(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettin
     return np.clip(values, -REWARD_LIMIT, REWARD_LIMIT).astype(np.float32)
 
 
-def _measured(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettings) -> npt.NDArray[np.float64]:
+def reward_range(reward: RewardSettings) -> tuple[float, float]:
+    """The smallest and the largest reward that a beam can have, within [-5, 5].
+
+    Rewards are linear in every measured column, so both lie at corners of the columns' ranges. The scores that `legacy`
+    weighs with alpha have no range: with them it is that of clipping.
+    """
+    if reward.mode is RewardMode.LEGACY and reward.alpha != 0:
+        return -REWARD_LIMIT, REWARD_LIMIT
+    ends = {Outcome.CORRECT: (0.0, 1.0), **RANGES}
+    corners = np.array(list(itertools.product(*ends.values())), dtype=np.float32)
+    rewards = compute_rewards(dict(zip(ends, corners.T, strict=True)), reward)
+    return float(rewards.min()), float(rewards.max())
+
+
+def _measured(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float64Array:
     # In double, so that a large weight is clipped rather than overflowing, and only the result is rounded.
     h, s, r = reward.hard_weight, reward.soft_weight, reward.rel_weight
     columns = [outcomes[field].astype(np.float64) for field in _FIELDS[reward.mode]]
@@ -77,8 +93,8 @@ def _measured(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettings) ->
             return h * hard + s * gt + r * (1 - hard) * rel
 
 
-def _legacy(outcomes: Mapping[Outcome, FloatArray], reward: RewardSettings) -> npt.NDArray[np.float64]:
-    """Sum alpha * quality + beta * correctness; quality is the beam score, or the negated log-probability score."""
+def _legacy(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float64Array:
+    """Sum alpha * quality + beta * correctness. Quality is the beam score, or the negated log-probability score."""
     beams = len(next(iter(outcomes.values()))) if outcomes else 0
     values = np.zeros(beams)
     if reward.alpha != 0:

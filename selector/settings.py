@@ -7,7 +7,7 @@ A search space addresses the fields of `TrialSettings` by dotted path (`grpo.kl_
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,10 +18,18 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
-class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys refused, no NaN or infinity."""
+class FrozenModel(BaseModel):
+    """Base of settings and of stored records: frozen, unknown keys refused, no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def replace(self, **values: Any) -> Self:  # noqa: ANN401 (whatever the fields hold)
+        """A copy with other values for some fields, validated as a whole. Fields that were not given stay so.
+
+        Raises:
+            pydantic.ValidationError: a value that the model refuses.
+        """
+        return self.model_validate({name: getattr(self, name) for name in self.model_fields_set} | values)
 
 
 class Decoder(StrEnum):
@@ -103,8 +111,8 @@ class ValidationMetric(StrEnum):
     RCE = "rce"
 
 
-class ModelSettings(Settings):
-    """Architecture of the selector; the input width comes from the data."""
+class ModelSettings(FrozenModel):
+    """Architecture of the selector. The input width comes from the data."""
 
     hidden: PositiveInt = 256
     layers: NonNegativeInt = 1
@@ -120,7 +128,7 @@ class ModelSettings(Settings):
         return self
 
 
-class RewardSettings(Settings):
+class RewardSettings(FrozenModel):
     """Reward mode and its weights."""
 
     mode: RewardMode = RewardMode.HARD_PLUS_SOFT
@@ -132,8 +140,8 @@ class RewardSettings(Settings):
     correctness: Correctness = Correctness.ZERO_ONE
 
 
-class OptimizerSettings(Settings):
-    """AdamW and its schedule; both stages have one."""
+class OptimizerSettings(FrozenModel):
+    """AdamW and its schedule. Both stages have one."""
 
     lr: NonNegativeFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.01
@@ -159,7 +167,7 @@ class RceSettings(OptimizerSettings):
     )
 
 
-class AdaptiveBetaSettings(Settings):
+class AdaptiveBetaSettings(FrozenModel):
     """After an epoch with KL outside [target_low, target_high], beta is multiplied or divided by `factor`."""
 
     enabled: bool = False
@@ -178,8 +186,8 @@ class AdaptiveBetaSettings(Settings):
         return self
 
 
-class TopKSettings(Settings):
-    """Keep only the k best beams of a group by reward. Collapses the advantage; off by default."""
+class TopKSettings(FrozenModel):
+    """Keep only the k best beams of a group by reward. Collapses the advantage. Off by default."""
 
     enabled: bool = False
     early_k: Annotated[int, Field(ge=2)] = 5
@@ -187,7 +195,7 @@ class TopKSettings(Settings):
     early_epochs: NonNegativeInt = 1
 
 
-class CurriculumSettings(Settings):
+class CurriculumSettings(FrozenModel):
     """For the first `epochs` GRPO epochs train only on the queries that `filter` keeps, then on all."""
 
     epochs: NonNegativeInt = 0
@@ -228,7 +236,7 @@ class GrpoSettings(OptimizerSettings):
         return self
 
 
-class TrialSettings(Settings):
+class TrialSettings(FrozenModel):
     """All that can be sampled: one value of this class is one configuration."""
 
     model: ModelSettings = ModelSettings()
@@ -265,7 +273,7 @@ class TrialSettings(Settings):
         }
 
 
-class ValidationSettings(Settings):
+class ValidationSettings(FrozenModel):
     """How trials are compared. Fixed for a run: never sampled, the same for every trial."""
 
     metric: ValidationMetric = ValidationMetric.LISTWISE
@@ -274,7 +282,7 @@ class ValidationSettings(Settings):
     batch_size: PositiveInt = 128
 
 
-class HealthSettings(Settings):
+class HealthSettings(FrozenModel):
     """Thresholds of the verdicts in `selector.health`."""
 
     no_op_agreement: Fraction = Field(

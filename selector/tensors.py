@@ -1,6 +1,6 @@
 """Reads safetensors files with torch alone.
 
-Written files come from the `safetensors` library; this reader exists because an exported selector must load where only
+Written files come from the `safetensors` library. This reader exists because an exported selector must load where only
 torch is installed. Format: 8 bytes little-endian header length, a JSON header of name -> dtype, shape, data_offsets,
 then the data (specification: the safetensors project's format page).
 """

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from selector.advantages import zero_variance
+from selector.arrays import Int64Array
 from selector.batches import TensorData
 from selector.calibration import MeasuredGroups, calibrated_listwise
 from selector.data.dataset import Split
@@ -30,9 +29,9 @@ class ValidationResult:
     """One selector on one split, with dropout off.
 
     Attributes:
-        loss: the validation metric, nats; mean over the groups it counts.
+        loss: the validation metric, nats. Mean over the groups it counts.
         reward: expected reward over the measured beams, mean over queries.
-        entropy: of one pick, nats, mean over queries.
+        entropy: entropy of one pick in nats, mean over queries.
         reward_Q: the expected reward of every query, double [Q].
         picks_QS: greedy selection of every query, int64 pool positions.
     """
@@ -44,7 +43,7 @@ class ValidationResult:
     picks_QS: Tensor
 
     def agreement(self, reference_QS: Tensor) -> tuple[float, float]:
-        """Share of queries with the same first pick, and with the same whole sequence; both in [0, 1]."""
+        """Share of queries with the same first pick, and with the same whole sequence. Both in [0, 1]."""
         same_QS = self.picks_QS == reference_QS
         return float(same_QS[:, 0].double().mean()), float(same_QS.all(1).double().mean())
 
@@ -55,7 +54,7 @@ class Evaluator:
     def __init__(self, data: TensorData, settings: ValidationSettings, split: Split = Split.VAL) -> None:
         self._data = data
         self._settings = settings
-        self.queries: npt.NDArray[np.int64] = data.dataset.indices(split)
+        self.queries: Int64Array = data.dataset.indices(split)
         self._rewards = torch.from_numpy(compute_rewards(data.dataset.outcomes, settings.reward)).to(data.device)
         if not len(self.queries):
             raise DataError(f"the {split.name.lower()} split is empty: raise data.split.{split.name.lower()}")

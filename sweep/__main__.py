@@ -2,7 +2,7 @@
 
 if __name__ == "__main__":
     try:
-        from sweep.cli import main  # takes a second or two, in which Ctrl-C is no error either
+        from sweep.cli.app import main  # takes a second or two, in which Ctrl-C is no error either
 
         main()
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from sweep.environment import LOOPBACK_ONLY
+from sweep.execution.ray.options import LOOPBACK_ONLY
 
 os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
 
@@ -31,7 +31,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    from sweep.tune.cluster import ENVIRONMENT
+    from sweep.execution.ray.cluster import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)
     import ray

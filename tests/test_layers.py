@@ -1,26 +1,72 @@
-"""Who may import whom."""
+"""Who may import whom: floors, circles, and what start-up must not load."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+FLOORS = {
+    "sweep.cli": 10,
+    "sweep.driver": 9,
+    "sweep.report": 9,
+    "sweep.execution": 8,
+    "sweep.results": 8,
+    "sweep.plan": 7,
+    "sweep.trials": 6,
+    "sweep.evaluation": 6,
+    "sweep.collect": 6,
+    "sweep.demo": 6,
+    "sweep.study": 5,
+    "sweep.vlm": 5,
+    "sweep.space": 4,
+    "sweep.items": 4,
+    "sweep.runs": 4,
+    "sweep.terminal": 4,
+    "sweep.settings": 3,
+    "sweep.storage": 3,
+    "sweep.errors": 2,
+    "sweep.vqa": 1,
+    "selector": 1,
+}
+"""A package imports from lower floors only. On one floor nobody knows the neighbours."""
+LOOSE = {"sweep", "sweep.__main__", "sweep.errors"}
 TORCH_ALONE = {"selector/__init__.py", "selector/model.py", "selector/tensors.py", "selector/errors.py"}
+LATE = {"ray", "torch", "transformers"}
+"""What takes seconds to load, and may therefore be imported inside a function."""
 
 
-def imports_of(file: Path) -> set[str]:
-    """Full names of all modules that a file imports, at any depth of its code."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            found.add(node.module or "")
-    return found
+class Import(NamedTuple):
+    """One imported module, and whether the statement stands inside a function."""
+
+    module: str
+    late: bool
+
+
+def imports_of(file: Path, modules: frozenset[str] = frozenset()) -> list[Import]:
+    """All imports of a file, at any depth of its code; `from package import module` counts as the module."""
+    return list(_imports(ast.parse(file.read_text(encoding="utf-8")), modules, file, late=False))
+
+
+def _imports(node: ast.AST, modules: frozenset[str], file: Path, *, late: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, late) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"{file}: relative import"
+            package = child.module or ""
+            for alias in child.names:
+                full = f"{package}.{alias.name}"
+                yield Import(full if full in modules else package, late)
+        else:
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _imports(child, modules, file, late=late or inside)
 
 
 def sources(package: str) -> list[Path]:
@@ -29,13 +75,85 @@ def sources(package: str) -> list[Path]:
     return files
 
 
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def graph() -> dict[str, set[str]]:
+    """What each of our modules imports of ours."""
+    files = {name_of(file): file for package in ("selector", "sweep") for file in sources(package)}
+    known = frozenset(files)
+    return {
+        name: {one.module for one in imports_of(file, known) if one.module in known} - {name}
+        for name, file in files.items()
+    }
+
+
+def package_of(module: str) -> str:
+    """The package on whose floor a module stands: `selector`, or the one below `sweep`."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "sweep" else parts[0]
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """The nodes on circles and those that lead to them; nothing where there is no circle."""
+    left = dict(arrows)
+    while left:
+        ends = [node for node, targets in left.items() if not targets & set(left)]
+        if not ends:
+            return sorted(left)
+        for node in ends:
+            del left[node]
+    return []
+
+
 def offenders(files: list[Path], forbidden: set[str]) -> list[str]:
     return [
         f"{file.relative_to(ROOT)} imports {name}"
         for file in files
-        for name in sorted(imports_of(file))
+        for name in sorted({one.module for one in imports_of(file)})
         if any(name == module or name.startswith(module + ".") for module in forbidden)
     ]
+
+
+def test_no_circle_between_files() -> None:
+    assert circle(graph()) == []
+
+
+def test_packages_import_from_lower_floors_only() -> None:
+    upwards = [
+        f"{module} imports {target}"
+        for module, targets in graph().items()
+        for target in targets
+        if package_of(module) not in LOOSE
+        and package_of(module) != package_of(target)
+        and FLOORS[package_of(target)] >= FLOORS[package_of(module)]
+    ]
+    assert upwards == []
+
+
+def test_every_package_has_a_floor_and_nothing_is_loose() -> None:
+    packages = {package_of(module) for module in graph()}
+    assert packages - set(FLOORS) == LOOSE - {"sweep.errors"}
+    assert {name_of(file) for file in (ROOT / "sweep").glob("*.py")} == LOOSE
+
+
+@pytest.mark.parametrize("package", [name for name in FLOORS if (ROOT / name.replace(".", "/")).is_dir()])
+def test_every_package_says_what_it_is(package: str) -> None:
+    """Its docstring is what a newcomer reads first: a sentence at least."""
+    text = ast.get_docstring(ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text())) or ""
+    assert len(text.split()) >= 5 and text.rstrip().endswith((".", "`"))
+
+
+def test_no_import_inside_a_function() -> None:
+    late = [
+        f"{file.relative_to(ROOT)} imports {one.module}"
+        for package in ("selector", "sweep")
+        for file in sources(package)
+        for one in imports_of(file)
+        if one.late and one.module.split(".")[0] not in LATE
+    ]
+    assert late == []
 
 
 def test_selector_knows_neither_ray_nor_optuna_nor_sweep() -> None:
@@ -43,73 +161,58 @@ def test_selector_knows_neither_ray_nor_optuna_nor_sweep() -> None:
 
 
 def test_what_an_exported_selector_needs_is_torch_alone() -> None:
-    files = [ROOT / name for name in TORCH_ALONE]
-    allowed = {"torch", "selector.model", "selector.tensors", "selector.errors", "__future__"} | set(
-        sys.stdlib_module_names
-    )
-    for file in files:
-        strangers = {
-            name
-            for name in imports_of(file)
-            if name not in allowed and name.split(".")[0] not in {"torch"} | set(sys.stdlib_module_names)
-        }
-        assert not strangers, f"{file.name}: {strangers}"
+    allowed = {"torch", "selector"} | set(sys.stdlib_module_names)
+    ours = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in TORCH_ALONE}
+    for name in TORCH_ALONE:
+        for one in imports_of(ROOT / name):
+            assert one.module.split(".")[0] in allowed, f"{name}: {one.module}"
+            assert not one.module.startswith("selector") or one.module in ours, f"{name}: {one.module}"
 
 
-def test_only_tune_and_the_pool_import_ray() -> None:
-    outside = [file for file in sources("sweep") if not {"tune", "pool"} & set(file.relative_to(ROOT / "sweep").parts)]
+def test_only_the_ray_adapters_and_the_pool_import_ray() -> None:
+    homes = (ROOT / "sweep/execution/ray", ROOT / "sweep/vlm/pool")
+    outside = [file for file in sources("sweep") if not any(file.is_relative_to(home) for home in homes)]
     assert not offenders(outside, {"ray"})
 
 
-def test_the_engine_knows_neither_ray_nor_runs() -> None:
-    forbidden = {"ray", "optuna", "sweep.tune", "sweep.pool", "sweep.study", "sweep.space", "sweep.runner"}
-    for package in ("vlm", "vqa", "items", "evaluation", "collect"):
-        assert not offenders(sources(f"sweep/{package}"), forbidden)
-
-
-def test_remote_folders_know_no_runs() -> None:
-    ours = {name for file in sources("sweep/remote") for name in imports_of(file) if name.split(".")[0] == "sweep"}
-    assert not [name for name in ours if not name.startswith("sweep.remote") and name != "sweep.errors"]
+def test_only_study_and_space_import_optuna() -> None:
+    homes = (ROOT / "sweep/study", ROOT / "sweep/space")
+    assert not offenders(
+        [file for file in sources("sweep") if not any(file.is_relative_to(home) for home in homes)], {"optuna"}
+    )
 
 
 def test_the_metric_needs_nothing_but_python() -> None:
     allowed = set(sys.stdlib_module_names) | {"sweep"}
-    assert not [name for file in sources("sweep/vqa") for name in imports_of(file) if name.split(".")[0] not in allowed]
-
-
-def test_only_study_and_space_import_optuna() -> None:
-    outside = [
-        file for file in sources("sweep") if not {"study", "space"} & set(file.relative_to(ROOT / "sweep").parts)
+    assert not [
+        one.module
+        for file in sources("sweep/vqa")
+        for one in imports_of(file)
+        if one.module.split(".")[0] not in allowed
     ]
-    assert not offenders(outside, {"optuna"})
 
 
-def test_space_and_study_do_not_know_who_uses_them() -> None:
-    users = {
-        "sweep.tune",
-        "sweep.runner",
-        "sweep.coordinator",
-        "sweep.cli",
-        "sweep.trial",
-        "sweep.ranking",
-        "sweep.export",
-        "sweep.judging",
-        "sweep.collecting",
-    }
-    assert not offenders([*sources("sweep/space"), *sources("sweep/study")], users)
-
-
-def test_a_folder_is_looked_at_without_ray_and_without_transformers() -> None:
-    code = (
-        "import sys; sys.modules['ray'] = None\n"
-        "import sweep.cli, sweep.export, sweep.ranking, sweep.show\n"
-        "assert 'transformers' not in sys.modules\n"
-        "import sweep.runner"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("sweep.cli.app", "torch pyarrow pydantic ray transformers optuna"),
+        ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
+        ("sweep.cli.spaces sweep.plan.make", "ray transformers"),
+        ("sweep.cli.runs sweep.driver.run", "ray transformers"),
+        ("sweep.vlm.service sweep.vlm.engine.engine sweep.vlm.pool.pool", "ray transformers optuna"),
+        ("sweep.demo.store sweep.demo.training.train sweep.demo.training.measure", "ray transformers optuna"),
+    ],
+)
+def test_what_is_not_loaded_without_need(modules: str, absent: str) -> None:
+    """Ray reads its environment as it is imported, so that a driver decides first; all of it takes seconds."""
+    code = f"import sys\nfor name in {absent.split()}: sys.modules[name] = None\n"
+    code += "".join(f"import {module}\n" for module in modules.split())
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
 
 
 def test_the_checker_sees_what_it_should(tmp_path: Path) -> None:
     file = tmp_path / "bad.py"
-    file.write_text("def late():\n    from ray.tune import Tuner\n")
-    assert imports_of(file) == {"ray.tune"}
+    file.write_text("import os\ndef late():\n    from ray.tune import Tuner\n")
+    assert imports_of(file) == [Import("os", late=False), Import("ray.tune", late=True)]
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+    assert circle({"a": {"b"}, "b": set()}) == []

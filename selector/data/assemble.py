@@ -9,8 +9,9 @@ from itertools import chain
 
 import numpy as np
 
+from selector.arrays import Float32Array, Int64Array
 from selector.data.checks import Names, noticed
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.data.place import Place
 from selector.data.settings import SplitSettings
 from selector.data.split import assign_splits
@@ -40,12 +41,12 @@ class Group:
 
 def assemble(
     groups: Sequence[Group],
-    embeddings: FloatArray,
+    embeddings: Float32Array,
     split: SplitSettings,
     place: Place,
     names: Names,
     counts: Counter[str],
-) -> tuple[Dataset, IntArray]:
+) -> tuple[Dataset, Int64Array]:
     """Flat columns of at least one group, and each beam's index in the file (int64 [sum N]).
 
     Ranges are not checked here. Raises `DataError` for unequal pick counts, columns that only some beams have, and too
@@ -69,11 +70,11 @@ def assemble(
     return dataset, _flat(group.numbers for group in groups)
 
 
-def _flat(lists: Iterable[list[int]]) -> IntArray:
+def _flat(lists: Iterable[list[int]]) -> Int64Array:
     return np.fromiter(chain.from_iterable(lists), dtype=np.int64)
 
 
-def _starts(lengths: Iterable[int]) -> IntArray:
+def _starts(lengths: Iterable[int]) -> Int64Array:
     return np.concatenate([[0], np.cumsum(np.fromiter(lengths, dtype=np.int64))]).astype(np.int64)
 
 
@@ -88,9 +89,9 @@ def _check_pick_counts(groups: Sequence[Group], place: Place, field_name: str) -
                 )
 
 
-def _columns(groups: Sequence[Group], place: Place, counts: Counter[str]) -> dict[Outcome, FloatArray]:
+def _columns(groups: Sequence[Group], place: Place, counts: Counter[str]) -> dict[Outcome, Float32Array]:
     """Columns that every beam has, float32 [sum N] in the order of `Outcome`."""
-    columns: dict[Outcome, FloatArray] = {}
+    columns: dict[Outcome, Float32Array] = {}
     for outcome in Outcome:
         values = [value for group in groups for value in group.outcomes[outcome]]
         present = sum(value is not None for value in values)

@@ -1,7 +1,7 @@
 """The checks that every data set passes, whatever it was stored as: vectorised over a `Dataset`.
 
 Each message names the file, the query's item id, the field as the file calls it, and the first offender.
-Legend as in `selector.data.dataset`: Q queries, M items, D width, S picks; `sum K`, `sum N` over pools and groups.
+Legend as in `selector.data.dataset`: Q queries, M items, D width, S picks. `sum K`, `sum N` over pools and groups.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome, Split
+from selector.arrays import BoolArray, Float32Array, Int64Array
+from selector.data.dataset import Dataset, Outcome, Split
 from selector.data.place import Place
 
 TOLERANCE = 1e-6
@@ -39,7 +39,7 @@ class Names:
         return self.outcomes.get(outcome, outcome.value)
 
 
-def check_embeddings(embeddings: FloatArray, file: str) -> None:
+def check_embeddings(embeddings: Float32Array, file: str) -> None:
     """Refuse a float32 table that is not [M, D] with D >= 1, or holds NaN or infinity."""
     place = Place(file)
     if embeddings.ndim != 2:
@@ -59,15 +59,15 @@ def check_dataset(
     *,
     names: Names | None = None,
     embeddings_file: str | None = None,
-    numbers: IntArray | None = None,
+    numbers: Int64Array | None = None,
 ) -> None:
     """Check everything about a data set that its types do not.
 
     Args:
         dataset: consistent in its shapes and offsets (that is the readers' part), otherwise arbitrary.
         file: the prefix of every message.
-        names: what the file calls its fields; the names of the native form if None.
-        embeddings_file: where the embeddings came from; `file` if None.
+        names: what the file calls its fields. The names of the native form if None.
+        embeddings_file: where the embeddings came from. `file` if None.
         numbers: int64 [sum N], the index each beam has in its file, where left-out beams shifted it.
 
     Raises:
@@ -104,7 +104,7 @@ class _Check:
     file: str
     names: Names
     embeddings_file: str
-    numbers: IntArray | None
+    numbers: Int64Array | None
 
     def at_query(self, query: int) -> Place:
         return Place(self.file, int(self.dataset.query_items[query]))
@@ -174,7 +174,7 @@ class _Check:
                 self.names.picks,
             )
         ordered = np.sort(data.beam_picks, axis=1)
-        repeats: npt.NDArray[np.bool_] = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+        repeats: BoolArray = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
         for row in _offenders(repeats):
             picks = data.beam_picks[row].tolist()
             raise self.at_beam(row).error(
@@ -198,7 +198,7 @@ class _Check:
                     raise self.at_beam(row).error(f"is {values[row]:g}; expected {low:g} to {high:g}", name)
 
     def lengths(self) -> None:
-        """Rows without a direction have no cosine; they are refused where they are used."""
+        """Rows without a direction have no cosine. They are refused where they are used."""
         data = self.dataset
         with np.errstate(over="ignore", under="ignore"):
             lengths = np.sqrt(np.einsum("md,md->m", data.embeddings, data.embeddings))
@@ -228,7 +228,7 @@ class _Check:
                 raise Place(self.file).error(f"no query is in the {one.name.lower()} split; at least 1 is needed")
 
 
-def _offenders(flags: npt.NDArray[np.bool_]) -> list[int]:
+def _offenders(flags: BoolArray) -> list[int]:
     """The first position that is flagged, as a list of at most one."""
     if not flags.any():
         return []

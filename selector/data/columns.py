@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selector.data.dataset import IntArray
+from selector.arrays import Int64Array
 from selector.data.json_text import check_file
 from selector.data.place import Place, file_label
 
@@ -22,7 +22,7 @@ NumberArray = np.ndarray[Any, np.dtype[Any]]  # of the type that the column's ch
 
 
 def read_table(path: Path) -> pa.Table:
-    """A whole Parquet file; DataError if it is missing, damaged or something else."""
+    """A whole Parquet file. DataError if it is missing, damaged or something else."""
     check_file(path)
     try:
         with path.open("rb") as file:
@@ -62,12 +62,12 @@ def owned(array: pa.Array) -> NumberArray:
     return np.array(array.to_numpy(zero_copy_only=False), copy=True)
 
 
-def starts_of(lengths: npt.NDArray[np.integer[Any]]) -> IntArray:
+def starts_of(lengths: npt.NDArray[np.integer[Any]]) -> Int64Array:
     """Offsets of consecutive runs of these lengths, int64 [number + 1]."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def lists_of(flat: IntArray, starts: IntArray) -> pa.ListArray:
+def lists_of(flat: Int64Array, starts: Int64Array) -> pa.ListArray:
     """Consecutive runs of a flat int64 array as list<int64>."""
     return pa.LargeListArray.from_arrays(starts, np.ascontiguousarray(flat)).cast(pa.list_(pa.int64()))
 

@@ -1,21 +1,20 @@
 """The one in-memory form of training data: flat columns with offsets, so that ragged pools and groups cost nothing.
 
-Legend: Q queries, M items, D embedding width, S picks per beam; `sum K` and `sum N` run over all pools and groups.
+Legend: Q queries, M items, D embedding width, S picks per beam. `sum K` and `sum N` run over all pools and groups.
 All arrays are plain numpy, C-contiguous and never written after construction: Ray shares them between trials without
 a copy, and an in-place write would silently change every other trial's data.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import IntEnum, StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from selector.arrays import Float32Array, Int8Array, Int64Array
+from selector.hashes import array_parts, content_hash
 
 
 class Split(IntEnum):
@@ -43,8 +42,8 @@ class Dataset:
 
     Attributes:
         embeddings: float32 [M, D], finite; row = item id.
-        query_items: int64 [Q], the query's own row; unique.
-        pool_items: int64 [sum K], item ids; pool of query i is `pool_items[pool_starts[i]:pool_starts[i + 1]]`.
+        query_items: int64 [Q], the query's own row, unique.
+        pool_items: int64 [sum K], item ids. The pool of query i is `pool_items[pool_starts[i]:pool_starts[i + 1]]`.
         pool_starts: int64 [Q + 1].
         beam_picks: int64 [sum N, S], positions in the query's pool, distinct within a row.
         beam_starts: int64 [Q + 1].
@@ -53,14 +52,14 @@ class Dataset:
         counts: what reading removed or noticed, by name, for the user to see.
     """
 
-    embeddings: FloatArray
-    query_items: IntArray
-    pool_items: IntArray
-    pool_starts: IntArray
-    beam_picks: IntArray
-    beam_starts: IntArray
-    outcomes: dict[Outcome, FloatArray]
-    split: npt.NDArray[np.int8]
+    embeddings: Float32Array
+    query_items: Int64Array
+    pool_items: Int64Array
+    pool_starts: Int64Array
+    beam_picks: Int64Array
+    beam_starts: Int64Array
+    outcomes: dict[Outcome, Float32Array]
+    split: Int8Array
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -78,19 +77,20 @@ class Dataset:
         """Embedding width (D)."""
         return int(self.embeddings.shape[1])
 
-    def indices(self, split: Split) -> IntArray:
+    def indices(self, split: Split) -> Int64Array:
         """Query indices of a split, ascending, int64."""
         return np.flatnonzero(self.split == int(split)).astype(np.int64)
 
     def fingerprint(self) -> str:
-        """SHA-256 over every value that training can see; equal however the data was stored. 64 hex digits."""
-        digest = hashlib.sha256()
+        """SHA-256 over every value that training can see, 64 hex digits. It is equal however the data was stored."""
+        return content_hash(self._hashed_parts())
+
+    def _hashed_parts(self) -> Iterator[bytes | memoryview]:
         for item in fields(self):
             if item.name == "counts":
                 continue
             value = getattr(self, item.name)
             columns = sorted(value.items()) if isinstance(value, dict) else [(item.name, value)]
             for name, array in columns:
-                digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+                yield f"{name}:".encode()
+                yield from array_parts(array)

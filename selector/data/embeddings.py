@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selector.arrays import Float32Array
 from selector.data.checks import check_embeddings
-from selector.data.dataset import FloatArray
 from selector.data.json_text import check_file
 from selector.data.place import Place, file_label
 
@@ -17,7 +17,7 @@ NUMPY_SUFFIX = ".npy"
 SUFFIXES = (*TORCH_SUFFIXES, NUMPY_SUFFIX)
 
 
-def load_embeddings(path: Path) -> FloatArray:
+def load_embeddings(path: Path) -> Float32Array:
     """Read an embedding table.
 
     Args:
@@ -39,7 +39,7 @@ def load_embeddings(path: Path) -> FloatArray:
     return table
 
 
-def _load_torch(path: Path, place: Place) -> FloatArray:
+def _load_torch(path: Path, place: Place) -> Float32Array:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -59,13 +59,13 @@ def _load_torch(path: Path, place: Place) -> FloatArray:
     if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.device.type != "cpu":
         raise place.error(f"holds a {tensor.layout} tensor of {tensor.dtype}; expected a dense tensor of floats")
     try:
-        table: FloatArray = tensor.to(torch.float32).contiguous().numpy()
+        table: Float32Array = tensor.to(torch.float32).contiguous().numpy()
     except (RuntimeError, NotImplementedError, TypeError) as error:
         raise place.error(f"a tensor of {tensor.dtype} cannot become float32 ({type(error).__name__})") from None
     return table
 
 
-def _load_numpy(path: Path, place: Place) -> FloatArray:
+def _load_numpy(path: Path, place: Place) -> Float32Array:
     try:
         content = np.load(path, allow_pickle=False)
     except (

@@ -1,8 +1,8 @@
 """JSON files as values, with everything noticed that Python's reader forgives or hides.
 
-Repeated keys are kept as `RepeatedKeys` and long integers as `BigInteger`, so that the reader of a field can name the
-query and the field; both are harmless in parts of the file that nobody reads. `NaN` and `Infinity` become floats for
-the same reason: the range checks refuse them by name.
+Repeated keys become `RepeatedKeys` and long integers `BigInteger`. So the reader of a field can name the query and the
+field, and both are harmless in parts of the file that nobody reads. `NaN` and `Infinity` become floats for the same
+reason: the range checks refuse them by name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SAFE_DIGITS = 18  # every integer of so many digits fits int64
 
 
 class RepeatedKeys(dict[str, Any]):
-    """An object in which a key stood twice; `repeated` is the first such key."""
+    """An object in which a key stood twice. `repeated` is the first such key."""
 
     repeated: str
 
@@ -47,7 +47,7 @@ def read_json(path: Path) -> object:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file; `DataError` if it is missing, a folder or cannot be read."""
+    """The content of a file. `DataError` if it is missing, a folder or cannot be read."""
     check_file(path)
     try:
         return path.read_bytes()

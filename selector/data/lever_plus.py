@@ -1,11 +1,11 @@
 """The JSON files that users already have: RL data, and the older beam lists.
 
 RL data, per query: `{"candidate_pool_ids": [ids], "pointer_candidates": [beam, ...]}`. With `pointer_global` a beam's
-`pointer` holds pool positions; without it `pointer` (or `pointer_pos`) holds item ids, and the pool is
-`candidate_pool_ids` or else the sorted union of the ids in the query's kept beams.
-Older form, per query: `{"id_list": [[id, ..., query id], ...], "score_list": [score, ...]}`; the pool is the union.
+`pointer` holds pool positions. Without it `pointer` (or `pointer_pos`) holds item ids. The pool is then
+`candidate_pool_ids`, or else the sorted union of the ids in the query's beams that are not left out.
+Older form, per query: `{"id_list": [[id, ..., query id], ...], "score_list": [score, ...]}`. The pool is the union.
 
-This module reads structure and types; ranges are checked afterwards by `selector.data.checks`, for every form of data.
+This module reads structure and types. Ranges are checked afterwards by `selector.data.checks`, for every form of data.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selector.arrays import Float32Array
 from selector.data.assemble import Group, assemble
 from selector.data.checks import Names, check_dataset
-from selector.data.dataset import Dataset, FloatArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.data.json_text import SAFE_DIGITS, read_json
 from selector.data.place import Place, file_label, quote
 from selector.data.settings import SplitSettings
@@ -40,7 +41,7 @@ class _Reading:
 
 
 def read_lever_plus(
-    path: Path, embeddings: FloatArray, embeddings_file: Path, split: SplitSettings, *, keep_fallback: bool = False
+    path: Path, embeddings: Float32Array, embeddings_file: Path, split: SplitSettings, *, keep_fallback: bool = False
 ) -> Dataset:
     """Read and check a JSON file of either form.
 
@@ -55,7 +56,7 @@ def read_lever_plus(
         The checked data set, queries in the order of the file. `counts` says what was left out or noticed.
 
     Raises:
-        DataError: anything that is not as the module's docstring says; names file, query and field.
+        DataError: anything that is not as the module's docstring says. Names file, query and field.
     """
     place = Place(file_label(path))
     content = place.read_object(read_json(path))
@@ -80,7 +81,7 @@ def read_lever_plus(
 
 
 def looks_like_training_data(path: Path, limit: int = 1 << 20) -> bool:
-    """Whether the first `limit` bytes hold a key of one of the two forms; does not parse. False if unreadable."""
+    """Whether the first `limit` bytes hold a key of one of the two forms, without parsing. False if unreadable."""
     try:
         with path.open("rb") as file:
             start = file.read(limit)
@@ -90,7 +91,7 @@ def looks_like_training_data(path: Path, limit: int = 1 << 20) -> bool:
 
 
 def _queries(content: dict[str, Any], place: Place, counts: Counter[str]) -> Iterator[tuple[str, int]]:
-    """Keys that are item ids, in the order of the file; all others are counted."""
+    """Keys that are item ids, in the order of the file. All others are counted."""
     keys: dict[int, str] = {}
     for key in content:
         if not QUERY_KEY.fullmatch(key):

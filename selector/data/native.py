@@ -1,14 +1,14 @@
 """The native form: a folder of three Parquet tables and a manifest.
 
     queries.parquet     query_item int64, pool list<int64> (item ids), split int8 (values of `Split`)
-    beams.parquet       query_item int64, picks list<int64> (pool positions), one float32 column per measured outcome;
-                        beams of a query stand together, queries in the order of queries.parquet. Where the beams were
+    beams.parquet       query_item int64, picks list<int64> (pool positions), one float32 column per measured outcome.
+                        Beams of a query stand together, queries in the order of queries.parquet. Where the beams were
                         measured here also `Note` columns, string: for people, never read by training
-    embeddings.parquet  embedding fixed_size_list<float32>[D]; row number = item id
+    embeddings.parquet  embedding fixed_size_list<float32>[D], row number = item id
     manifest.json       format, version, fingerprint, row counts, source and counts of the import
 
-The manifest is written last, by renaming, and means that the folder is complete; its fingerprint must equal that of
-the values read, so an altered or half-written folder is refused. Notes are not part of the fingerprint.
+The manifest is written last, by renaming, and means that the folder is complete. Its fingerprint must equal that of
+the values read. So an altered or half-written folder is refused. Notes are not part of the fingerprint.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from selector.arrays import Float32Array, Int64Array
 from selector.data.checks import check_dataset, check_embeddings
 from selector.data.columns import (
     array_of,
@@ -34,12 +35,12 @@ from selector.data.columns import (
     to_disk,
     values_of,
 )
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.data.json_text import read_json
 from selector.data.place import Place, file_label
 from selector.data.queries import COLUMNS as QUERY_COLUMNS
 from selector.data.queries import QueryTable, queries_of, table_of
-from selector.settings import NonNegativeInt, Settings
+from selector.settings import FrozenModel, NonNegativeInt
 
 FORMAT: Literal["demonstration-sweep"] = "demonstration-sweep"
 QUERIES, BEAMS, EMBEDDINGS, MANIFEST = "queries.parquet", "beams.parquet", "embeddings.parquet", "manifest.json"
@@ -57,7 +58,7 @@ class Note(StrEnum):
 Notes = Mapping[Note, Sequence[str]]
 
 
-class RowCounts(Settings):
+class RowCounts(FrozenModel):
     """Rows of the three tables."""
 
     queries: NonNegativeInt
@@ -65,7 +66,7 @@ class RowCounts(Settings):
     items: NonNegativeInt
 
 
-class Manifest(Settings):
+class Manifest(FrozenModel):
     """What `manifest.json` holds."""
 
     format: Literal["demonstration-sweep"]
@@ -86,8 +87,8 @@ def write_native(dataset: Dataset, folder: Path, source: str, notes: Notes | Non
 
     Args:
         dataset: any that passes `check_dataset`.
-        folder: missing or empty; its parents are made.
-        source: where the data came from, for people; one line.
+        folder: missing or empty. Its parents are made.
+        source: where the data came from, for people. One line.
         notes: texts per beam, in the data set's order.
 
     Raises:
@@ -126,7 +127,7 @@ def write_native(dataset: Dataset, folder: Path, source: str, notes: Notes | Non
 
 
 def read_native(folder: Path) -> Dataset:
-    """Read and check a native folder; the split is the one stored in it.
+    """Read and check a native folder. The split is the one stored in it.
 
     Raises:
         DataError: no manifest (half-written), another format or version, missing tables, other columns or types, nulls,
@@ -150,17 +151,6 @@ def read_native(folder: Path) -> Dataset:
             "it was altered after it was written; import it again"
         )
     return dataset
-
-
-def read_notes(folder: Path) -> dict[Note, list[str]]:
-    """The note columns of a native folder, in the order of its beams; empty where it has none.
-
-    Raises:
-        DataError: beams.parquet is missing, damaged or has other columns than it may have.
-    """
-    beams = read_table(folder / BEAMS)
-    check_columns(beams, _beam_columns(beams), Place(file_label(folder / BEAMS)))
-    return {note: array_of(beams, note.value).to_pylist() for note in Note if note.value in beams.column_names}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -259,8 +249,8 @@ def _dataset(folder: Path, queries: pa.Table, beams: pa.Table, items: pa.Table, 
     )
 
 
-def _beam_starts(query_items: IntArray, owners: IntArray, place: Place) -> IntArray:
-    """Offsets of each query's beams; refuses beams of unknown queries and beams out of order."""
+def _beam_starts(query_items: Int64Array, owners: Int64Array, place: Place) -> Int64Array:
+    """Offsets of each query's beams. Refuses beams of unknown queries and beams out of order."""
     order = np.argsort(query_items, kind="stable")
     found = np.minimum(np.searchsorted(query_items[order], owners), max(len(query_items) - 1, 0))
     index = order[found] if len(query_items) else found
@@ -276,7 +266,7 @@ def _beam_starts(query_items: IntArray, owners: IntArray, place: Place) -> IntAr
     return starts_of(np.bincount(index, minlength=len(query_items)))
 
 
-def _pick_count(picks: pa.ListArray, owners: IntArray, beam_starts: IntArray, place: Place) -> int:
+def _pick_count(picks: pa.ListArray, owners: Int64Array, beam_starts: Int64Array, place: Place) -> int:
     lengths = owned(picks.value_lengths())
     if not len(lengths):
         raise place.error("holds no beam")
@@ -291,7 +281,7 @@ def _pick_count(picks: pa.ListArray, owners: IntArray, beam_starts: IntArray, pl
     return int(lengths[0])
 
 
-def _embeddings(table: pa.Table, place: Place) -> FloatArray:
+def _embeddings(table: pa.Table, place: Place) -> Float32Array:
     kind = table.schema.field("embedding").type if table.column_names == ["embedding"] else None
     if kind is not None and not pa.types.is_fixed_size_list(kind):
         raise place.error(f"has type {kind}; expected fixed_size_list<float>", "embedding")

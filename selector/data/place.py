@@ -25,7 +25,7 @@ def quote(value: object) -> str:
 
 
 def file_label(path: Path) -> str:
-    """The path as the user gave it; quoted only if it would break the message's single line."""
+    """The path as the user gave it. Quoted only if it would break the message's single line."""
     text = str(path)
     return text if text.isprintable() else ascii(text)
 

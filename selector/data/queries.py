@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from selector.arrays import Int8Array, Int64Array
 from selector.data.columns import array_of, check_columns, lists_of, owned, read_table, starts_of, values_of
-from selector.data.dataset import IntArray
 from selector.data.place import Place, file_label
 
 COLUMNS = {"query_item": pa.int64(), "pool": pa.list_(pa.int64()), "split": pa.int8()}
@@ -19,7 +16,7 @@ COLUMNS = {"query_item": pa.int64(), "pool": pa.list_(pa.int64()), "split": pa.i
 
 @dataclass(frozen=True)
 class QueryTable:
-    """Queries in order. Arrays as in `Dataset`; their values are checked with the data set that they become part of.
+    """Queries in order. Arrays as in `Dataset`. Their values are checked with the data set that they become part of.
 
     Attributes:
         query_items: int64 [Q].
@@ -28,16 +25,16 @@ class QueryTable:
         split: int8 [Q], values of `Split`.
     """
 
-    query_items: IntArray
-    pool_items: IntArray
-    pool_starts: IntArray
-    split: npt.NDArray[np.int8]
+    query_items: Int64Array
+    pool_items: Int64Array
+    pool_starts: Int64Array
+    split: Int8Array
 
     def __len__(self) -> int:
         return len(self.query_items)
 
-    def pool(self, query: int) -> IntArray:
-        """Item ids of one query's candidates, int64 [K]; `query` is a position, not an item."""
+    def pool(self, query: int) -> Int64Array:
+        """Item ids of one query's candidates, int64 [K]. `query` is a position, not an item."""
         return self.pool_items[self.pool_starts[query] : self.pool_starts[query + 1]]
 
 
@@ -50,11 +47,6 @@ def read_queries(path: Path) -> QueryTable:
     table = read_table(path)
     check_columns(table, COLUMNS, Place(file_label(path)))
     return queries_of(table)
-
-
-def write_queries(queries: QueryTable, path: Path) -> None:
-    """Store queries as `read_queries` reads them; the same queries give the same bytes."""
-    pq.write_table(table_of(queries), path, compression="zstd")
 
 
 def table_of(queries: QueryTable) -> pa.Table:

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from selector.settings import NonNegativeInt, Settings
+from selector.settings import FrozenModel, NonNegativeInt
 
 PartOfData = Annotated[float, Field(ge=0, lt=1)]
 
 
-class SplitSettings(Settings):
-    """Shares of the queries for validation and test; the rest trains. Data in native form keeps its own split."""
+class SplitSettings(FrozenModel):
+    """Shares of the queries for validation and test. The rest trains. Data in native form keeps its own split."""
 
     val: PartOfData = 0.15
     test: PartOfData = 0.15
@@ -28,7 +28,7 @@ class SplitSettings(Settings):
         return self
 
 
-class DemoSettings(Settings):
+class DemoSettings(FrozenModel):
     """The data that the project makes itself (`selector.data.synthetic`)."""
 
     seed: NonNegativeInt = 0
@@ -42,7 +42,7 @@ class DemoSettings(Settings):
         return self
 
 
-class DataSettings(Settings):
+class DataSettings(FrozenModel):
     """Where the training data is. `path: null` means the demo data."""
 
     path: Path | None = Field(

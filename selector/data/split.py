@@ -1,23 +1,23 @@
 """Dividing queries into train, val and test by their item ids alone.
 
-Queries are ranked by a hash of (seed, item id), so a query's rank depends neither on the order of the file nor on a
-random generator's version; when queries are added, most of the others keep their split.
+Queries are ranked by a hash of seed and item id (`selector.seeds.hashed_order`). When queries are added, most of the
+others keep their split.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.data.dataset import IntArray, Split
+from selector.arrays import Int8Array, Int64Array
+from selector.data.dataset import Split
 from selector.data.place import Place
 from selector.data.settings import SplitSettings
+from selector.seeds import hashed_order
 
 
-def assign_splits(query_items: IntArray, settings: SplitSettings, file: str = "data") -> npt.NDArray[np.int8]:
+def assign_splits(query_items: Int64Array, settings: SplitSettings, file: str = "data") -> Int8Array:
     """Assign every query a split, in exact sizes.
 
     Args:
@@ -39,7 +39,7 @@ def assign_splits(query_items: IntArray, settings: SplitSettings, file: str = "d
         names = "train, val and test" if settings.test > 0 else "train and val"
         raise Place(file).error(f"has {total} usable queries; {names} need at least one each")
     val, test = split_sizes(total, settings)
-    order = sorted(range(total), key=lambda query: _rank(settings.seed, int(query_items[query])))
+    order = hashed_order(query_items, f"split:{settings.seed}:")
     split = np.full(total, int(Split.TRAIN), dtype=np.int8)
     split[order[:test]] = int(Split.TEST)
     split[order[test : test + val]] = int(Split.VAL)
@@ -52,7 +52,3 @@ def split_sizes(total: int, settings: SplitSettings) -> tuple[int, int]:
     while val + test >= total:  # rounding up both shares of a very small total
         val, test = (val - 1, test) if val >= test else (val, test - 1)
     return val, test
-
-
-def _rank(seed: int, item: int) -> bytes:
-    return hashlib.sha256(f"split:{seed}:{item}".encode()).digest()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome, Split
+from selector.arrays import Float32Array, Int64Array
+from selector.data.dataset import Dataset, Outcome, Split
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,15 @@ class DataSummary:
 
     Attributes:
         fingerprint: 64 hex digits.
-        queries: number per split; every split is there.
+        queries: number per split. Every split is there.
         items: rows of the embeddings (M).
         width: embedding width (D).
         picks: demonstrations per beam (S).
         beams: all beams (sum N).
         pool_sizes: candidates per query.
         group_sizes: beams per query.
-        zero_variance_groups: number of groups whose rewards are all equal, per split; every split is there.
-        zero_variance_share: the same as shares in [0, 1]; 0 for a split without queries.
+        zero_variance_groups: number of groups whose rewards are all equal, per split. Every split is there.
+        zero_variance_share: the same as shares in [0, 1]. 0 for a split without queries.
         positive_beams_share: share of beams that are positive, in [0, 1].
         positive_groups_share: share of groups with at least one positive beam, in [0, 1].
         positives_by: what "positive" means here: `vqa_correct` equal to 1, or else a reward above 0.
@@ -57,7 +58,7 @@ class DataSummary:
     counts: dict[str, int]
 
 
-def describe(dataset: Dataset, rewards: FloatArray) -> DataSummary:
+def describe(dataset: Dataset, rewards: Float32Array) -> DataSummary:
     """Summarise a checked data set.
 
     Args:
@@ -94,5 +95,5 @@ def describe(dataset: Dataset, rewards: FloatArray) -> DataSummary:
     )
 
 
-def _spread(sizes: IntArray) -> Spread:
+def _spread(sizes: Int64Array) -> Spread:
     return Spread(int(sizes.min()), float(np.median(sizes)), int(sizes.max()))

@@ -1,18 +1,18 @@
 """The embedded demo data: made from a seed in seconds, with hidden structure and outcomes from a stated rule.
 
 World. Every item has a topic, a kind and a style. Its embedding is a rotated sum of a topic vector, a weaker kind
-vector, a strong style vector and noise, so that plain cosine similarity mostly finds items of the same style, which
-help nobody.
+vector, a strong style vector and noise. So plain cosine similarity mostly finds items of the same style, which help
+nobody.
 
-Rule. A query is answered by what its demonstrations reveal. Sharing the query's topic reveals one half of the answer,
-sharing its kind the other; one demonstration may reveal both, or two may complement each other:
+Rule. A query is answered by what its demonstrations reveal. One of the query's topic reveals one half of the answer,
+one of its kind the other half. One demonstration may reveal both, or two may complement each other:
 
     both halves -> accuracy 1.0;  topic only -> 0.3;  else 0.0;  correct = accuracy >= 0.6
     probability of the ground truth = 0.02 + 0.30 [topic] + 0.18 [kind] + 0.45 [both]
     relevance = mean cosine similarity of the demonstrations to the query
 
-There is no vision-language model in it. Beams are proposed at random, by similarity, and by a noisy earlier selector,
-as real collections are; groups and pools are ragged and positives are sparse.
+There is no vision-language model in it. As in real collections, beams are proposed at random, by similarity, and by a
+noisy earlier selector. Groups and pools are ragged, and positives are sparse.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.data.dataset import Dataset, FloatArray, IntArray, Outcome
+from selector.arrays import Float32Array, Float64Array, Int64Array
+from selector.data.dataset import Dataset, Outcome
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.split import assign_splits
+from selector.seeds import random_stream
 
 TOPICS, KINDS, STYLES = 30, 5, 25
 TOPIC_WIDTH, KIND_WIDTH, STYLE_WIDTH = 16, 8, 24
@@ -38,12 +39,12 @@ CORRECT_FROM = 0.6
 class DemoWorld:
     """Hidden attributes of every item, int64 [M] each, and the embeddings, float32 [M, D], that show them dimly."""
 
-    topic: IntArray
-    kind: IntArray
-    style: IntArray
-    embeddings: FloatArray
+    topic: Int64Array
+    kind: Int64Array
+    style: Int64Array
+    embeddings: Float32Array
 
-    def outcomes(self, queries: IntArray, demonstrations_NS: IntArray) -> dict[Outcome, FloatArray]:
+    def outcomes(self, queries: Int64Array, demonstrations_NS: Int64Array) -> dict[Outcome, Float32Array]:
         """What the rule measures.
 
         Args:
@@ -69,7 +70,7 @@ class DemoWorld:
 
 def demo_world(settings: DemoSettings) -> DemoWorld:
     """The world of a seed."""
-    rng = np.random.default_rng([settings.seed, 1])
+    rng = random_stream(settings.seed, 1)
     topic = rng.integers(TOPICS, size=settings.items)
     kind = rng.integers(KINDS, size=settings.items)
     style = rng.integers(STYLES, size=settings.items)
@@ -89,7 +90,7 @@ def demo_world(settings: DemoSettings) -> DemoWorld:
 def demo_dataset(settings: DemoSettings, split: SplitSettings) -> Dataset:
     """Queries, pools of 24 to 40 and groups of 8 to 20 beams of two, with measured outcomes."""
     world = demo_world(settings)
-    rng = np.random.default_rng([settings.seed, 2])
+    rng = random_stream(settings.seed, 2)
     queries = np.sort(rng.choice(settings.items, size=settings.queries, replace=False)).astype(np.int64)
     pools = [_pool(world, int(query), rng) for query in queries]
     groups = [_beams(world, int(query), pool, rng) for query, pool in zip(queries, pools, strict=True)]
@@ -108,7 +109,7 @@ def demo_dataset(settings: DemoSettings, split: SplitSettings) -> Dataset:
     )
 
 
-def _pool(world: DemoWorld, query: int, rng: np.random.Generator) -> IntArray:
+def _pool(world: DemoWorld, query: int, rng: np.random.Generator) -> Int64Array:
     """Mostly random candidates and look-alikes in style, with a few that share the topic."""
     items = np.arange(len(world.topic))
     others = items != query
@@ -122,7 +123,7 @@ def _pool(world: DemoWorld, query: int, rng: np.random.Generator) -> IntArray:
     return rng.permutation(np.concatenate([chosen, filler])).astype(np.int64)
 
 
-def _beams(world: DemoWorld, query: int, pool: IntArray, rng: np.random.Generator) -> IntArray:
+def _beams(world: DemoWorld, query: int, pool: Int64Array, rng: np.random.Generator) -> Int64Array:
     """Distinct ordered pairs from three proposers: random, similarity sampling, and a noisy earlier selector."""
     similarity = world.embeddings[pool] @ world.embeddings[query]
     insight = 1.0 * (world.topic[pool] == world.topic[query]) + 0.5 * (world.kind[pool] == world.kind[query])
@@ -136,10 +137,10 @@ def _beams(world: DemoWorld, query: int, pool: IntArray, rng: np.random.Generato
     return np.array(list(beams), dtype=np.int64)
 
 
-def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    lengths: npt.NDArray[np.float64] = np.linalg.norm(rows, axis=1, keepdims=True)
+def _unit(rows: Float64Array) -> Float64Array:
+    lengths: Float64Array = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / lengths
 
 
-def _starts(lengths: list[int]) -> IntArray:
+def _starts(lengths: list[int]) -> Int64Array:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -1,13 +1,13 @@
 """Stage two: group-relative policy optimisation on the measured beams (Shao et al. 2024).
 
 Invariants held here:
-1. Before the first update the ratio is exactly 1 and the KL exactly 0: policy, old policy and reference see the same
-   batch under the same dropout masks and run the same operations on equal weights.
+1. Before the first update the ratio is exactly 1 and the KL exactly 0. Policy, old policy and reference see the same
+   batch under the same dropout masks. They run the same operations on equal weights.
 2. The reference is the policy at the end of RCE. The old policy is a snapshot taken every `old_policy_refresh` epochs.
-3. Padding changes nothing: every statistic is masked, every loss is a mean over a query's beams, then over queries.
+3. Padding changes nothing. Every statistic is masked. Every loss is a mean over a query's beams, then over queries.
 
-Deviations from the paper: beams are measured offline rather than sampled from the old policy, the ratio is taken over
-the whole sequence of picks, and the KL is in closed form by default.
+Deviations from the paper: beams are measured offline rather than sampled from the old policy. The ratio is taken over
+the whole sequence of picks. The KL is in closed form by default.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from selector.advantages import group_advantages, keep_top_k, zero_variance
+from selector.arrays import BoolArray, Float32Array, Int64Array
 from selector.batches import Batch, EpochNoise, TensorData
-from selector.data.dataset import Dataset, FloatArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.errors import DataError, SettingsError
 from selector.losses import beam_log_probs, clipped_surrogate, kl_exact, kl_k3
 from selector.model import PointerSelector
@@ -68,10 +68,10 @@ class GrpoStage(TrainingStage):
 
     @property
     def epochs(self) -> int:
-        """`grpo.epochs`; may be 0."""
+        """`grpo.epochs`. May be 0."""
         return self.settings.grpo.epochs
 
-    def _epoch_queries(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _epoch_queries(self, epoch: int) -> Int64Array:
         if epoch > self.options.curriculum.epochs:
             return self.queries
         kept = self.queries[self._curriculum[self.queries]]
@@ -189,7 +189,7 @@ def _record_beams(
     means.add_highest(ratio=ratio.max(), negative_ratio=(-ratio).max(), advantage=advantage.abs().max())
 
 
-def _first_phase(dataset: Dataset, rewards: FloatArray, curriculum: CurriculumSettings) -> npt.NDArray[np.bool_]:
+def _first_phase(dataset: Dataset, rewards: Float32Array, curriculum: CurriculumSettings) -> BoolArray:
     """Bool [Q]: queries that the curriculum's first phase keeps. A positive is `vqa_correct`, else reward above 0."""
     correct = dataset.outcomes.get(Outcome.CORRECT)
     positive = (correct > 0.5) if correct is not None else (rewards > 0)

@@ -37,7 +37,7 @@ class RceStage(TrainingStage):
 
     @property
     def epochs(self) -> int:
-        """`rce.epochs`; may be 0."""
+        """`rce.epochs`. May be 0."""
         return self.settings.rce.epochs
 
     @property

@@ -17,7 +17,7 @@ from selector.validation import Evaluator
 
 
 class Training:
-    """One trial. Iterate for a report per epoch; `model` is the current selector, `reference` the RCE policy."""
+    """One trial. Iterate for a report per epoch. `model` is the current selector, `reference` the RCE policy."""
 
     def __init__(
         self,

@@ -11,16 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from selector.batches import Batch, EpochNoise, TensorData, derive_seed
+from selector.arrays import Int64Array
+from selector.batches import Batch, EpochNoise, TensorData
 from selector.data.dataset import Split
 from selector.errors import DataError
 from selector.model import PointerSelector, SelectorConfig, build_selector
 from selector.optimizer import StageOptimizer
 from selector.reports import EpochReport, Stage, WeightedMeans, parameter_change
+from selector.seeds import derive_seed
 from selector.settings import OptimizerSettings, TrialSettings
 from selector.validation import Evaluator
 
@@ -58,14 +58,14 @@ def new_selector(settings: TrialSettings, width: int, weights: dict[str, Tensor]
 
 
 class TrainingStage(ABC):
-    """One stage of one trial. Iterating yields a report per epoch; between epochs `state()` can be stored.
+    """One stage of one trial. Iterating yields a report per epoch. Between epochs `state()` can be stored.
 
     Args:
         settings: the trial's.
-        data: all splits; only train queries give gradients.
+        data: all splits. Only train queries give gradients.
         evaluate: the validation metric.
         model: trained in place.
-        reference: frozen; agreement and parameter change are measured against it.
+        reference: frozen. Agreement and parameter change are measured against it.
     """
 
     stage: Stage
@@ -83,7 +83,7 @@ class TrainingStage(ABC):
         self.evaluate = evaluate
         self.model = model.to(data.device)
         self.reference = reference.to(data.device).requires_grad_(False)
-        self.queries: npt.NDArray[np.int64] = data.dataset.indices(Split.TRAIN)
+        self.queries: Int64Array = data.dataset.indices(Split.TRAIN)
         if not len(self.queries):
             raise DataError("the train split is empty: lower data.split.val and data.split.test")
         self.epoch = 0
@@ -117,12 +117,12 @@ class TrainingStage(ABC):
         """The inverse of `_extra_state`."""
 
     def _begin_epoch(self) -> None:  # noqa: B027 (a hook that not every stage needs)
-        """Called before an epoch's first batch; `self.epoch` is already the new one."""
+        """Called before an epoch's first batch. `self.epoch` is already the new one."""
 
     def _after_epoch(self, report: EpochReport) -> None:  # noqa: B027
         """Called with the finished epoch's report."""
 
-    def _epoch_queries(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _epoch_queries(self, epoch: int) -> Int64Array:
         """Training queries of an epoch (from 1)."""
         return self.queries
 
@@ -215,7 +215,7 @@ class EpochMeans:
         self.highest: dict[str, Tensor] = {}
 
     def add_highest(self, **values: Tensor) -> None:
-        """Keep the largest value seen under each name; NaN wins."""
+        """Keep the largest value seen under each name. NaN wins."""
         for name, value in values.items():
             seen = self.highest.get(name)
             self.highest[name] = value.detach() if seen is None else seen.maximum(value.detach())

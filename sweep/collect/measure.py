@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selector.arrays import BoolArray, Float32Array
 from selector.data.checks import check_dataset
-from selector.data.dataset import Dataset, FloatArray, Outcome
+from selector.data.dataset import Dataset, Outcome
 from selector.errors import DataError
+from sweep.collect.beams import Beams, Items, dataset_of
 from sweep.collect.outcomes import ScoreText, is_correct, relevance
-from sweep.collect.plan import CollectPlan, Items, plan_dataset
-from sweep.collect.queries import BoolArray
 from sweep.vlm.work import Failure, Result, WorkItem
 
 
@@ -23,11 +23,11 @@ class CollectProgress:
 
     Attributes:
         beams: results so far, failures included.
-        beams_total: work items of the plan.
+        beams_total: all work items.
         failed: results that are failures.
         groups: finished ones.
-        groups_total: queries of the plan.
-        positive_beams_share: of the finished groups' answered beams, those that are correct; in [0, 1].
+        groups_total: all queries.
+        positive_beams_share: of the finished groups' answered beams, those that are correct. In [0, 1].
         positive_groups_share: of the finished groups with an answer, those with a correct beam.
         zero_variance_share: of the same groups, those whose beams all have the same accuracy: they teach nothing.
     """
@@ -47,10 +47,10 @@ class Collected:
     """Measured beams.
 
     Attributes:
-        dataset: checked; `dataset.counts` equals `counts`.
+        dataset: checked. `dataset.counts` equals `counts`.
         predictions: the model's answer per beam.
         proposers: who proposed each beam.
-        counts: what was left out or noticed; zeros are left out.
+        counts: what was left out or noticed. Zeros are left out.
     """
 
     dataset: Dataset
@@ -60,31 +60,31 @@ class Collected:
 
 
 class Measurement:
-    """Results of one plan.
+    """Results of proposed beams.
 
-    Invariant: each of the plan's beams gets exactly one result; another, a second or a missing one is a bug of who
+    Invariant: each of the beams gets exactly one result. An unknown, a second or a missing one is a bug of whoever
     answers, and raises RuntimeError.
     """
 
-    def __init__(self, plan: CollectPlan, table: Items, score_text: ScoreText, *, gt_prob: bool) -> None:
+    def __init__(self, beams: Beams, table: Items, score_text: ScoreText, *, gt_prob: bool) -> None:
         """Take in nothing yet.
 
         Args:
-            plan: what is asked.
+            beams: what is asked.
             table: the items, for their ground-truth answers.
             score_text: accuracy in [0, 1] of a predicted text against an item's ground-truth answers.
             gt_prob: whether answers carry the probability of the ground truth.
         """
-        self._plan = plan
+        self._beams = beams
         self._table = table
         self._score_text = score_text
         self._gt_prob = gt_prob
-        self._position = {item: query for query, item in enumerate(plan.queries.query_items.tolist())}
-        self._waiting = np.diff(plan.beam_starts)
-        self._seen = np.zeros(len(plan), dtype=bool)
-        self._accuracy: FloatArray = np.full(len(plan), np.nan, dtype=np.float32)  # NaN: no answer
-        self._gt: FloatArray = np.zeros(len(plan), dtype=np.float32)
-        self._texts = [""] * len(plan)
+        self._position = {item: query for query, item in enumerate(beams.queries.query_items.tolist())}
+        self._waiting = np.diff(beams.beam_starts)
+        self._seen = np.zeros(len(beams), dtype=bool)
+        self._accuracy: Float32Array = np.full(len(beams), np.nan, dtype=np.float32)  # NaN: no answer
+        self._gt: Float32Array = np.zeros(len(beams), dtype=np.float32)
+        self._texts = [""] * len(beams)
         self._failures: Counter[str] = Counter()
         self._finished = self._answered_groups = self._positive_groups = self._constant_groups = 0
         self._finished_beams = self._positive_beams = 0
@@ -113,14 +113,14 @@ class Measurement:
     def _find(self, item: WorkItem) -> tuple[int, int]:
         """Position of the query and row of the beam."""
         query = self._position.get(item.query, -1)
-        if query >= 0 and len(item.demonstrations) == self._plan.beam_picks.shape[1]:
-            same = np.flatnonzero((self._plan.shown(query) == item.demonstrations).all(axis=1))
+        if query >= 0 and len(item.demonstrations) == self._beams.beam_picks.shape[1]:
+            same = np.flatnonzero((self._beams.shown(query) == item.demonstrations).all(axis=1))
             if len(same):
-                return query, int(self._plan.beam_starts[query] + same[0])
+                return query, int(self._beams.beam_starts[query] + same[0])
         raise RuntimeError(f"{item} was not asked")
 
     def _finish(self, query: int) -> None:
-        accuracy = self._accuracy[self._plan.beam_starts[query] : self._plan.beam_starts[query + 1]]
+        accuracy = self._accuracy[self._beams.beam_starts[query] : self._beams.beam_starts[query + 1]]
         accuracy = accuracy[~np.isnan(accuracy)]
         self._finished += 1
         if not len(accuracy):
@@ -137,10 +137,10 @@ class Measurement:
         groups = max(self._answered_groups, 1)
         return CollectProgress(
             beams=int(self._seen.sum()),
-            beams_total=len(self._plan),
+            beams_total=len(self._beams),
             failed=self._failures.total(),
             groups=self._finished,
-            groups_total=len(self._plan.queries),
+            groups_total=len(self._beams.queries),
             positive_beams_share=self._positive_beams / max(self._finished_beams, 1),
             positive_groups_share=self._positive_groups / groups,
             zero_variance_share=self._constant_groups / groups,
@@ -155,22 +155,22 @@ class Measurement:
         """
         missing = np.flatnonzero(~self._seen)
         if len(missing):
-            raise RuntimeError(f"{len(missing)} of {len(self._plan)} beams have no result")
+            raise RuntimeError(f"{len(missing)} of {len(self._beams)} beams have no result")
         kept = ~np.isnan(self._accuracy)
         counts = dict(sorted((+self._counts(kept)).items()))
         if not kept.any():
             raise DataError(f"collect: no beam was answered ({_listed(self._failures)})")
-        dataset = plan_dataset(self._plan, kept, self._outcomes(kept), counts)
+        dataset = dataset_of(self._beams, kept, self._outcomes(kept), counts)
         check_dataset(dataset, "collect", embeddings_file="the embeddings")
         rows = np.flatnonzero(kept).tolist()
-        proposers = [self._plan.proposers[row].value for row in rows]
+        proposers = [self._beams.proposers[row].value for row in rows]
         return Collected(dataset, [self._texts[row] for row in rows], proposers, counts)
 
-    def _outcomes(self, kept: BoolArray) -> dict[Outcome, FloatArray]:
-        plan = self._plan
+    def _outcomes(self, kept: BoolArray) -> dict[Outcome, Float32Array]:
+        beams = self._beams
         relevant = [
-            relevance(item, plan.shown(query), plan.unit)
-            for query, item in enumerate(plan.queries.query_items.tolist())
+            relevance(item, beams.shown(query), beams.unit)
+            for query, item in enumerate(beams.queries.query_items.tolist())
         ]
         outcomes = {
             Outcome.CORRECT: is_correct(self._accuracy[kept]).astype(np.float32),
@@ -183,8 +183,8 @@ class Measurement:
         return outcomes
 
     def _counts(self, kept: BoolArray) -> Counter[str]:
-        answered = np.add.reduceat(kept, self._plan.beam_starts[:-1])
-        return self._plan.counts + self._failures + Counter(queries_without_answers=int((answered == 0).sum()))
+        answered = np.add.reduceat(kept, self._beams.beam_starts[:-1])
+        return self._beams.counts + self._failures + Counter(queries_without_answers=int((answered == 0).sum()))
 
 
 def _listed(failures: Counter[str]) -> str:

@@ -1,14 +1,14 @@
 """Proposing distinct beams for one query.
 
-All proposers give ordered, distinct sequences of S distinct pool positions, and each gives them as one fixed list per
-(seed, query item, proposer), of which a count takes the first. So another query's beams never change, and adding a
-proposer or raising a count only adds beams (for beam search: up to a width of K, or S <= 2).
+All proposers give ordered, distinct sequences of S distinct pool positions. Each gives one fixed list per (seed, query
+item, proposer), of which a count takes the first. So another query's beams never change. One more proposer or a larger
+count only adds beams (for beam search: up to a width of K, or S <= 2).
 
 Sampling is without replacement over whole sequences: Gumbel-top-k on the tree of prefixes (Kool, van Hoof and Welling,
 "Stochastic Beams and Where to Find Them", ICML 2019). Every prefix carries the largest perturbed log-probability of
-its continuations, and children are drawn on the condition that their largest equals it. Deviation from the paper: not
-a beam of fixed width, but always the best prefix is continued, and a prefix's noise depends on the prefix alone. That
-gives the same sequences in the same order, one by one, as many as there are.
+its continuations. Children are drawn on the condition that their largest equals it. Deviations from the paper: there
+is no beam of fixed width, always the best prefix is continued. A prefix's noise depends on the prefix alone. That gives
+the same sequences in the same order, one by one, as many as there are.
 
 Legend: N prefixes, S picks, K candidates.
 """
@@ -21,19 +21,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from selector.batches import derive_seed
-from selector.data.dataset import FloatArray, IntArray
+from selector.arrays import Float32Array, Float64Array, Int64Array
 from selector.model import PointerSelector
-from sweep.collect.settings import CollectSettings, Proposer
+from selector.seeds import derive_seed
+from sweep.settings.collect import CollectSettings, Proposer
 
 Picks = tuple[int, ...]
-FloatVector = npt.NDArray[np.float64]
 
-# Prefixes int64 [N, s] -> log-probabilities of the next pick, float64 [N, K]; -inf for what the prefix holds already.
-Policy = Callable[[IntArray], FloatVector]
+# Prefixes int64 [N, s] -> log-probabilities of the next pick, float64 [N, K]. -inf for what the prefix holds already.
+Policy = Callable[[Int64Array], Float64Array]
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,15 @@ class Proposals:
 
 
 def propose(
-    settings: CollectSettings, item: int, cosine_K: FloatVector, selector_policy: Policy | None = None
+    settings: CollectSettings, item: int, cosine_K: Float64Array, selector_policy: Policy | None = None
 ) -> Proposals:
     """All beams of a query.
 
     Args:
         settings: counts, picks, temperatures and seed.
         item: the query's item id, from which all randomness comes.
-        cosine_K: similarity of every candidate to the query; K >= S.
-        selector_policy: of the selector at temperature 1, where it is asked for beams.
+        cosine_K: similarity of every candidate to the query. K >= S.
+        selector_policy: the selector's at temperature 1, where it is asked for beams.
     """
     found: dict[Picks, Proposer] = {}
     for proposer in Proposer:
@@ -78,7 +76,7 @@ def _listed(
     proposer: Proposer,
     settings: CollectSettings,
     item: int,
-    cosine_K: FloatVector,
+    cosine_K: Float64Array,
     selector_policy: Policy | None,
     wanted: int,
 ) -> Iterable[Picks]:
@@ -99,16 +97,16 @@ def _listed(
     return sampled(tempered(selector_policy, settings.selector_temperature), S, *labels)
 
 
-def similarity(cosine_K: FloatVector, picks: int) -> Picks:
-    """The nearest candidates, the nearest one last; ties by position."""
+def similarity(cosine_K: Float64Array, picks: int) -> Picks:
+    """The nearest candidates, the nearest one last. Ties by position."""
     order = np.argsort(-cosine_K, kind="stable")[:picks]
     return tuple(order[::-1].tolist())
 
 
-def score_policy(score_K: FloatVector) -> Policy:
+def score_policy(score_K: Float64Array) -> Policy:
     """Picks in proportion to exp(score) among what is left (Plackett-Luce)."""
 
-    def log_probs(prefix_Ns: IntArray) -> FloatVector:
+    def log_probs(prefix_Ns: Int64Array) -> Float64Array:
         score_NK = np.tile(score_K, (len(prefix_Ns), 1))
         np.put_along_axis(score_NK, prefix_Ns, -np.inf, axis=1)
         return _log_softmax(score_NK)
@@ -122,14 +120,14 @@ def tempered(policy: Policy, temperature: float) -> Policy:
 
 
 @torch.no_grad()
-def selector_policy(model: PointerSelector, query_D: FloatArray, cand_KD: FloatArray) -> Policy:
+def selector_policy(model: PointerSelector, query_D: Float32Array, cand_KD: Float32Array) -> Policy:
     """A selector's own distribution. The query and its pool are encoded once, alone, so that nothing else moves it."""
     mask_BK = torch.ones(1, len(cand_KD), dtype=torch.bool)
     encoding = model.encode(torch.from_numpy(query_D)[None], torch.from_numpy(cand_KD)[None], mask_BK)
 
     @torch.no_grad()
-    def log_probs(prefix_Ns: IntArray) -> FloatVector:
-        # The last pick of a beam does not influence its own step; any position completes the prefix.
+    def log_probs(prefix_Ns: Int64Array) -> Float64Array:
+        # The last pick of a beam does not influence its own step. Any position completes the prefix.
         beams_BNS = torch.from_numpy(np.pad(prefix_Ns, ((0, 0), (0, 1))))[None]
         step_NK = model.step_log_probs(encoding, beams_BNS)[0, :, -1]
         return np.asarray(step_NK.double().numpy(), dtype=np.float64)
@@ -138,7 +136,7 @@ def selector_policy(model: PointerSelector, query_D: FloatArray, cand_KD: FloatA
 
 
 def most_likely(policy: Policy, picks: int, count: int, width: int) -> list[Picks]:
-    """Beam search for the most likely sequences, best first; exact for `width` >= K and S <= 2."""
+    """Beam search for the most likely sequences, best first. Exact for `width` >= K and S <= 2."""
     prefix_Ns = np.zeros((1, 0), dtype=np.int64)
     total_N = np.zeros(1)
     for _ in range(picks):
@@ -154,10 +152,10 @@ def most_likely(policy: Policy, picks: int, count: int, width: int) -> list[Pick
 def sampled(policy: Policy, picks: int, *labels: object) -> Iterator[Picks]:
     """Sequences drawn one after the other without replacement, until there are no more.
 
-    The first has exactly the policy's distribution; each further one that of the policy without those drawn before.
+    The first has exactly the policy's distribution. Each further one that of the policy without those drawn before.
 
     Args:
-        policy: of the next pick.
+        policy: distribution of the next pick.
         picks: length of a sequence (S).
         labels: what the randomness depends on.
     """
@@ -175,17 +173,17 @@ def sampled(policy: Policy, picks: int, *labels: object) -> Iterator[Picks]:
             heapq.heappush(heap, (-float(perturbed_K[pick]), (*prefix, pick), log_prob + float(step_K[pick])))
 
 
-def _children(largest: float, log_prob_K: FloatVector, gumbel_K: FloatVector) -> FloatVector:
+def _children(largest: float, log_prob_K: Float64Array, gumbel_K: Float64Array) -> Float64Array:
     """Perturbed log-probabilities on the condition that their largest is given (appendix B.3 of the paper)."""
     free_K = log_prob_K + gumbel_K
     with np.errstate(divide="ignore"):
-        # log(1 - exp(x)) without loss for small |x|; -inf for the largest itself
+        # log(1 - exp(x)) without loss for small |x|. -inf for the largest itself
         below_K = free_K - free_K.max()
         log1mexp_K = np.where(below_K > -math.log(2), np.log(-np.expm1(below_K)), np.log1p(-np.exp(below_K)))
     v_K = largest - free_K + log1mexp_K
     return np.asarray(largest - np.maximum(0, v_K) - np.log1p(np.exp(-np.abs(v_K))))
 
 
-def _log_softmax(score_NK: FloatVector) -> FloatVector:
+def _log_softmax(score_NK: Float64Array) -> Float64Array:
     shifted_NK = score_NK - score_NK.max(axis=1, keepdims=True)
     return np.asarray(shifted_NK - np.log(np.exp(shifted_NK).sum(axis=1, keepdims=True)))

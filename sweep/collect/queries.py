@@ -4,42 +4,39 @@ Rules, also for queries that a file gives:
 
 - A query and its candidates share no image.
 - An image of a validation or test query is never a demonstration, for any query. So what is compared on has not been
-  seen in training in any role. Candidates are therefore the items of all other images: those of training queries, and
-  those that are no query at all. (Built queries only; a file's are counted as `held_out_images_in_pools`.)
+  seen in training in any role. Candidates are the items of all other images: of training queries, and of items that
+  are no query at all. (This holds for built queries. A file's exceptions are counted as `held_out_images_in_pools`.)
 - Queries and candidates have ground-truth answers.
 - Queries of one image are in one split (a file's exceptions are counted as `images_in_several_splits`).
 
-Everything about a query is drawn from (seed, item id), and pools through one random number per item: more queries, or
-items that are held out, change another query's pool only by the items that they take away.
+Everything about a query is drawn from (seed, item id), and pools through one random number per item. So more queries,
+or items that are held out, change another query's pool only by the items that they take away.
 
 Legend: M items, D width, K candidates.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.batches import derive_seed
-from selector.data.dataset import FloatArray, IntArray, Split
+from selector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from selector.data.dataset import Split
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable, read_queries
 from selector.data.split import assign_splits
 from selector.errors import DataError
-from sweep.collect.settings import BuildSettings, PoolBy, PoolSettings
-
-BoolArray = npt.NDArray[np.bool_]
+from selector.seeds import derive_seed, hashed_order
+from sweep.settings.collect import BuildSettings, PoolBy, PoolSettings
 
 BLOCK = 64  # queries whose similarities to all items are computed together
 SLACK = 1e-5  # of a cosine in float32, generously
 
 
-def unit_rows(embeddings: FloatArray) -> FloatArray:
-    """Rows of unit length, float32 [M, D]; zero rows stay zero."""
+def unit_rows(embeddings: Float32Array) -> Float32Array:
+    """Rows of unit length, float32 [M, D]. Zero rows stay zero."""
     lengths = np.sqrt(np.einsum("md,md->m", embeddings, embeddings, dtype=np.float64))
     scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     with np.errstate(over="ignore", invalid="ignore"):  # lengths that the data's checks refuse where they are used
@@ -47,7 +44,7 @@ def unit_rows(embeddings: FloatArray) -> FloatArray:
 
 
 def build_queries(
-    settings: BuildSettings, images: IntArray, answered_M: BoolArray, unit_MD: FloatArray, seed: int
+    settings: BuildSettings, images: Int64Array, answered_M: BoolArray, unit_MD: Float32Array, seed: int
 ) -> QueryTable:
     """Choose queries, splits and pools.
 
@@ -56,7 +53,7 @@ def build_queries(
         images: int64 [M], the image of every item.
         answered_M: bool [M], whether it has ground-truth answers.
         unit_MD: embeddings of unit length.
-        seed: of the choice of queries and pools; the split has its own.
+        seed: decides the choice of queries and pools. The split has its own.
 
     Raises:
         DataError: no item has answers, fewer items than queries, or too few images for the splits.
@@ -73,7 +70,7 @@ def build_queries(
         )
     split = assign_splits(query_images, settings.split, "collect.build")[image_of]
     candidates_M = answered_M & ~np.isin(images, images[items[split != int(Split.TRAIN)]])
-    pools: list[IntArray] = []
+    pools: list[Int64Array] = []
     for start in range(0, len(items), BLOCK):
         asked = items[start : start + BLOCK]
         similar_BM = unit_MD[asked] @ unit_MD.T if _near(settings.pool) else np.zeros((len(asked), 0), np.float32)
@@ -84,24 +81,23 @@ def build_queries(
     return QueryTable(items, np.concatenate(pools).astype(np.int64), starts, split)
 
 
-def choose_queries(items: IntArray, count: int | None, seed: int) -> IntArray:
-    """The first `count` of the items in a seeded order, ascending; a larger count only adds queries."""
+def choose_queries(items: Int64Array, count: int | None, seed: int) -> Int64Array:
+    """The first `count` of the items in a seeded order, ascending. A larger count only adds queries."""
     if count is not None and count > len(items):
         raise DataError(f"collect.build.count: {count} queries, but only {len(items)} items have answers")
     if count is None or count == len(items):
         return items
-    order = sorted(items.tolist(), key=lambda item: hashlib.sha256(f"query:{seed}:{item}".encode()).digest())
-    return np.sort(np.array(order[:count], dtype=np.int64))
+    return np.sort(items[hashed_order(items, f"query:{seed}:")[:count]])
 
 
 def _pool(
     settings: PoolSettings,
     item: int,
     usable_M: BoolArray,
-    similar_M: FloatArray,
-    unit_MD: FloatArray,
+    similar_M: Float32Array,
+    unit_MD: Float32Array,
     seed: int,
-) -> IntArray:
+) -> Int64Array:
     """Candidates in random order, so that a position says nothing. Two draws per item: one chooses, one orders.
 
     `usable_M` is used up.
@@ -123,7 +119,7 @@ def _near(settings: PoolSettings) -> int:
     return round(settings.size * shares[settings.by])
 
 
-def nearest(item: int, among: IntArray, count: int, similar_M: FloatArray, unit_MD: FloatArray) -> IntArray:
+def nearest(item: int, among: Int64Array, count: int, similar_M: Float32Array, unit_MD: Float32Array) -> Int64Array:
     """The `count` items of highest cosine to an item, ties by item id.
 
     Products of matrices may differ in their last bits with what else is in them. So they only say who comes into
@@ -138,13 +134,13 @@ def nearest(item: int, among: IntArray, count: int, similar_M: FloatArray, unit_
     return among[np.lexsort((among, -exact))][:count]
 
 
-def cosines(item: int, others: IntArray, unit_MD: FloatArray) -> npt.NDArray[np.float64]:
+def cosines(item: int, others: Int64Array, unit_MD: Float32Array) -> Float64Array:
     """Cosine similarity of an item to others, float64 [len(others)], each computed alone."""
-    products: npt.NDArray[np.float64] = (unit_MD[others].astype(np.float64) * unit_MD[item]).sum(axis=1)
+    products: Float64Array = (unit_MD[others].astype(np.float64) * unit_MD[item]).sum(axis=1)
     return products.clip(-1, 1)
 
 
-def load_queries(path: Path, images: IntArray, answered_M: BoolArray) -> tuple[QueryTable, Counter[str]]:
+def load_queries(path: Path, images: Int64Array, answered_M: BoolArray) -> tuple[QueryTable, Counter[str]]:
     """Queries of a file, and what is worth telling about them.
 
     Raises:
@@ -171,7 +167,7 @@ def load_queries(path: Path, images: IntArray, answered_M: BoolArray) -> tuple[Q
     return queries, _noticed(queries, images)
 
 
-def _noticed(queries: QueryTable, images: IntArray) -> Counter[str]:
+def _noticed(queries: QueryTable, images: Int64Array) -> Counter[str]:
     pairs = np.unique(np.column_stack([images[queries.query_items], queries.split]), axis=0)
     several = np.unique(pairs[:, 0], return_counts=True)[1] > 1
     held_out = images[queries.query_items[queries.split != int(Split.TRAIN)]]

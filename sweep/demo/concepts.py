@@ -11,14 +11,13 @@ from enum import IntEnum
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from selector.arrays import BoolArray, Int64Array
+from sweep.settings.demo import CONCEPTS
 
 SHAPES = ("disc", "square", "triangle", "diamond", "star", "cross", "ring", "moon")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 TEXTURES = ("plain", "striped", "dotted")
-CONCEPTS = len(SHAPES) * len(COLOURS) * len(TEXTURES)
 HELD_OUT = 24
 HELD_OUT_SEED = 20
 
@@ -60,20 +59,20 @@ def _syllables() -> tuple[str, ...]:
 SYLLABLES = _syllables()
 
 
-def concept_id(shape: IntArray, colour: IntArray, texture: IntArray) -> IntArray:
-    """Number in 0..191 of each triple; all arguments int64 [B]."""
+def concept_id(shape: Int64Array, colour: Int64Array, texture: Int64Array) -> Int64Array:
+    """Number in 0..191 of each triple. All arguments int64 [B]."""
     return (shape * len(COLOURS) + colour) * len(TEXTURES) + texture
 
 
-def concept_parts(concept: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+def concept_parts(concept: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Shape, colour and texture of each concept number, int64 [B] each."""
     rest, texture = np.divmod(concept, len(TEXTURES))
     shape, colour = np.divmod(rest, len(COLOURS))
     return shape, colour, texture
 
 
-def held_out() -> npt.NDArray[np.bool_]:
-    """Which of the concepts training never shows, bool [C]; the same for every seed."""
+def held_out() -> BoolArray:
+    """Which of the concepts training never shows, bool [C], the same for every seed."""
     mask = np.zeros(CONCEPTS, dtype=np.bool_)
     mask[np.random.default_rng(HELD_OUT_SEED).permutation(CONCEPTS)[:HELD_OUT]] = True
     return mask

@@ -13,22 +13,19 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from selector.arrays import Float32Array, Float64Array
 from sweep.demo.drawing import ByteArray
-from sweep.demo.model import WIDTH, DemoModel, image_tokens
+from sweep.demo.model import DemoModel, image_tokens
 
 QUESTION_WIDTH = 32
-FEATURES = WIDTH + QUESTION_WIDTH
 QUESTION_SHARE = 0.2  # of the squared length
 _BATCH = 64
 
-FloatArray = npt.NDArray[np.float32]
 
-
-def item_features(model: DemoModel, images: ByteArray, questions: Sequence[str]) -> FloatArray:
-    """Unit vectors, float32 [M, FEATURES]; images uint8 [M, 28, 28, 3], one question each."""
+def item_features(model: DemoModel, images: ByteArray, questions: Sequence[str]) -> Float32Array:
+    """Unit vectors, float32 [M, WIDTH + QUESTION_WIDTH]. `images` is uint8 [M, 28, 28, 3], with one question each."""
     seen = _unit(_image_states(model, images))
     asked = _unit(np.stack([_question_counts(question) for question in questions]))
     parts = [seen * np.sqrt(1 - QUESTION_SHARE), asked * np.sqrt(QUESTION_SHARE)]
@@ -36,13 +33,13 @@ def item_features(model: DemoModel, images: ByteArray, questions: Sequence[str])
 
 
 @torch.inference_mode()
-def _image_states(model: DemoModel, images: ByteArray) -> npt.NDArray[np.float64]:
+def _image_states(model: DemoModel, images: ByteArray) -> Float64Array:
     """The vision tower's output, one token for each image of 28 x 28 pixels: float64 [M, WIDTH]."""
     parts = [image_tokens(model, images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
     return np.asarray(torch.cat(parts).double().numpy())
 
 
-def _question_counts(question: str) -> npt.NDArray[np.float64]:
+def _question_counts(question: str) -> Float64Array:
     words = re.findall(r"\w+", question.lower())
     counts = np.zeros(QUESTION_WIDTH)
     for gram in [*words, *(" ".join(pair) for pair in pairwise(words))]:
@@ -51,6 +48,6 @@ def _question_counts(question: str) -> npt.NDArray[np.float64]:
     return counts
 
 
-def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _unit(rows: Float64Array) -> Float64Array:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, 1e-12))

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from sweep.demo.drawing import ByteArray
 from sweep.demo.tokenizer import MAX_LENGTH, build_tokenizer, write_tokenizer
-from sweep.vlm.loading import without_progress_bars
+from sweep.settings.vlm import demo_model_folder
+from sweep.vlm.engine.loading import without_progress_bars
 
 # A Qwen2_5_VLForConditionalGeneration and its Qwen2_5_VLConfig: transformers types their parts too loosely for use.
 DemoModel = Any
@@ -26,7 +26,7 @@ PATCH, MERGE, TEMPORAL = 14, 2, 2
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as in Qwen2.5-VL
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 MIN_PIXELS, MAX_PIXELS = 784, 784 * 16
-DEMO_MODEL_FOLDER = Path(__file__).resolve().parent / "vlm"
+DEMO_MODEL_FOLDER = demo_model_folder()
 
 PREPROCESSOR = {
     "image_processor_type": "Qwen2VLImageProcessorPil",
@@ -46,7 +46,9 @@ PREPROCESSOR = {
 
 
 def demo_model_config() -> ModelConfig:
-    """The architecture; token numbers are those of `build_tokenizer`."""
+    """The architecture. Token numbers are those of `build_tokenizer`."""
+    from transformers import Qwen2_5_VLConfig
+
     tokenizer: Any = build_tokenizer()
     number = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
     config: Any = Qwen2_5_VLConfig(
@@ -94,6 +96,8 @@ def build_model(seed: int) -> DemoModel:
 
 
 def _empty() -> DemoModel:
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
     build: Any = Qwen2_5_VLForConditionalGeneration
     return build(demo_model_config())
 
@@ -105,7 +109,8 @@ def patches(images: ByteArray) -> Tensor:
         images: uint8 [B, 28, 28, 3].
 
     Returns:
-        float32 [B * 4, 1176], four patches per image; equal to `Qwen2VLImageProcessorPil`, only for many at once.
+        float32 [B * 4, 1176], four patches per image. Equal to what
+            `Qwen2VLImageProcessorPil` makes, but for many at once.
     """
     mean, std = np.array(PIXEL_MEAN, np.float32), np.array(PIXEL_STD, np.float32)
     scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
@@ -122,12 +127,14 @@ def image_tokens(model: DemoModel, images: ByteArray) -> Tensor:
 
 
 def write_model(model: DemoModel, folder: Path) -> None:
-    """Store a loadable checkpoint in half precision; an older one in `folder` is replaced file by file.
+    """Store a loadable checkpoint in half precision. An older one in `folder` is replaced file by file.
 
     Args:
-        model: in float32; not changed.
+        model: in float32. It is not changed.
         folder: made if it is missing.
     """
+    from transformers import GenerationConfig
+
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         part = Path(name)
@@ -149,11 +156,13 @@ def write_model(model: DemoModel, folder: Path) -> None:
 
 
 def load_demo_model(folder: Path) -> DemoModel:
-    """A stored model in float32, ready to answer; nothing is fetched.
+    """A stored model in float32, ready to answer. Nothing is fetched.
 
     Raises:
         OSError: no such checkpoint.
     """
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
     with without_progress_bars():
         model: DemoModel = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True

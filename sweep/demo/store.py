@@ -1,9 +1,9 @@
 """The demo data on disk: an item table, the queries with their pools and splits, and the features.
 
 - `items.parquet`: question string, answers list<string> (ten), image_id int64, question_id int64, image_bytes binary
-  (PNG); row number = item id; 64 rows per row group, so that one image is read without the others.
+  (PNG). Row number = item id. A row group has 64 rows, so that one image is read without the others.
 - `queries.parquet`: query_item int64, pool list<int64> (item ids), split int8 (0 train, 1 val, 2 test).
-- `embeddings.npy`: float32 [items, features]; row number = item id.
+- `embeddings.npy`: float32 [items, features]. Row number = item id.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from selector.errors import DataError
 from sweep.demo.drawing import ByteArray
 from sweep.demo.features import item_features
 from sweep.demo.model import DEMO_MODEL_FOLDER, load_demo_model
-from sweep.demo.settings import WorldSettings
 from sweep.demo.world import World, make_world
+from sweep.settings.demo import WorldSettings
 
 ITEMS, QUERIES, EMBEDDINGS = "items.parquet", "queries.parquet", "embeddings.npy"
 ROW_GROUP = 64
 
 
 def make_demo_items(folder: Path, settings: WorldSettings | None = None) -> None:
-    """Write the demo data; equal settings give equal bytes on the same machine.
+    """Write the demo data. Equal settings give equal bytes on the same machine.
 
     Args:
         folder: made if it is missing. Files of the same names are replaced, each when its successor is complete.

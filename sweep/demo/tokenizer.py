@@ -1,18 +1,21 @@
 """The demo model's tokenizer: byte-level BPE in Qwen2's form, small, with a chat template like Qwen2.5-VL's.
 
-Merges are learned from the syllables and the prompt's words alone, so that a nonce word is one token per syllable; any
+Merges are learned from the syllables and the prompt's words alone, so that a nonce word is one token per syllable. Any
 other text still encodes, in bytes at worst.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import Qwen2Tokenizer
 
 from sweep.demo.concepts import COLOURS, QUESTIONS, SHAPES, SYLLABLES
+
+if TYPE_CHECKING:
+    from transformers import Qwen2Tokenizer
 
 SPECIALS = (
     "<|endoftext|>",
@@ -72,7 +75,9 @@ CHAT_TEMPLATE = """\
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
-    """The tokenizer; the same on every call."""
+    """The tokenizer, the same on every call."""
+    from transformers import Qwen2Tokenizer
+
     base = Qwen2Tokenizer(vocab={}, merges=[]).backend_tokenizer
     trained = Tokenizer(models.BPE())
     trained.normalizer = base.normalizer
@@ -116,7 +121,6 @@ def _corpus() -> list[str]:
 
 
 def _merges(trained: Tokenizer) -> list[tuple[str, str]]:
-    import json  # the merges are only reachable through the serialised form
-
+    # They are only reachable through the serialised form.
     found: list[list[str]] = json.loads(trained.to_str())["model"]["merges"]
     return [(left, right) for left, right in found]

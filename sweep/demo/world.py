@@ -1,12 +1,12 @@
 """The demo data: which items there are, what their right answers are, and which candidates each query may choose from.
 
-Item ids 0..demonstrations-1 are demonstrations, those above are queries; every query has an image of its own, so no
+Item ids 0..demonstrations-1 are demonstrations, those above are queries. Every query has an image of its own, so no
 query shares an image with a candidate or with another query.
 
-A pool looks like what retrieval brings up. Few of its candidates tell the answer: for names and makers one or two of
-the same concept and kind, sometimes none; for codes some that share the colour and some that share the shape, so that
-two different ones complement each other, and seldom one that has both. Others look like the query but ask something
-else, or ask the same about something that only looks alike. The rest is drawn at random.
+A pool looks like what retrieval brings up. Few of its candidates tell the answer. For names and makers these are one or
+two of the same concept and kind, sometimes none. For codes some share the colour and some share the shape, so that two
+different ones complement each other. Seldom one has both. Other candidates look like the query but ask something else,
+or ask the same about something that only looks alike. The rest is drawn at random.
 
 Letters: M items, Q queries, C concepts.
 """
@@ -16,22 +16,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from selector.arrays import BoolArray, Int8Array, Int64Array
+from selector.seeds import random_stream
 from sweep.demo.concepts import (
     COLOURS,
-    CONCEPTS,
     QUESTIONS,
     SHAPES,
     SYLLABLES,
     TEXTURES,
-    IntArray,
     Kind,
     concept_id,
     concept_parts,
 )
 from sweep.demo.drawing import ByteArray, draw
-from sweep.demo.settings import WorldSettings
+from sweep.settings.demo import CONCEPTS, WorldSettings
 
 ANNOTATORS = 10
 KIND_SHARES = (0.30, 0.25, 0.29, 0.08, 0.08)
@@ -67,7 +66,7 @@ class World:
 
     Attributes:
         concept: int64 [M], what each item's image shows. Hidden: no feature is made from it.
-        kind: int64 [M], values of `Kind`. Hidden likewise.
+        kind: int64 [M], values of `Kind`. Hidden as well.
         image: int64 [M], number of each item's image.
         images: uint8 [images, 28, 28, 3].
         questions: per item.
@@ -78,24 +77,24 @@ class World:
 
     settings: WorldSettings
     lexicon: Lexicon
-    concept: IntArray
-    kind: IntArray
-    image: IntArray
+    concept: Int64Array
+    kind: Int64Array
+    image: Int64Array
     images: ByteArray
     questions: tuple[str, ...]
     answers: tuple[tuple[str, ...], ...]
-    pools: tuple[IntArray, ...]
-    split: npt.NDArray[np.int8]
+    pools: tuple[Int64Array, ...]
+    split: Int8Array
 
     @property
-    def query_items(self) -> IntArray:
+    def query_items(self) -> Int64Array:
         """Item ids of the queries, int64 [Q], ascending."""
         return np.arange(self.settings.demonstrations, self.settings.items)
 
 
 def make_world(settings: WorldSettings) -> World:
     """The data set of some settings."""
-    rng = {name: np.random.default_rng([settings.seed, stream]) for name, stream in _STREAMS.items()}
+    rng = {name: random_stream(settings.seed, stream) for name, stream in _STREAMS.items()}
     lexicon = _lexicon(rng["lexicon"])
     concept, kind, image = _items(settings, rng["items"])
     shown = np.zeros(int(image.max()) + 1, dtype=np.int64)
@@ -129,8 +128,8 @@ def _lexicon(rng: np.random.Generator) -> Lexicon:
     )
 
 
-def _items(settings: WorldSettings, rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
-    """Concept, kind and image number of every item; some concepts are twice as common as others."""
+def _items(settings: WorldSettings, rng: np.random.Generator) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Concept, kind and image number of every item. Some concepts are twice as common as others."""
     occurring = rng.permutation(CONCEPTS)[: settings.concepts]
     shares = rng.uniform(1, 2, size=len(occurring))
     concept = rng.choice(occurring, size=settings.items, p=shares / shares.sum()).astype(np.int64)
@@ -150,7 +149,7 @@ def _items(settings: WorldSettings, rng: np.random.Generator) -> tuple[IntArray,
 
 
 def _annotators(concept: int, kind: Kind, lexicon: Lexicon, rng: np.random.Generator) -> tuple[str, ...]:
-    """Ten answers, seven at least right; the others come from a person who took the object for one that looks alike."""
+    """Ten answers, seven at least right. The others come from a person who took the object for one that looks alike."""
     shape, colour, texture = (int(part[0]) for part in concept_parts(np.array([concept])))
     if kind in (Kind.NAME, Kind.MAKER):
         texture = (texture + int(rng.integers(1, len(TEXTURES)))) % len(TEXTURES)
@@ -168,8 +167,8 @@ def _annotators(concept: int, kind: Kind, lexicon: Lexicon, rng: np.random.Gener
 
 
 def _pools(
-    settings: WorldSettings, concept: IntArray, kind: IntArray, rng: np.random.Generator
-) -> tuple[IntArray, ...]:
+    settings: WorldSettings, concept: Int64Array, kind: Int64Array, rng: np.random.Generator
+) -> tuple[Int64Array, ...]:
     demos = settings.demonstrations
     return tuple(
         _pool(settings, _Relations.of(concept[:demos], kind[:demos], int(concept[query]), Kind(int(kind[query]))), rng)
@@ -182,30 +181,30 @@ class _Relations:
     """How each demonstration relates to one query, bool [demonstrations] each."""
 
     asked: Kind
-    same_kind: npt.NDArray[np.bool_]
-    same_shape: npt.NDArray[np.bool_]
-    same_colour: npt.NDArray[np.bool_]
-    same_concept: npt.NDArray[np.bool_]
-    alike: npt.NDArray[np.bool_]  # two of the three attributes
+    same_kind: BoolArray
+    same_shape: BoolArray
+    same_colour: BoolArray
+    same_concept: BoolArray
+    alike: BoolArray  # two of the three attributes
 
     @classmethod
-    def of(cls, concept: IntArray, kind: IntArray, query: int, asked: Kind) -> _Relations:
+    def of(cls, concept: Int64Array, kind: Int64Array, query: int, asked: Kind) -> _Relations:
         same = [mine == own for mine, own in zip(concept_parts(concept), concept_parts(np.array([query])), strict=True)]
         shared = np.sum(same, axis=0)
         return cls(asked, kind == asked, same[0], same[1], shared == len(same), shared == 2)
 
-    def tells(self) -> npt.NDArray[np.bool_]:
+    def tells(self) -> BoolArray:
         """Which demonstrations give the whole answer away on their own."""
         right = self.same_shape & self.same_colour if self.asked is Kind.CODE else self.same_concept
         return self.same_kind & right
 
 
-def _pool(settings: WorldSettings, relations: _Relations, rng: np.random.Generator) -> IntArray:
+def _pool(settings: WorldSettings, relations: _Relations, rng: np.random.Generator) -> Int64Array:
     size = int(rng.integers(settings.smallest_pool, settings.largest_pool + 1))
     tells = relations.tells()
     chosen: list[int] = []
 
-    def take(mask: npt.NDArray[np.bool_], lowest: int, highest: int) -> None:
+    def take(mask: BoolArray, lowest: int, highest: int) -> None:
         free = np.setdiff1d(np.flatnonzero(mask), chosen)
         wanted = int(rng.integers(lowest, highest + 1))
         chosen.extend(rng.choice(free, size=min(wanted, len(free)), replace=False).tolist())

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selector.batches import derive_seed
-from sweep.evaluation.bootstrap import Bootstrap, FloatArray, IntArray
+from selector.arrays import Float64Array, Int64Array
+from selector.seeds import derive_seed
+from sweep.evaluation.bootstrap import Bootstrap
 from sweep.evaluation.racing import Race
 from sweep.evaluation.records import CorrelationRecord, Difference, Estimate, RowRecord, TrainRecord
-from sweep.evaluation.rows import Row, RowKind
-from sweep.evaluation.settings import EvaluationSettings
+from sweep.evaluation.rows import PolicyRow, RowKind
 from sweep.evaluation.statistics import (
     Estimates,
     best_set,
@@ -29,9 +29,10 @@ from sweep.evaluation.statistics import (
     with_mean,
 )
 from sweep.evaluation.wording import counted
-from sweep.vqa.accuracy import Mode
+from sweep.settings.evaluation import EvaluationSettings
+from sweep.vqa.accuracy import AnswerNormalisation
 
-DIGITS = 9  # matrix products of another width or on other cores differ in the last bits; records do not
+DIGITS = 9  # matrix products of another width, or on other cores, differ in the last bits; records must not
 CORRELATED = (RowKind.RCE_ONLY, RowKind.TRIAL, RowKind.EPOCH)
 
 
@@ -40,37 +41,37 @@ class Measured:
     """One row of the table before the statistics.
 
     Attributes:
-        accuracy_QS: by the ranking metric; NaN where not seen or not answered.
+        accuracy_QS: by the ranking metric. NaN where not seen or not answered.
         others: mean accuracy per measure under the other metrics.
-        train_QS: on the train split; None where not asked.
+        train_QS: on the train split. None where not asked.
     """
 
-    row: Row
-    accuracy_QS: FloatArray
+    row: PolicyRow
+    accuracy_QS: Float64Array
     asked: int
     dropped_after: int | None
     failures: int
     short_pools: tuple[int, ...]
     same_as: str | None
-    others: dict[Mode, tuple[float | None, ...]]
-    train_QS: FloatArray | None
+    others: dict[AnswerNormalisation, tuple[float | None, ...]]
+    train_QS: Float64Array | None
 
 
 def analyse(
     rows: Sequence[Measured],
     settings: EvaluationSettings,
     race: Race,
-    clusters_Q: IntArray,
-    train_clusters_Q: IntArray | None,
+    clusters_Q: Int64Array,
+    train_clusters_Q: Int64Array | None,
 ) -> tuple[RowRecord, ...]:
-    """All rows of the table, best first; rows that racing dropped come last.
+    """All rows of the table, best first. Rows that racing dropped come last.
 
     Args:
-        rows: with distinct names; one is the baseline's.
-        settings: of the evaluation.
+        rows: with distinct names. One is the baseline's.
+        settings: the evaluation's.
         race: what racing has spent.
         clusters_Q: unit of resampling per question.
-        train_clusters_Q: likewise for the questions of the train split.
+        train_clusters_Q: the same for the questions of the train split.
     """
     accuracy_RQM = with_mean(np.stack([row.accuracy_QS for row in rows]))
     share_R = np.array([race.share(row.row.kind.races, row.dropped_after is None) for row in rows])
@@ -96,7 +97,7 @@ def analyse(
         p = best_p.get(index)
         records.append(
             RowRecord(
-                **{name: getattr(row.row, name) for name in Row.__dataclass_fields__},
+                **{name: getattr(row.row, name) for name in PolicyRow.__dataclass_fields__},
                 rank=place + 1,
                 asked=row.asked,
                 dropped_after=row.dropped_after,
@@ -125,7 +126,7 @@ def _entered(rows: Sequence[Measured]) -> list[bool]:
     return [row.dropped_after is None and not (fresh and row.row.kind.races) for row in rows]
 
 
-def _order(rows: Sequence[Measured], entered_R: Sequence[bool], value_R: FloatArray) -> list[int]:
+def _order(rows: Sequence[Measured], entered_R: Sequence[bool], value_R: Float64Array) -> list[int]:
     """Entered rows by value, then the others, those dropped later before those dropped earlier."""
 
     def key(index: int) -> tuple[bool, bool, int, float, int]:
@@ -135,7 +136,7 @@ def _order(rows: Sequence[Measured], entered_R: Sequence[bool], value_R: FloatAr
     return sorted(range(len(rows)), key=key)
 
 
-def _best_p(bootstrap: Bootstrap, entered_R: Sequence[bool], values_RQ: FloatArray) -> dict[int, float]:
+def _best_p(bootstrap: Bootstrap, entered_R: Sequence[bool], values_RQ: Float64Array) -> dict[int, float]:
     """How likely it is to be among the best (p), of entered rows that answered more than half of the questions.
 
     Any two of those have a question in common.
@@ -153,9 +154,9 @@ def _train_records(
     rows: Sequence[Measured],
     settings: EvaluationSettings,
     bootstrap: Bootstrap,
-    accuracy_RQM: FloatArray,
-    share_R: FloatArray,
-    train_clusters_Q: IntArray | None,
+    accuracy_RQM: Float64Array,
+    share_R: Float64Array,
+    train_clusters_Q: Int64Array | None,
 ) -> dict[int, TrainRecord]:
     asked = [index for index, row in enumerate(rows) if row.train_QS is not None]
     if not asked or train_clusters_Q is None:
@@ -260,7 +261,7 @@ def notes(settings: EvaluationSettings, race: Race, unit: str, fresh_seeds: bool
     return tuple(found)
 
 
-def mean_per_measure(values_QS: FloatArray) -> tuple[float | None, ...]:
+def mean_per_measure(values_QS: Float64Array) -> tuple[float | None, ...]:
     """Means per measure for records: [Q, S] accuracies to S numbers and their mean, None without answers."""
     columns_QM = with_mean(values_QS[None])[0]
     return tuple(

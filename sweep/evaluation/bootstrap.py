@@ -4,24 +4,24 @@ Legend: Q questions, C clusters (questions that share an image), P columns (one 
 
 The Bayesian bootstrap (Rubin 1981): a replicate gives every cluster an independent exponential weight and takes the
 weighted mean. To first order it is the multinomial bootstrap, with two gains. No question ever drops out of a
-replicate; and the weights of a subset are those of the subset's own bootstrap, so that rows that saw different
-questions (racing, failures) share one set of weights and stay paired.
+replicate. The weights of a subset are those of the subset's own bootstrap. So rows that saw different questions
+(racing, failures) share one set of weights and stay paired.
 
-The unit is the cluster: all numbers of shots of a question, and all questions about one image, get one weight
-(cluster bootstrap; Field & Welsh 2007).
+The unit is the cluster (Field & Welsh 2007). All numbers of shots of a question, and all questions about one image, get
+one weight.
 
 Guard against false certainty: every column also holds imagined clusters at both ends of the possible range, with
-random weights of their own (a Dirichlet process prior). For accuracies it is one at either end: a replicate of 0/1
-outcomes is then exactly a draw from Beta(1 + successes, 1 + failures), and 100 of 100 gives [0.964, 1], as Clopper &
-Pearson (1934) do. For paired differences it is half a cluster at either end, the half that Agresti & Min (2005) add to
+random weights of their own (a Dirichlet process prior). For accuracies it is one at either end. A replicate of 0/1
+outcomes is then exactly a draw from Beta(1 + successes, 1 + failures). So 100 of 100 gives [0.964, 1], as Clopper &
+Pearson (1934) do. For paired differences it is half a cluster at either end. Agresti & Min (2005) add the same half to
 each of the two discordant cells. One question, or many without variance, give a wide interval instead of one of width
-zero; below a hundred questions intervals are somewhat wider than need be, at several hundred nothing is seen of it.
+zero. Below a hundred questions intervals are somewhat wider than need be. At several hundred nothing is seen of it.
 As for every interval of this kind, the coverage of 0/1 outcomes swings around 95 % with the true rate (Brown, Cai &
-DasGupta 2001): below thirty questions it can be 90 % at single rates near 0 or 1.
+DasGupta 2001). Below thirty questions it can be 90 % at single rates near 0 or 1.
 
-Intervals are percentile intervals of the replicates. Accelerated ones (BCa) were not chosen: for means of hundreds of
-bounded values the correction is far below the width, it breaks where the variance is zero, and intervals, p-values and
-the simultaneous comparison could not come from the same replicates.
+Intervals are percentile intervals of the replicates. Accelerated ones (BCa) were not chosen, for three reasons. For
+means of hundreds of bounded values the correction is far below the width. It breaks where the variance is zero. And
+intervals, p-values and the simultaneous comparison could not come from the same replicates.
 """
 
 from __future__ import annotations
@@ -30,12 +30,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.batches import derive_seed
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from selector.arrays import Float64Array, Int64Array
+from selector.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -57,23 +54,23 @@ class Replicates:
     """Bootstrap distribution of P means.
 
     Attributes:
-        value_P: the observed means over questions; NaN for a column without any.
-        draws_PB: replicates; NaN likewise.
+        value_P: the observed means over questions. NaN for a column without any.
+        draws_PB: replicates. NaN for a column without any.
         questions_P: int64, questions behind each mean.
     """
 
-    value_P: FloatArray
-    draws_PB: FloatArray
-    questions_P: IntArray
+    value_P: Float64Array
+    draws_PB: Float64Array
+    questions_P: Int64Array
 
-    def interval(self, level_P: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Equal-tailed percentile intervals that miss with probability `level_P`; they always hold the mean."""
+    def interval(self, level_P: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Equal-tailed percentile intervals that miss with probability `level_P`. They always hold the mean."""
         sorted_PB = np.sort(self.draws_PB, axis=1)
         place_P = level_P / 2 * (sorted_PB.shape[1] - 1)
         low_P, high_P = _at(sorted_PB, place_P), _at(sorted_PB, sorted_PB.shape[1] - 1 - place_P)
         return np.minimum(low_P, self.value_P), np.maximum(high_P, self.value_P)
 
-    def p_values(self) -> FloatArray:
+    def p_values(self) -> Float64Array:
         """Two-sided p of a mean of zero: the level of the widest percentile interval without it, at least 2 / (B + 1).
 
         The + 1 counts the observation among the replicates, so that p is never 0 (Davison & Hinkley 1997, 4.2).
@@ -86,16 +83,16 @@ class Replicates:
 class Bootstrap:
     """Replicates of means over the same questions. Determined by seed, number of clusters and number of replicates."""
 
-    def __init__(self, clusters_Q: IntArray, resamples: int, seed: int) -> None:
-        """Take `clusters_Q`, the cluster of each question, any numbers; `resamples`, at least 1; and a seed."""
+    def __init__(self, clusters_Q: Int64Array, resamples: int, seed: int) -> None:
+        """Take the cluster of each question (any numbers), at least 1 replicate, and a seed."""
         self._order_Q = np.argsort(clusters_Q, kind="stable")
         _, self._starts_C = np.unique(clusters_Q[self._order_Q], return_index=True)
         self.clusters = len(self._starts_C)
         self.resamples = resamples
         self._seed = derive_seed("evaluation bootstrap", seed)
-        self._kept: list[tuple[FloatArray, FloatArray]] = []
+        self._kept: list[tuple[Float64Array, Float64Array]] = []
 
-    def replicate(self, values_QP: FloatArray, ends: Ends) -> Replicates:
+    def replicate(self, values_QP: Float64Array, ends: Ends) -> Replicates:
         """Bootstrap the columns' means, each over the questions where it is not NaN.
 
         Args:
@@ -124,7 +121,7 @@ class Bootstrap:
         value_P = np.divide(total_P, count_P, out=np.full_like(total_P, np.nan), where=~empty_P)
         return Replicates(value_P, draws_PB, count_P.astype(np.int64))
 
-    def _weights(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+    def _weights(self) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Exponential weights of the clusters [b, C] and of imagined half clusters [b, halves, ends], by chunks.
 
         Two halves make a whole: the sum of two Gamma(1/2) is exponential.
@@ -142,11 +139,11 @@ class Bootstrap:
                 self._kept.append(weights)
             yield weights
 
-    def _by_cluster(self, values_QP: FloatArray) -> FloatArray:
+    def _by_cluster(self, values_QP: Float64Array) -> Float64Array:
         return np.asarray(np.add.reduceat(values_QP[self._order_Q], self._starts_C, axis=0), dtype=np.float64)
 
 
-def _at(sorted_PB: FloatArray, place_P: FloatArray) -> FloatArray:
+def _at(sorted_PB: Float64Array, place_P: Float64Array) -> Float64Array:
     """Values at fractional places of each sorted row."""
     below_P = np.floor(place_P).astype(np.int64)
     above_P = np.minimum(below_P + 1, sorted_PB.shape[1] - 1)

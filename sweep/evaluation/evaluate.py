@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selector.arrays import Int64Array
 from sweep.errors import RunError
+from sweep.evaluation.accuracies import AnswerBook, AnswerCall, Board, ScoreAnswer
 from sweep.evaluation.analysis import Measured, analyse, correlate, mean_per_measure, notes
-from sweep.evaluation.answers import AnswerBook, AnswerRecord, Ask, Board, Score
-from sweep.evaluation.bootstrap import IntArray
+from sweep.evaluation.answer_table import AnswerRecord
 from sweep.evaluation.racing import Race, plan_race, survivors
 from sweep.evaluation.records import Evaluation, FinalistRecord, SeedRecord, StageRecord
-from sweep.evaluation.rows import Panel, Row, RowKind, Selections
-from sweep.evaluation.settings import EvaluationSettings
+from sweep.evaluation.rows import Panel, PolicyRow, RowKind, Selections
 from sweep.evaluation.statistics import with_mean
 from sweep.evaluation.winner import Contest, decide
 from sweep.evaluation.wording import counted
-from sweep.vqa.accuracy import Mode
+from sweep.settings.evaluation import EvaluationSettings
+from sweep.vqa.accuracy import AnswerNormalisation
 
 
 @dataclass(frozen=True)
@@ -32,33 +33,33 @@ class Evaluated:
 def evaluate(
     panel: Panel,
     settings: EvaluationSettings,
-    ask: Ask,
-    score: Score,
+    ask: AnswerCall,
+    score: ScoreAnswer,
     train: Panel | None = None,
     verdicts: Sequence[Sequence[str]] = (),
 ) -> Evaluated:
     """Compare the rows of a panel.
 
     With the same answers the result is the same. A row's accuracies, intervals and difference to the baseline depend on
-    that row and the baseline alone; corrected p-values, the next row and the best set are about the table, and
-    with racing the questions that a trial sees depend on the other trials.
+    that row and the baseline alone. Corrected p-values, the next row and the best set are about the table. With racing
+    the questions that a trial sees depend on the other trials.
 
     Args:
-        panel: questions and selections; a row named as `settings.baseline` is among them.
-        settings: of the comparison.
-        ask: answers distinct work items, one result each; called once per stage.
-        score: accuracy in [0, 1] of a text as the answer to an item's question, by mode.
+        panel: questions and selections. A row named as `settings.baseline` is among them.
+        settings: what is compared, and how.
+        ask: answers distinct work items, one result each. Called once per stage.
+        score: accuracy in [0, 1] of a text as the answer to an item's question, by normalisation.
         train: the same rows on questions of the train split, asked for the rows that racing left.
-        verdicts: of every complete trial of the run; they tell why no trial is among the rows.
+        verdicts: those of every complete trial. They say why no trial is among the rows.
 
     Raises:
         RunError: too many prompts have no answer, the baseline is not among the rows, or two rows have one name.
     """
     _check(panel, settings, train)
-    modes = (settings.metric, *(mode for mode in Mode if mode is not settings.metric))
+    normalisations = (settings.metric, *(other for other in AnswerNormalisation if other is not settings.metric))
     book = AnswerBook(ask, score, settings.failure_limit)
-    board = Board(panel, settings.shot_numbers, modes, book)
-    train_board = Board(train, settings.shot_numbers, modes[:1], book) if train is not None else None
+    board = Board(panel, settings.shot_numbers, normalisations, book)
+    train_board = Board(train, settings.shot_numbers, normalisations[:1], book) if train is not None else None
     race = plan_race(len(panel.questions), settings.racing)
     stages = _ask_all(board, train_board, settings, race, book)
     measured = _measured(board, train_board, settings)
@@ -107,7 +108,7 @@ def _check(panel: Panel, settings: EvaluationSettings, train: Panel | None) -> N
 def _ask_all(
     board: Board, train_board: Board | None, settings: EvaluationSettings, race: Race, book: AnswerBook
 ) -> tuple[StageRecord, ...]:
-    """Run the race's stages; one call for answers each."""
+    """Run the race's stages, with one call for answers each."""
     rows = list(range(len(board.panel.selections)))
     seen, stages = 0, []
     for end in race.stages:
@@ -156,9 +157,9 @@ def _measured(board: Board, train_board: Board | None, settings: EvaluationSetti
                 short_pools=_short_pools(selections, sizes_Q[:asked], settings.shot_numbers),
                 same_as=earlier if earlier != row.name else None,
                 others={
-                    mode: mean_per_measure(values_RQS[index])
-                    for mode, values_RQS in board.accuracy_RQS.items()
-                    if mode is not settings.metric
+                    normalisation: mean_per_measure(values_RQS[index])
+                    for normalisation, values_RQS in board.accuracy_RQS.items()
+                    if normalisation is not settings.metric
                 },
                 train_QS=train_board.accuracy_RQS[settings.metric][index] if train_board and train else None,
             )
@@ -166,7 +167,7 @@ def _measured(board: Board, train_board: Board | None, settings: EvaluationSetti
     return measured
 
 
-def _short_pools(selections: Selections, sizes_Q: IntArray, shots: Sequence[int]) -> tuple[int, ...]:
+def _short_pools(selections: Selections, sizes_Q: Int64Array, shots: Sequence[int]) -> tuple[int, ...]:
     if selections.row.kind is RowKind.NO_DEMONSTRATIONS:
         return tuple(0 for _ in shots)
     return tuple(int((sizes_Q < number).sum()) for number in shots)
@@ -202,25 +203,25 @@ def _seed_record(measured: Measured, settings: EvaluationSettings) -> SeedRecord
 
 
 def _merged(finalist: FinalistRecord, measured: Sequence[Measured]) -> Measured:
-    """A finalist's row: the mean over its seeds, question by question; NaN where one of them has no answer."""
+    """A finalist's row: the mean over its seeds, question by question. NaN where one of them has no answer."""
     names = {seed.name for seed in finalist.seeds}
     rows = [row for row in measured if row.row.name in names]
     trains = [row.train_QS for row in rows if row.train_QS is not None]
     return Measured(
-        row=Row(finalist.row, RowKind.FINALIST, trial=finalist.trial),
+        row=PolicyRow(finalist.row, RowKind.FINALIST, trial=finalist.trial),
         accuracy_QS=np.mean([row.accuracy_QS for row in rows], axis=0),
         asked=rows[0].asked,
         dropped_after=None,
         failures=sum(row.failures for row in rows),
         short_pools=rows[0].short_pools,
         same_as=None,
-        others={mode: _mean_of([row.others[mode] for row in rows]) for mode in rows[0].others},
+        others={other: _mean_of([row.others[other] for row in rows]) for other in rows[0].others},
         train_QS=np.mean(trains, axis=0) if trains else None,
     )
 
 
 def _mean_of(values: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:
-    """Means per measure over seeds; None where one of them is."""
+    """Means per measure over seeds. None where one of them is."""
     columns = zip(*values, strict=True)
     return tuple(
         float(np.mean([value for value in column if value is not None])) if None not in column else None

@@ -1,21 +1,21 @@
 """Racing: trials that cannot be the best one stop seeing questions (Maron & Moore 1994), and what that costs.
 
 The look at n questions takes the set of the best racing trials (`statistics.best_set`) at level alpha / looks and drops
-the others, so that by the union bound the best trial is lost with probability at most alpha, however the looks depend
-on each other. Only trials race, and only against each other: reference rows see every question.
+the others. By the union bound the best trial is lost with probability at most alpha, however the looks depend on each
+other. Only trials race, and only against each other. Reference rows see every question.
 
-**What stays valid.** Looking several times is paid for by splitting the table's 5 %: a racing row reported after a look
-spends alpha / looks of it, one that has seen everything the remaining 5 % - alpha, a reference row all of it. Intervals
-are that much wider and p-values divided by the share, so that for every row
+**What stays valid.** Several looks are paid for by shares of the table's 5 %. A racing row reported after a look spends
+alpha / looks of it. One that has seen everything spends the remaining 5 % - alpha, a reference row all of it. Intervals
+are that much wider, and p-values are divided by the share. So for every row
 
     P(its reported interval misses) <= sum over looks of alpha / looks + (5 % - alpha) = 5 %,
 
-whatever the rule by which rows stop, and likewise for a false difference. The tie set is taken at 5 % - alpha, so that
+whatever the rule by which rows stop. The same holds for a false difference. The tie set is taken at 5 % - alpha. So
 race and tie set together lose the best trial with probability at most 5 %.
 
 **What remains.** Among equal trials those with lucky first questions survive. A survivor's mean over all questions is
-therefore slightly too high, a dropped row's too low, as the best of several means always is; the guarantee above holds
-over all rows, not given that a row survived. Comparisons with a dropped row use the questions that both saw.
+therefore slightly too high, as the best of several means always is. A dropped row's is too low. The guarantee above
+holds over all rows, not given that a row survived. Comparisons with a dropped row use the questions that both saw.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from sweep.evaluation.bootstrap import Bootstrap, FloatArray
-from sweep.evaluation.settings import LEVEL, RacingSettings
+from selector.arrays import BoolArray, Float64Array, Int64Array
+from sweep.evaluation.bootstrap import Bootstrap
 from sweep.evaluation.statistics import best_set
+from sweep.settings.evaluation import LEVEL, RacingSettings
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Race:
 
     Attributes:
         looks: numbers of questions after which trials may be dropped, ascending.
-        questions: of those that finish.
-        alpha: over all looks; 0 without looks.
+        questions: questions of a row that finishes.
+        alpha: over all looks. 0 without looks.
     """
 
     looks: tuple[int, ...]
@@ -46,7 +46,7 @@ class Race:
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """Numbers of questions seen after each stage; the last one is all."""
+        """Numbers of questions seen after each stage. The last one is all."""
         return (*self.looks, self.questions)
 
     @property
@@ -78,18 +78,16 @@ def plan_race(questions: int, settings: RacingSettings | None) -> Race:
     return Race(tuple(looks), questions, alpha)
 
 
-def survivors(
-    values_RQ: FloatArray, clusters_Q: npt.NDArray[np.int64], alpha: float, resamples: int, seed: int
-) -> npt.NDArray[np.bool_]:
-    """Which of the racing rows stay, bool [R]; at least one does.
+def survivors(values_RQ: Float64Array, clusters_Q: Int64Array, alpha: float, resamples: int, seed: int) -> BoolArray:
+    """Which of the racing rows stay, bool [R]. At least one does.
 
     Args:
         values_RQ: the ranking measure on the questions seen so far, NaN where there is no answer. Only questions that
             every row has answered count: in a race all have seen the same ones.
         clusters_Q: their clusters.
         alpha: probability of dropping a best row at this look.
-        resamples: of the bootstrap; at least 20 / alpha are taken, since its tail decides.
-        seed: of the bootstrap.
+        resamples: bootstrap replicates. At least 20 / alpha are taken, since the tail decides.
+        seed: seeds the bootstrap.
     """
     common_Q = ~np.isnan(values_RQ).any(axis=0)
     if len(values_RQ) < 2 or not common_Q.any():

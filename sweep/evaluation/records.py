@@ -5,21 +5,21 @@ Legend: S numbers of shots. Tuples over shots follow `Evaluation.shots`. None st
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError, model_validator
 
-from selector.settings import Settings
+from selector.settings import FrozenModel
 from sweep.errors import RunError
 from sweep.evaluation.rows import RowKind
-from sweep.evaluation.settings import LEVEL, EvaluationSettings
-from sweep.paths import write_json
+from sweep.settings.evaluation import LEVEL, EvaluationSettings
+from sweep.storage.outage import is_outage
+from sweep.storage.path import StoredPath
 from sweep.vlm.work import FailureKind
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
 
-class Estimate(Settings):
+class Estimate(FrozenModel):
     """A mean over questions with its 95 % interval."""
 
     value: float
@@ -45,7 +45,7 @@ class Difference(Estimate):
         return self.p_holm <= LEVEL
 
 
-class TrainRecord(Settings):
+class TrainRecord(FrozenModel):
     """The row on questions of the train split. `gap`: train minus held-out accuracy, by the ranking measure."""
 
     shots: tuple[Estimate | None, ...]
@@ -53,25 +53,25 @@ class TrainRecord(Settings):
     gap: Estimate | None
 
 
-class RowRecord(Settings):
+class RowRecord(FrozenModel):
     """One row of the table.
 
     Attributes:
-        rank: place in the table, from 1; rows dropped by racing come after the others, and if finalists were trained
+        rank: place in the table, from 1. Rows dropped by racing come after the others. If finalists were trained
             again, all trials under the seeds of the sweep come after those.
         asked: questions that it saw.
-        dropped_after: questions after which racing dropped it; None for the others.
+        dropped_after: questions after which racing dropped it. None for the others.
         failures: prompts of this row without an answer.
         short_pools: per number of shots, questions with fewer candidates than that.
         same_as: an earlier row that shows exactly the same demonstrations.
         shots: accuracy per number of shots.
         mean: over the numbers of shots, on questions that have all of them.
-        minus_baseline: by the ranking measure; None for the baseline itself.
+        minus_baseline: by the ranking measure. None for the baseline itself.
         minus_baseline_by_shot: one family over all rows and numbers of shots.
         minus_next: by the ranking measure, against `next_row`, the row below it.
-        best_p: p of being among the best rows; None for rows that are not compared: dropped by racing, without answers
+        best_p: p of being among the best rows. None for rows that are not compared: dropped by racing, without answers
             to half of the questions, or trials under the seeds of the sweep where finalists were trained again.
-        in_best_set: whether it cannot be told from the best.
+        in_best_set: whether it cannot be distinguished from the best.
         other_metrics: mean accuracy per number of shots, then over them, under the metrics that do not rank.
     """
 
@@ -97,11 +97,11 @@ class RowRecord(Settings):
     minus_next: Difference | None
     best_p: float | None
     in_best_set: bool
-    other_metrics: dict[Mode, tuple[float | None, ...]]
+    other_metrics: dict[AnswerNormalisation, tuple[float | None, ...]]
     train: TrainRecord | None
 
 
-class SeedRecord(Settings):
+class SeedRecord(FrozenModel):
     """One fresh seed of a finalist: accuracy per number of shots, their mean, and the ranking measure among them."""
 
     name: str
@@ -113,12 +113,12 @@ class SeedRecord(Settings):
     ranked_by: float | None
 
 
-class FinalistRecord(Settings):
+class FinalistRecord(FrozenModel):
     """A configuration trained again. Its row in the table is the mean over its seeds.
 
     Attributes:
         row: that row's name.
-        spread: standard deviation between seeds of the ranking measure, n - 1 in the denominator; None below two seeds.
+        spread: standard deviation between seeds of the ranking measure, n - 1 in the denominator. None below two seeds.
     """
 
     row: str
@@ -127,7 +127,7 @@ class FinalistRecord(Settings):
     spread: float | None
 
 
-class StageRecord(Settings):
+class StageRecord(FrozenModel):
     """One stage of the race: questions seen at its end, prompts of its rows, those asked anew, and rows dropped."""
 
     questions: int
@@ -137,8 +137,8 @@ class StageRecord(Settings):
     dropped: tuple[str, ...]
 
 
-class CorrelationRecord(Settings):
-    """Spearman correlation of val_loss with accuracy over the evaluated rows; negative is as it should be."""
+class CorrelationRecord(FrozenModel):
+    """Spearman correlation of val_loss with accuracy over the evaluated rows. Negative is as it should be."""
 
     rho: float
     p: float
@@ -146,13 +146,13 @@ class CorrelationRecord(Settings):
     rows: int
 
 
-class WinnerRecord(Settings):
+class WinnerRecord(FrozenModel):
     """The best trial and how far that can be trusted, in one or two sentences.
 
     Attributes:
-        row: its name; None without an evaluated trial.
-        trial: of the study.
-        step: the winning epoch; None for a finalist, whose row is a mean over seeds.
+        row: its name. None without an evaluated trial.
+        trial: its number in the study.
+        step: the winning epoch. None for a finalist, whose row is a mean over seeds.
         over_baseline: whether it is better than the baseline at 5 %, multiplicity and spread of seeds counted.
         alone: whether no other row is in the set of the best, spread of seeds counted.
         sentence: for people.
@@ -166,16 +166,16 @@ class WinnerRecord(Settings):
     sentence: str
 
 
-class Evaluation(Settings):
+class Evaluation(FrozenModel):
     """Everything that is known about the comparison.
 
     Attributes:
         shots: numbers of demonstrations.
-        questions: of the split, that a row can have seen.
+        questions: how many of the split a row can have seen.
         images: distinct clusters among them, the unit of resampling.
         excluded: candidates taken out of pools for sharing the query's image.
         failures: work items without an answer, by kind.
-        failure_labels: images and other labels that failures name, with the number of work items; all splits.
+        failure_labels: images and other labels that failures name, with the number of work items, over all splits.
         rows: in the order of the table.
         notes: what is guaranteed, and how.
     """
@@ -203,8 +203,8 @@ class Evaluation(Settings):
         names = {row.name for row in self.rows}
         if not self.rows or len(names) < len(self.rows) or self.shots != self.settings.shot_numbers:
             raise ValueError("rows are missing, two have one name, or shots are not those of the settings")
-        told = {self.winner.row, *(one.row for one in self.finalists), *(row.next_row for row in self.rows)} - {None}
-        if told - names:
+        named = {self.winner.row, *(one.row for one in self.finalists), *(row.next_row for row in self.rows)} - {None}
+        if named - names:
             raise ValueError("a row is named that is not there")
         for row in self.rows:
             by_shot = [row.shots, row.short_pools, row.minus_baseline_by_shot or row.shots]
@@ -225,21 +225,18 @@ class Evaluation(Settings):
                 return row
         raise KeyError(name)
 
-    @property
-    def best_set(self) -> tuple[str, ...]:
-        """Rows that cannot be told from the best."""
-        return tuple(row.name for row in self.rows if row.in_best_set)
-
-    def write(self, file: Path) -> None:
+    def write(self, file: StoredPath) -> None:
         """Write atomically, without loss."""
-        write_json(file, self.model_dump(mode="json"))
+        file.write_json(self.model_dump(mode="json"))
 
 
-def read_evaluation(file: Path) -> Evaluation:
+def read_evaluation(file: StoredPath) -> Evaluation:
     """Read what `Evaluation.write` wrote. Raises RunError if it is missing or damaged."""
     try:
         return Evaluation.model_validate_json(file.read_bytes())
-    except OSError:
+    except OSError as error:
+        if is_outage(error):
+            raise
         raise RunError(f"{file}: missing; `python -m sweep evaluate RUN` makes it") from None
     except ValidationError as error:
         first = error.errors()[0]

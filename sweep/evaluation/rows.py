@@ -2,17 +2,16 @@
 
 Legend: Q questions, K candidates, S largest number of shots, D independent draws, B questions of a batch.
 
-A selector unrolls once, greedily; its k-shot prompt shows the first k picks in the order of picking, so that k shots
-are a prefix of k + 1. Random rows do the same with one random order per question and draw. Similarity shows the k
-nearest candidates with the **nearest last**, next to the question, as is usual for it: its k-shot selection is part of
-the (k+1)-shot one, but stands at the end of that prompt and is no prefix of it.
+A selector unrolls once, greedily. Its k-shot prompt shows the first k picks in the order of picking. So k shots are a
+prefix of k + 1. Random rows do the same with one random order per question and draw. Similarity shows the k nearest
+candidates with the **nearest last**, next to the question, as is usual for it. Its k-shot selection is part of the
+(k+1)-shot one, but stands at the end of that prompt and is no prefix of it.
 
-A pool of fewer than k candidates is shown whole; the table says for how many questions that was so.
+A pool of fewer than k candidates is shown whole. The table says for how many questions that was so.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,12 +19,13 @@ from enum import StrEnum
 import numpy as np
 import torch
 
-from selector.batches import derive_seed
+from selector.arrays import Int64Array
 from selector.data import Dataset
+from selector.hashes import array_parts, content_hash
 from selector.model import PointerSelector
-from sweep.evaluation.bootstrap import IntArray
+from selector.seeds import derive_seed
 from sweep.evaluation.questions import NONE, Questions
-from sweep.evaluation.settings import EvaluationSettings, Reference
+from sweep.settings.evaluation import EvaluationSettings, Reference
 
 BATCH = 256
 
@@ -40,7 +40,7 @@ class RowKind(StrEnum):
     TRIAL = "trial"  # a trial's best epoch by val_loss
     EPOCH = "epoch"  # another epoch of a trial
     FINALIST_SEED = "finalist_seed"  # a trial's configuration under one fresh seed
-    FINALIST = "finalist"  # the mean over its fresh seeds; made by the evaluation itself
+    FINALIST = "finalist"  # the mean over its fresh seeds, made by the evaluation itself
 
     @property
     def races(self) -> bool:
@@ -54,15 +54,15 @@ class RowKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Row:
+class PolicyRow:
     """What is evaluated.
 
     Attributes:
         name: unique in an evaluation.
-        trial: of the study, where the row belongs to one.
+        trial: its number in the study, where the row belongs to one.
         step: the epoch, counted over both stages.
         seed: that it was trained under.
-        val_loss: of this epoch.
+        val_loss: the epoch's.
         checkpoint: content hash.
     """
 
@@ -81,12 +81,12 @@ class Selections:
 
     Attributes:
         row: whose.
-        picks_DQS: int64 item ids in the order of picking; NONE after a pool's last candidate. Draws are averaged.
+        picks_DQS: int64 item ids in the order of picking. NONE after a pool's last candidate. Draws are averaged.
         nearest_last: shown in reverse order of picking.
     """
 
-    row: Row
-    picks_DQS: IntArray
+    row: PolicyRow
+    picks_DQS: Int64Array
     nearest_last: bool = False
 
     def demonstrations(self, draw: int, question: int, shots: int) -> tuple[int, ...]:
@@ -96,8 +96,7 @@ class Selections:
 
     def fingerprint(self) -> str:
         """Equal for rows that show the same in every prompt."""
-        shown = np.ascontiguousarray(self.picks_DQS)
-        return hashlib.sha256(f"{self.nearest_last}/{shown.shape}/".encode() + shown.tobytes()).hexdigest()
+        return content_hash([str(self.nearest_last).encode(), *array_parts(self.picks_DQS)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +110,7 @@ class Panel:
 def build_panel(
     dataset: Dataset,
     questions: Questions,
-    policies: Iterable[tuple[Row, PointerSelector]],
+    policies: Iterable[tuple[PolicyRow, PointerSelector]],
     settings: EvaluationSettings,
 ) -> Panel:
     """Rows that need no training, then one per selector, in the given order.
@@ -119,7 +118,7 @@ def build_panel(
     Args:
         dataset: with the embeddings.
         questions: from `choose_questions`.
-        policies: selectors on the CPU, in evaluation mode; taken one at a time, so that a generator holds only one.
+        policies: selectors on the CPU, in evaluation mode. Taken one at a time, so that a generator holds only one.
         settings: shots, draws, whether there is a row without demonstrations.
     """
     shots = settings.shot_numbers[-1]
@@ -134,7 +133,7 @@ def build_panel(
 
 def select_nothing(questions: Questions, shots: int) -> Selections:
     """The question alone, whatever the number of shots."""
-    row = Row(Reference.NO_DEMONSTRATIONS.value, RowKind.NO_DEMONSTRATIONS)
+    row = PolicyRow(Reference.NO_DEMONSTRATIONS.value, RowKind.NO_DEMONSTRATIONS)
     return Selections(row, np.full((1, len(questions), shots), NONE, dtype=np.int64))
 
 
@@ -146,11 +145,11 @@ def select_randomly(questions: Questions, shots: int, draws: int, seed: int) -> 
             generator = np.random.default_rng(derive_seed("random row", seed, draw, int(item)))
             order = generator.permutation(size)[:shots]
             picks_DQS[draw, place, : len(order)] = questions.pools_QK[place, order]
-    return Selections(Row(Reference.RANDOM.value, RowKind.RANDOM), picks_DQS)
+    return Selections(PolicyRow(Reference.RANDOM.value, RowKind.RANDOM), picks_DQS)
 
 
 def select_similar(questions: Questions, dataset: Dataset, shots: int) -> Selections:
-    """Highest cosine of the embeddings; ties go to the earlier candidate."""
+    """Highest cosine of the embeddings. Ties go to the earlier candidate."""
     picks_DQS = np.full((1, len(questions), shots), NONE, dtype=np.int64)
     for place, (item, size) in enumerate(zip(questions.items_Q, questions.sizes_Q, strict=True)):
         pool = questions.pools_QK[place, :size]
@@ -160,10 +159,12 @@ def select_similar(questions: Questions, dataset: Dataset, shots: int) -> Select
         cosine_K = np.divide(score_K, lengths_K, out=np.zeros_like(score_K), where=lengths_K > 0)
         nearest = pool[np.argsort(-cosine_K, kind="stable")[:shots]]
         picks_DQS[0, place, : len(nearest)] = nearest
-    return Selections(Row(Reference.SIMILARITY.value, RowKind.SIMILARITY), picks_DQS, nearest_last=True)
+    return Selections(PolicyRow(Reference.SIMILARITY.value, RowKind.SIMILARITY), picks_DQS, nearest_last=True)
 
 
-def select_with(row: Row, model: PointerSelector, questions: Questions, dataset: Dataset, shots: int) -> Selections:
+def select_with(
+    row: PolicyRow, model: PointerSelector, questions: Questions, dataset: Dataset, shots: int
+) -> Selections:
     """One greedy unroll per question. Pools that are too small are picked empty."""
     picks_DQS = np.full((1, len(questions), shots), NONE, dtype=np.int64)
     possible_Q = np.minimum(questions.sizes_Q, shots)

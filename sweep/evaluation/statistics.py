@@ -15,9 +15,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from selector.batches import derive_seed
-from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, FloatArray, IntArray, Replicates
-from sweep.evaluation.settings import LEVEL
+from selector.arrays import Float64Array, Int64Array
+from selector.seeds import derive_seed
+from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, Replicates
+from sweep.settings.evaluation import LEVEL
 
 PERMUTATIONS = 9_999
 MOST_EXACT = 7  # rows whose orders are all tried: 7! = 5040
@@ -26,27 +27,27 @@ FEWEST_FOR_INTERVAL = 4
 
 @dataclass(frozen=True)
 class Estimates:
-    """Means with intervals, arrays of one shape. NaN where there are no questions; `p` only for differences."""
+    """Means with intervals, arrays of one shape. NaN where there are no questions. `p` only for differences."""
 
-    value: FloatArray
-    low: FloatArray
-    high: FloatArray
-    questions: IntArray
-    p: FloatArray
+    value: Float64Array
+    low: Float64Array
+    high: Float64Array
+    questions: Int64Array
+    p: Float64Array
 
 
-def with_mean(accuracy_RQS: FloatArray) -> FloatArray:
+def with_mean(accuracy_RQS: Float64Array) -> Float64Array:
     """Append the mean over the numbers of shots, NaN where one of them is: [R, Q, M]."""
     return np.concatenate([accuracy_RQS, accuracy_RQS.mean(axis=2, keepdims=True)], axis=2)
 
 
-def means(bootstrap: Bootstrap, accuracy_RQM: FloatArray, share_R: FloatArray) -> Estimates:
+def means(bootstrap: Bootstrap, accuracy_RQM: Float64Array, share_R: Float64Array) -> Estimates:
     """Mean accuracy of every row and measure, [R, M].
 
     Args:
-        bootstrap: of the Q questions.
+        bootstrap: resamples the Q questions.
         accuracy_RQM: from `with_mean`.
-        share_R: of the 5 % that each row may spend (`sweep.evaluation.racing`); 1 without racing.
+        share_R: share of the 5 % that each row may spend (`sweep.evaluation.racing`). 1 without racing.
     """
     R, Q, M = accuracy_RQM.shape
     columns_QP = accuracy_RQM.transpose(1, 0, 2).reshape(Q, R * M)
@@ -55,7 +56,7 @@ def means(bootstrap: Bootstrap, accuracy_RQM: FloatArray, share_R: FloatArray) -
 
 
 def differences(
-    bootstrap: Bootstrap, accuracy_RQM: FloatArray, pairs: Sequence[tuple[int, int]], share_R: FloatArray
+    bootstrap: Bootstrap, accuracy_RQM: Float64Array, pairs: Sequence[tuple[int, int]], share_R: Float64Array
 ) -> Estimates:
     """Paired differences, first minus second row of each pair, over the questions that both answered: [pairs, M].
 
@@ -70,7 +71,7 @@ def differences(
 
 
 def unpaired_differences(
-    first: tuple[Bootstrap, FloatArray], second: tuple[Bootstrap, FloatArray], share_R: FloatArray
+    first: tuple[Bootstrap, Float64Array], second: tuple[Bootstrap, Float64Array], share_R: Float64Array
 ) -> Estimates:
     """Difference of one measure between two sets of questions, [R, 1]: replicates of both are independent.
 
@@ -88,8 +89,8 @@ def unpaired_differences(
     return _estimates(found, share_R, (len(share_R), 1))
 
 
-def holm(p: FloatArray) -> FloatArray:
-    """Adjusted p-values of one family, any shape (Holm 1979); NaN stays NaN and does not count.
+def holm(p: Float64Array) -> Float64Array:
+    """Adjusted p-values of one family, any shape (Holm 1979). NaN stays NaN and does not count.
 
     Rejecting where they are at most 0.05 makes any false rejection with probability at most 5 %, whatever the
     dependence.
@@ -102,23 +103,23 @@ def holm(p: FloatArray) -> FloatArray:
     return adjusted
 
 
-def best_set(bootstrap: Bootstrap, values_RQ: FloatArray) -> FloatArray:
+def best_set(bootstrap: Bootstrap, values_RQ: Float64Array) -> Float64Array:
     """How likely each row is to be among the best (p): the rows with p > alpha are the tie set.
 
-    Model confidence set (Hansen, Lunde & Nason 2011) with the range statistic: as long as the largest studentised
-    difference between remaining rows exceeds what the replicates of all pairs at once show, the row that is furthest
-    behind another goes. Asymptotically all rows of the highest true accuracy are in the set together with probability
-    at least 1 - alpha. No further correction is due, and the row with the highest mean is always in it.
+    Model confidence set (Hansen, Lunde & Nason 2011) with the range statistic. As long as the largest studentised
+    difference between remaining rows exceeds what the replicates of all pairs at once show, one row goes: the one that
+    is furthest behind another. Asymptotically all rows of the highest true accuracy are in the set together with
+    probability at least 1 - alpha. No further correction is due. The row with the highest mean is always in it.
 
-    Deviations: rows equal on every question count as one, so that copies cost nothing; each pair is compared over the
+    Deviations: rows equal on every question count as one, so that copies cost nothing. Each pair is compared over the
     questions that both answered.
 
     Args:
-        bootstrap: of the Q questions.
-        values_RQ: one measure; every row has a value for at least one question, every pair for a common one.
+        bootstrap: resamples the Q questions.
+        values_RQ: one measure. Every row has a value for at least one question, every pair for a common one.
 
     Returns:
-        float64 [R]; 1 for the row that is left last.
+        float64 [R], 1 for the row that is left last.
     """
     filled_RQ, copy_R = np.unique(np.nan_to_num(values_RQ, nan=-1.0), axis=0, return_inverse=True)
     distinct_RQ = np.where(filled_RQ < 0, np.nan, filled_RQ)
@@ -152,7 +153,7 @@ class Correlation:
     Attributes:
         rho: in [-1, 1].
         p: two-sided, of the permutation test.
-        interval: 95 %; None below 4 rows.
+        interval: 95 %. None below 4 rows.
         rows: behind it.
     """
 
@@ -162,18 +163,16 @@ class Correlation:
     rows: int
 
 
-def rank_correlation(first_R: FloatArray, second_R: FloatArray, seed: int) -> Correlation | None:
-    """Spearman correlation with mid-ranks for ties; None below 3 rows or where one side is constant.
+def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -> Correlation | None:
+    """Spearman correlation with mid-ranks for ties. None below 3 rows or where one side is constant.
 
     p comes from all orders up to 7 rows, from 9,999 random ones above. The interval is Fisher's with the standard error
-    of Bonett & Wright (2000); a perfect order, where it would have no width, is taken as one swap of neighbours away.
+    of Bonett & Wright (2000). A perfect order, where it would have no width, is taken as one swap of neighbours away.
     """
-    from scipy.stats import rankdata  # type: ignore[import-untyped]  # a second to import, of which most commands need none
-
     R = len(first_R)
     if R < 3 or np.ptp(first_R) == 0 or np.ptp(second_R) == 0:
         return None
-    x_R, y_R = _standardised(rankdata(first_R)), _standardised(rankdata(second_R))
+    x_R, y_R = _standardised(mid_ranks(first_R)), _standardised(mid_ranks(second_R))
     rho = round(float(x_R @ y_R), 12)  # a perfect order is 1, not 0.9999999999999998
     generator = np.random.default_rng(derive_seed("rank correlation", seed))
     exact = R <= MOST_EXACT
@@ -185,7 +184,13 @@ def rank_correlation(first_R: FloatArray, second_R: FloatArray, seed: int) -> Co
     return Correlation(rho, p, _fisher(rho, R), R)
 
 
-def _standardised(ranks_R: FloatArray) -> FloatArray:
+def mid_ranks(values_R: Float64Array) -> Float64Array:
+    """Ranks from 1, float64. Equal values share the mean of theirs."""
+    _, place_R, count_U = np.unique(values_R, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count_U) - (count_U - 1) / 2)[place_R], dtype=np.float64)
+
+
+def _standardised(ranks_R: Float64Array) -> Float64Array:
     centred_R = ranks_R - ranks_R.mean()
     return np.asarray(centred_R / np.linalg.norm(centred_R), dtype=np.float64)
 
@@ -200,13 +205,13 @@ def _fisher(rho: float, rows: int) -> tuple[float, float] | None:
     return min(low, rho), max(high, rho)
 
 
-def _estimates(found: Replicates, share_P: FloatArray, shape: tuple[int, int]) -> Estimates:
+def _estimates(found: Replicates, share_P: Float64Array, shape: tuple[int, int]) -> Estimates:
     low_P, high_P = found.interval(LEVEL * share_P)
     p_P = np.minimum(1.0, found.p_values() / share_P)
     value, low, high, p = (part.reshape(shape) for part in (found.value_P, low_P, high_P, p_P))
     return Estimates(value, low, high, found.questions_P.reshape(shape), p)
 
 
-def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[IntArray, IntArray]:
+def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:
     array_P2 = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return array_P2[:, 0], array_P2[:, 1]

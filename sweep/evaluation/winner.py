@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+
 from selector.health import Verdict
 from sweep.evaluation.records import Difference, FinalistRecord, RowRecord, WinnerRecord
 from sweep.evaluation.rows import RowKind
-from sweep.evaluation.settings import LEVEL
 from sweep.evaluation.wording import counted, p_text, points, signed
+from sweep.settings.evaluation import LEVEL
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Contest:
 
     Attributes:
         measure: the ranking measure in words.
-        verdicts: of every complete trial of the run, in the table or not.
+        verdicts: those of every complete trial of the run, in the table or not.
     """
 
     records: tuple[RowRecord, ...]
@@ -33,18 +35,18 @@ class Contest:
         return next((row for row in self.records if row.name == name), None)
 
     def spread_of(self, row: RowRecord) -> tuple[float | None, int] | None:
-        """Standard deviation between a finalist's seeds and their number; None for rows of a single training."""
+        """Standard deviation between a finalist's seeds and their number. None for rows of a single training."""
         return next(((item.spread, len(item.seeds)) for item in self.finalists if item.row == row.name), None)
 
 
 def decide(contest: Contest) -> WinnerRecord:
     """The best trained row by the ranking measure, of those that saw every question.
 
-    If trials were trained again, only those configurations compete, by the mean over their fresh seeds: the seeds of
+    If trials were trained again, only those configurations compete, by the mean over their fresh seeds. The seeds of
     the sweep have been selected for luck (Eimer, Lindauer & Raileanu, ICML 2023).
 
-    Two rows are called distinguishable if the paired test over questions says so after correction and the difference
-    also exceeds what the spread between seeds explains (t interval over seeds at 5 %), where there are seeds.
+    Two rows are called distinguishable if the paired test over questions says so after correction. Where there are
+    seeds, the difference must also exceed what the spread between seeds explains (t interval over seeds at 5 %).
     """
     kinds = (RowKind.FINALIST,) if contest.finalists else (RowKind.TRIAL, RowKind.EPOCH)
     entered = [
@@ -61,7 +63,7 @@ def decide(contest: Contest) -> WinnerRecord:
         )
     winner = entered[0]
     over_baseline = _is_above(contest, winner, winner.minus_baseline, contest.row(contest.baseline))
-    rivals = [row for row in contest.records if row.in_best_set and _shown(row) != _shown(winner)]
+    rivals = [row for row in contest.records if row.in_best_set and _first_alike(row) != _first_alike(winner)]
     alone = winner.in_best_set and not rivals and _seeds_agree(contest, winner)
     return WinnerRecord(
         row=winner.name,
@@ -88,7 +90,7 @@ def _why_none(contest: Contest) -> str:
     return f": {'; '.join([*([what] if no_op else []), *([gone] if others else [])])}"
 
 
-def _shown(row: RowRecord) -> str:
+def _first_alike(row: RowRecord) -> str:
     """The first row of those that show the same demonstrations."""
     return row.same_as or row.name
 
@@ -137,7 +139,7 @@ def _verdict(other: str, difference: Difference | None, above: bool) -> str:
     if difference.is_sure and difference.value < 0:
         return f"It is worse than {other} ({size})."
     why = ", given the spread between seeds" if difference.is_sure else ""
-    return f"It cannot be told from {other}{why} ({size})."
+    return f"It cannot be distinguished from {other}{why} ({size})."
 
 
 def _best_set(winner: RowRecord, rivals: Sequence[RowRecord], alone: bool) -> str:
@@ -170,7 +172,7 @@ def _seeds_agree(contest: Contest, winner: RowRecord) -> bool:
 
 
 def _seed_reach(contest: Contest, row: RowRecord, other: RowRecord) -> float:
-    """Half width of the 95 % t interval, over seeds, of the difference between two rows; 0 where neither has seeds.
+    """Half width of the 95 % t interval, over seeds, of the difference between two rows. 0 where neither has seeds.
 
     Infinite where a row has fresh seeds but too few to know their spread.
     """
@@ -180,7 +182,5 @@ def _seed_reach(contest: Contest, row: RowRecord, other: RowRecord) -> float:
     freedom = sum(count - 1 for _, count in found)
     if freedom < 1 or any(spread is None for spread, _ in found):
         return math.inf
-    from scipy.special import stdtrit  # type: ignore[import-untyped]  # a quarter of a second to import
-
     variance = sum((spread or 0.0) ** 2 / count for spread, count in found)
     return float(stdtrit(freedom, 1 - LEVEL / 2)) * math.sqrt(variance)

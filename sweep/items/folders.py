@@ -30,7 +30,7 @@ class Found:
 
 
 def find_images(folders: Collection[Path], wanted: Collection[int]) -> dict[int, list[Found]]:
-    """Files of the wanted image ids; links are followed, and no folder is searched twice.
+    """Files of the wanted image ids. Links are followed, and no folder is searched twice.
 
     `COCO_train2014_000000000042.jpg`, `000000000042.png` and `42.JPG` are image 42.
 
@@ -50,7 +50,7 @@ def choose(image: int, candidates: list[Found], subtype: str | None) -> Found:
     """The file of an image: the only one, or the only one that carries the questions' `data_subtype`.
 
     Raises:
-        DataError: several remain; names two of them.
+        DataError: several remain. Names two of them.
     """
     fitting = candidates
     for fitting in _narrowed(candidates, subtype):

@@ -7,7 +7,6 @@ the caches are empty and files are opened again on first use. All methods may be
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections import OrderedDict
@@ -19,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selector.data.dataset import IntArray
+from selector.arrays import Int64Array
 from selector.data.place import file_label
 from selector.errors import first_line
+from selector.hashes import content_hash
 from sweep.items.errors import ImageError
 
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -37,10 +37,10 @@ class Images(Protocol):
         """Where the image is, for messages."""
 
     def read(self, item: int) -> bytes:
-        """The encoded image; `ImageError` if it cannot be had."""
+        """The encoded image. `ImageError` if it cannot be had."""
 
     def hash(self, item: int) -> str:
-        """SHA-256 of the encoded image, 64 hex digits; `ImageError` as `read`."""
+        """SHA-256 of the encoded image, 64 hex digits. `ImageError` as `read`."""
 
     def missing(self) -> int:
         """Items without an image."""
@@ -50,7 +50,7 @@ class ImageFiles:
     """Images as files, possibly shared by items.
 
     Args:
-        paths: binary [N], absolute paths as the file system has them; null where no file was found.
+        paths: binary [N], absolute paths as the file system has them. Null where no file was found.
         image_ids: int64 [N].
         absent: where images without a file were looked for, and why they have none.
     """
@@ -65,7 +65,7 @@ class ImageFiles:
         return self.__dict__ | {"_hashes": {}}
 
     def label(self, item: int) -> str:
-        """The path; of an image without a file its id and where it was looked for."""
+        """The path, or for an image without a file its id and where it was looked for."""
         path = self._path(item)
         return f"image {self._image_ids[item]} in {self._absent[0]}" if path is None else file_label(path)
 
@@ -78,7 +78,7 @@ class ImageFiles:
         return self._read(item)[0]
 
     def hash(self, item: int) -> str:
-        """SHA-256 of the bytes; read once per (path, size, time of change). Raises as `read`."""
+        """SHA-256 of the bytes. Read once per (path, size, time of change). Raises as `read`."""
         path = self._path(item)
         try:
             status = None if path is None else path.stat()
@@ -87,7 +87,7 @@ class ImageFiles:
         if path is not None and status is not None and (known := self._hashes.get(_key(path, status))):
             return known
         content, key = self._read(item)
-        self._hashes[key] = found = hashlib.sha256(content).hexdigest()
+        self._hashes[key] = found = content_hash([content])
         return found
 
     def missing(self) -> int:
@@ -123,7 +123,7 @@ class ImageFiles:
 
 
 class ImageRows:
-    """Images as a column of a Parquet file. Row groups are read on demand; the latest stay, up to 256 MiB.
+    """Images as a column of a Parquet file. Row groups are read on demand. The latest stay, up to 256 MiB.
 
     Args:
         file: absolute path of the Parquet file.
@@ -131,7 +131,7 @@ class ImageRows:
         missing: rows without an image, as far as the file's statistics say.
     """
 
-    def __init__(self, file: Path, starts: IntArray, missing: int = 0) -> None:
+    def __init__(self, file: Path, starts: Int64Array, missing: int = 0) -> None:
         self._file = file
         self._starts = starts
         self._missing = missing
@@ -173,7 +173,7 @@ class ImageRows:
     def hash(self, item: int) -> str:
         """SHA-256 of the bytes, computed once per row of the opened file. Raises as `read`."""
         if item not in self._hashes:
-            self._hashes[item] = hashlib.sha256(self.read(item)).hexdigest()
+            self._hashes[item] = content_hash([self.read(item)])
         return self._hashes[item]
 
     def missing(self) -> int:
@@ -204,7 +204,7 @@ def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
     return pq.ParquetFile(file, page_checksum_verification=True)
 
 
-def group_starts(metadata: pq.FileMetaData) -> IntArray:
+def group_starts(metadata: pq.FileMetaData) -> Int64Array:
     """First row of each row group, and the number of rows: int64 [G + 1]."""
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -1,26 +1,20 @@
 """Items in native form: one Parquet file, `items.parquet`, in a folder of its own or beside the images.
 
     question       string
-    answers        list<string>; empty for questions without annotations
+    answers        list<string>, empty for questions without annotations
     image_id       int64
     question_id    int64
-    image_bytes    binary, the encoded image; or, instead of it,
+    image_bytes    binary, the encoded image, or instead of it
     image_path     string, relative to the file's folder and inside of it (links in it are followed)
     question_type  string, optional          answer_type  string, optional
 
-Files with `image_bytes` are written in row groups of 64 rows, because reading one image reads its row group. Whole
-files appear at once, by renaming.
+Write files with `image_bytes` in row groups of 64 rows, because reading one image reads its row group.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +26,6 @@ from sweep.items.table import ItemColumns, ItemTable
 
 ITEMS_FILE = "items.parquet"
 PATH_COLUMN = "image_path"
-ROWS_WITH_BYTES, ROWS_WITH_PATHS = 64, 16_384
 MAX_GROUP_BYTES = 2**30
 REQUIRED = {
     "question": pa.string(),
@@ -42,61 +35,6 @@ REQUIRED = {
 }
 OPTIONAL = {"question_type": pa.string(), "answer_type": pa.string()}
 IMAGE_TYPES = {IMAGE_COLUMN: pa.binary(), PATH_COLUMN: pa.string()}
-
-
-@dataclass(frozen=True, slots=True)
-class NewItem:
-    """One row to write. `image` is the encoded image, or its path relative to the folder; the same kind in all rows."""
-
-    question: str
-    answers: Sequence[str]
-    image_id: int
-    question_id: int
-    image: bytes | str
-    question_type: str | None = None
-    answer_type: str | None = None
-
-
-def write_items(folder: Path, items: Iterable[NewItem]) -> Path:
-    """Write `items.parquet`; items are taken one row group at a time, so any number of them fits into memory.
-
-    Args:
-        folder: made with its parents if missing; may hold other files, but no items.
-        items: in the order of their item ids, at least one.
-
-    Returns:
-        The file.
-
-    Raises:
-        DataError: items are there already, none are given, one is not valid, or the folder cannot be written.
-    """
-    target = folder / ITEMS_FILE
-    place = Place(file_label(target))
-    rows = iter(items)
-    first = next(rows, None)
-    if first is None:
-        raise place.error("no items to write; expected at least one")
-    kind = IMAGE_COLUMN if isinstance(first.image, bytes) else PATH_COLUMN
-    schema = pa.schema({**REQUIRED, kind: IMAGE_TYPES[kind], **OPTIONAL})
-    part: Path | None = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise place.error("is there already; name another folder, or delete it")
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{ITEMS_FILE}.", suffix=".part", delete=False) as file:
-            part = Path(file.name)
-            _write_groups(file, schema, _chain(first, rows), kind, place)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)  # temporary files are their owner's alone
-        part.replace(target)
-    except (OSError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise place.error(f"cannot be written ({reason})") from None
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
-    return target
 
 
 def read_items(file: Path) -> ItemTable:
@@ -135,59 +73,8 @@ def read_items(file: Path) -> ItemTable:
     return ItemTable(texts, _image_files(columns[PATH_COLUMN], texts.image_ids, file, place))
 
 
-# --- Writing ---------------------------------------------------------------------------------------------------------
-
-
-def _chain(first: NewItem, rest: Iterator[NewItem]) -> Iterator[NewItem]:
-    yield first
-    yield from rest
-
-
-def _write_groups(file: IO[bytes], schema: pa.Schema, rows: Iterator[NewItem], kind: str, place: Place) -> None:
-    encoded = [name for name in schema.names if name != IMAGE_COLUMN]
-    compression = {name: "none" if name == IMAGE_COLUMN else "zstd" for name in schema.names}
-    size = ROWS_WITH_BYTES if kind == IMAGE_COLUMN else ROWS_WITH_PATHS
-    count = 0
-    options = {"compression": compression, "use_dictionary": encoded, "write_page_checksum": True}
-    with pq.ParquetWriter(file, schema, **options) as writer:
-        while group := list(islice(rows, size)):
-            content = [_row(item, kind, count + number, place) for number, item in enumerate(group)]
-            try:
-                table = pa.Table.from_pylist(content, schema=schema)
-            except (pa.ArrowException, OverflowError, UnicodeError) as error:
-                where = f"rows {count} to {count + len(group) - 1}"
-                raise place.error(f"hold values that cannot be stored ({type(error).__name__})", where) from None
-            writer.write_table(table, row_group_size=size)
-            count += len(group)
-
-
-def _row(item: NewItem, kind: str, number: int, place: Place) -> dict[str, Any]:
-    if isinstance(item.image, bytes) != (kind == IMAGE_COLUMN):
-        raise place.error(f"has {'bytes' if kind == PATH_COLUMN else 'a path'} unlike row 0", f"image of row {number}")
-    if isinstance(item.image, str):
-        _check_path(item.image, number, place)
-    elif not item.image:
-        raise place.error("is empty; expected an encoded image", f"image of row {number}")
-    if isinstance(item.answers, str):
-        raise place.error(f"expected a list of texts, found {quote(item.answers)}", f"answers of row {number}")
-    if not item.question.strip():
-        raise place.error("is empty; expected a text", f"question of row {number}")
-    return {
-        "question": item.question,
-        "answers": list(item.answers),
-        "image_id": item.image_id,
-        "question_id": item.question_id,
-        kind: item.image,
-        "question_type": item.question_type,
-        "answer_type": item.answer_type,
-    }
-
-
-# --- Reading ---------------------------------------------------------------------------------------------------------
-
-
 def _check_columns(schema: pa.Schema, place: Place) -> str:
-    """Refuse other columns and types; returns the image column's name."""
+    """Refuse other columns and types. Returns the image column's name."""
     kinds = [name for name in IMAGE_TYPES if name in schema.names]
     known = {*REQUIRED, *OPTIONAL, *kinds}
     if sorted(schema.names) != sorted(known & set(schema.names)) or not set(REQUIRED) <= set(schema.names):
@@ -217,7 +104,7 @@ def _equivalent(found: pa.DataType, expected: pa.DataType) -> bool:
 
 
 def _column(table: pa.Table, name: str, place: Place) -> pa.Array:
-    """One contiguous array of the expected type; nulls only where they mean that there is nothing."""
+    """One contiguous array of the expected type. Nulls only where they mean that there is nothing."""
     kind = (REQUIRED | OPTIONAL | IMAGE_TYPES)[name]
     try:
         array = table.column(name).cast(kind).combine_chunks()
@@ -234,7 +121,7 @@ def _column(table: pa.Table, name: str, place: Place) -> pa.Array:
 
 
 def _check_groups(metadata: pq.FileMetaData, place: Place) -> int:
-    """Refuse row groups that cannot be held; returns the number of rows without an image."""
+    """Refuse row groups that cannot be held. Returns the number of rows without an image."""
     number = metadata.schema.names.index(IMAGE_COLUMN) if IMAGE_COLUMN in metadata.schema.names else None
     missing = 0
     for group in range(metadata.num_row_groups):
@@ -243,7 +130,7 @@ def _check_groups(metadata: pq.FileMetaData, place: Place) -> int:
             if chunk.total_uncompressed_size > MAX_GROUP_BYTES:
                 raise place.error(
                     f"row group {group} holds {chunk.total_uncompressed_size / 2**30:.1f} GiB of images, and reading "
-                    f"one image reads all of them; write the file in row groups of {ROWS_WITH_BYTES} rows"
+                    f"one image reads all of them; write the file in row groups of 64 rows"
                 )
             if chunk.physical_type != metadata.schema.column(number).physical_type:
                 raise place.error(

@@ -4,7 +4,7 @@
     annotations   {"annotations": [{"question_id", "image_id", "answers": [{"answer", "raw_answer"?}, ...],
                                     "question_type"?, "answer_type"?}, ...], ...}
 
-Items are the questions, in the order of the files. Annotations are found by question id; a questions file has one for
+Items are the questions, in the order of the files. Annotations are found by question id. A questions file has one for
 each of its questions, or none at all (test sets).
 """
 
@@ -25,8 +25,8 @@ from selector.data.json_text import read_json
 from selector.data.place import Place, file_label, quote
 from sweep.items.folders import choose, find_images
 from sweep.items.images import ImageFiles
-from sweep.items.settings import AnswerForm
 from sweep.items.table import ItemColumns, ItemTable
+from sweep.settings.items import AnswerForm
 
 LISTS = ("questions", "annotations")
 
@@ -243,7 +243,7 @@ def _columns(reading: _Reading) -> ItemColumns:
 
 
 def _find(folders: Sequence[Path], reading: _Reading) -> list[bytes | None]:
-    """Per row the path of its image, as the file system has it; None where there is none."""
+    """Per row the path of its image, as the file system has it. None where there is none."""
     found = find_images(folders, set(reading.image_ids))
     paths: list[bytes | None] = []
     for file in reading.files:

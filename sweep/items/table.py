@@ -6,24 +6,25 @@ shares between the processes of a machine without copying. Images stay where the
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from selector.errors import DataError
+from selector.hashes import content_hash
 from sweep.items.images import Images
 
 
 @dataclass(frozen=True, slots=True)
 class ItemColumns:
-    """The texts of N items; arrays without nulls unless stated, and without offset (`Array.offset` 0).
+    """The texts of N items. Arrays without nulls unless stated, and without offset (`Array.offset` 0).
 
     Attributes:
         questions: string [N].
-        answers: list<string> [N]; empty lists where there are no annotations.
+        answers: list<string> [N]. Empty lists where there are no annotations.
         image_ids: int64 [N].
         question_ids: int64 [N].
         question_types: string [N] with nulls, or None.
@@ -39,9 +40,9 @@ class ItemColumns:
 
 
 class ItemTable:
-    """All items of a run. Immutable; may be used from several threads; pickles to the size of its texts.
+    """All items of a run. Immutable. May be used from several threads. Pickles to the size of its texts.
 
-    Items are numbered from 0; an id outside of the table raises IndexError, or is counted from the end if negative.
+    Items are numbered from 0. An id outside of the table raises IndexError, or is counted from the end if negative.
     """
 
     def __init__(self, columns: ItemColumns, images: Images) -> None:
@@ -57,7 +58,7 @@ class ItemTable:
         return text
 
     def answers(self, item: int) -> tuple[str, ...]:
-        """The annotators' answers in their order; empty for questions without annotations."""
+        """The annotators' answers in their order. Empty for questions without annotations."""
         return tuple(self._columns.answers[item].as_py())
 
     def shown_answer(self, item: int) -> str:
@@ -79,7 +80,7 @@ class ItemTable:
         return int(self._columns.question_ids[item].as_py())
 
     def image_id(self, item: int) -> int:
-        """The data set's own number of the image; several items may share it."""
+        """The data set's own number of the image. Several items may share it."""
         return int(self._columns.image_ids[item].as_py())
 
     def question_type(self, item: int) -> str | None:
@@ -98,47 +99,31 @@ class ItemTable:
         """The encoded image, never empty.
 
         Raises:
-            ImageError: missing or unreadable; names the place and the reason.
+            ImageError: missing or unreadable. Names the place and the reason.
         """
         return self._images.read(item)
 
     def image_hash(self, item: int) -> str:
-        """SHA-256 of `image_bytes`, 64 hex digits; remembered per file, size and time of change. Raises likewise."""
+        """SHA-256 of `image_bytes`, 64 hex digits. Remembered per file, size and time of change. Raises as that."""
         return self._images.hash(item)
 
     def images_missing(self) -> int:
-        """Items whose image is not there, by listing folders; unreadable ones are found when they are read."""
+        """Items whose image is not there, by listing folders. Unreadable ones are found when they are read."""
         return self._images.missing()
 
     def fingerprint(self) -> str:
-        """SHA-256 over questions, answers and image ids, 64 hex digits; the same wherever the files are."""
+        """SHA-256 over questions, answers and image ids, 64 hex digits. It is the same wherever the files are."""
+        return content_hash(self._hashed_parts())
+
+    def _hashed_parts(self) -> Iterator[bytes]:
         columns = self._columns
-        digest = hashlib.sha256(b"items/1")
+        yield b"items/1"
         for numbers in (columns.image_ids, columns.answers.value_lengths()):
-            digest.update(_little_endian(numbers))
+            yield _little_endian(numbers)
         for texts in (columns.questions, columns.answers.flatten()):
             lengths, content = _as_bytes(texts)
-            digest.update(_little_endian(lengths))
-            digest.update(content)
-        return digest.hexdigest()
-
-    def items_with_answers(self) -> int:
-        """How many items have at least one answer."""
-        return int(np.count_nonzero(self._columns.answers.value_lengths().to_numpy(zero_copy_only=False)))
-
-
-@dataclass(frozen=True, slots=True)
-class ItemCounts:
-    """What a table holds, for people."""
-
-    items: int
-    with_answers: int
-    images_missing: int
-
-
-def describe(table: ItemTable) -> ItemCounts:
-    """Count what is there. Looks for every image (a listing of each folder), so it takes a moment on slow disks."""
-    return ItemCounts(len(table), table.items_with_answers(), table.images_missing())
+            yield _little_endian(lengths)
+            yield content
 
 
 def _optional(column: pa.StringArray | None, item: int) -> str | None:

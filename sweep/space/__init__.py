@@ -4,9 +4,10 @@ from sweep.space.addresses import Scalar, addresses
 from sweep.space.algorithms import PruningStarts
 from sweep.space.compare import canonical, differences, identity
 from sweep.space.files import find_space, load_space, parse_space, shipped_spaces
+from sweep.space.model import Budget, Resources
 from sweep.space.rewards import reachable_rewards
 from sweep.space.schema import json_schema
-from sweep.space.space import Budget, Resources, SearchSpace
+from sweep.space.search_space import SearchSpace
 
 __all__ = [
     "Budget",

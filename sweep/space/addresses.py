@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import NoneType
 from typing import Annotated, Any, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -44,7 +43,7 @@ class Address:
         """The value as the field holds it (an int for a float field becomes a float, an enum its text).
 
         Raises:
-            ValueError: the field refuses the value; the message is the field's constraint.
+            ValueError: the field refuses the value. The message is the field's constraint.
         """
         try:
             checked = self.adapter.validate_json(json.dumps(value), strict=True)
@@ -69,11 +68,6 @@ def section_model(annotation: object) -> type[BaseModel] | None:
     """The settings model that a field holds (perhaps optionally), or None for a plain value."""
     models = [kind for kind in _plain(annotation) if issubclass(kind, BaseModel)]
     return models[0] if models else None
-
-
-def is_optional(annotation: object) -> bool:
-    """Whether the field may be null."""
-    return NoneType in tuple(_plain(annotation))
 
 
 @cache
@@ -106,7 +100,7 @@ def addresses() -> dict[str, Address]:
 
 
 def flatten(settings: TrialSettings) -> dict[str, Scalar]:
-    """Every setting's value by dotted path; None for all settings of a section that is null."""
+    """Every setting's value by dotted path. None for all settings of a section that is null."""
     dump = settings.model_dump(mode="json")
     return {path: _look_up(dump, path.split(".")) for path in addresses()}
 
@@ -121,7 +115,7 @@ def _look_up(values: Mapping[str, Any], keys: list[str]) -> Scalar:
 
 
 def with_values(base: TrialSettings, values: Mapping[str, Scalar]) -> TrialSettings:
-    """The settings with some of them replaced; a null section that is addressed starts from its defaults.
+    """The settings with some of them replaced. A null section that is addressed starts from its defaults.
 
     Raises:
         pydantic.ValidationError: the settings' own validators refuse the combination.
@@ -136,3 +130,14 @@ def with_values(base: TrialSettings, values: Mapping[str, Scalar]) -> TrialSetti
             current = current[key]
         current[leaf] = value
     return TrialSettings.model_validate(dump)
+
+
+def refusal(error: ValidationError, values: Mapping[str, Scalar]) -> str:
+    """`a=1, b=2: why`, naming the parameters that a refused combination is about."""
+    first = error.errors()[0]
+    text = first["msg"].removeprefix("Value error, ")
+    section = ".".join(str(part) for part in first["loc"])
+    inside = [path for path in values if path.startswith(f"{section}." if section else "")]
+    named = [path for path in inside if path in text or path.rsplit(".", 1)[-1] in text.replace(".", " ").split()]
+    shown = named or inside or list(values)
+    return f"{', '.join(f'{path}={values[path]}' for path in shown)}: {text}"

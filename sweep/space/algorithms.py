@@ -7,21 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from selector.settings import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt, Settings
+from selector.settings import Fraction, FrozenModel, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 Resource = PositiveInt | Literal["auto"]
 ReductionFactor = Annotated[int, Field(ge=2)]
 
 
 class PruningStarts(StrEnum):
-    """Which epochs a pruner sees and counts: those of GRPO only, from 1; or all of them, from 1."""
+    """Which epochs a pruner sees and counts, from 1: those of GRPO only, or all of them."""
 
     AFTER_RCE = "after_rce"
     AT_ONCE = "at_once"
 
 
-class TpeSettings(Settings):
-    """Tree-structured Parzen estimator. Learns from complete and pruned trials; `group` handles conditions."""
+class TpeSettings(FrozenModel):
+    """Tree-structured Parzen estimator. Learns from complete and pruned trials. `group` handles conditions."""
 
     type: Literal["tpe"] = "tpe"
     n_startup_trials: NonNegativeInt = Field(default=10, description="Finished trials before it stops being random.")
@@ -37,16 +37,16 @@ class TpeSettings(Settings):
         return self
 
 
-class GpSettings(Settings):
-    """Gaussian process. Learns from complete trials only; conditional parameters are sampled at random."""
+class GpSettings(FrozenModel):
+    """Gaussian process. Learns from complete trials only. Conditional parameters are sampled at random."""
 
     type: Literal["gp"] = "gp"
     n_startup_trials: NonNegativeInt = Field(default=10, description="Complete trials before it stops being random.")
     deterministic_objective: bool = Field(default=False, description="Assume that a repetition gives the same value.")
 
 
-class CmaEsSettings(Settings):
-    """CMA-ES. Learns from complete trials; categorical and conditional parameters are sampled at random.
+class CmaEsSettings(FrozenModel):
+    """CMA-ES. Learns from complete trials. Categorical and conditional parameters are sampled at random.
 
     Its state is stored in the study with Python's pickle, by Optuna: use it with a storage that you trust.
     """
@@ -64,7 +64,7 @@ class CmaEsSettings(Settings):
         return self
 
 
-class QmcSettings(Settings):
+class QmcSettings(FrozenModel):
     """A low-discrepancy sequence: covers the space evenly and learns nothing."""
 
     type: Literal["qmc"] = "qmc"
@@ -72,13 +72,13 @@ class QmcSettings(Settings):
     scramble: bool = True
 
 
-class RandomSettings(Settings):
+class RandomSettings(FrozenModel):
     """Independent random draws."""
 
     type: Literal["random"] = "random"
 
 
-class GridSettings(Settings):
+class GridSettings(FrozenModel):
     """Every combination once, in a shuffled order, then the sweep ends. All parameters must be discrete."""
 
     type: Literal["grid"] = "grid"
@@ -89,7 +89,7 @@ SamplerSettings = Annotated[
 ]
 
 
-class _Paced(Settings):
+class _Paced(FrozenModel):
     n_warmup_steps: NonNegativeInt = Field(default=0, description="No pruning before this many of the counted epochs.")
     interval_steps: PositiveInt = Field(default=1, description="Decide only every so many epochs.")
 
@@ -111,7 +111,7 @@ class PercentileSettings(_Paced):
     n_min_trials: PositiveInt = 1
 
 
-class SuccessiveHalvingSettings(Settings):
+class SuccessiveHalvingSettings(FrozenModel):
     """Asynchronous successive halving (ASHA): at each rung the best 1 / reduction_factor go on."""
 
     type: Literal["successive_halving"] = "successive_halving"
@@ -121,8 +121,8 @@ class SuccessiveHalvingSettings(Settings):
     bootstrap_count: NonNegativeInt = 0
 
 
-class HyperbandSettings(Settings):
-    """Several successive halvings side by side with different first rungs; a trial's number chooses its bracket."""
+class HyperbandSettings(FrozenModel):
+    """Several successive halvings side by side with different first rungs. A trial's number chooses its bracket."""
 
     type: Literal["hyperband"] = "hyperband"
     min_resource: Resource = Field(default="auto", description="First rung of the most eager bracket, in epochs.")
@@ -147,10 +147,10 @@ class ThresholdSettings(_Paced):
         return self
 
 
-class WilcoxonSettings(Settings):
+class WilcoxonSettings(FrozenModel):
     """Prune when the learning curve is significantly worse than the best trial's, epoch by epoch.
 
-    A heuristic here: the signed-rank test wants independent instances, and the epochs of one curve are not.
+    It is a heuristic here. The signed-rank test wants independent instances, and the epochs of one curve are not.
     """
 
     type: Literal["wilcoxon"] = "wilcoxon"
@@ -158,7 +158,7 @@ class WilcoxonSettings(Settings):
     n_startup_steps: NonNegativeInt = 2
 
 
-class NoPruning(Settings):
+class NoPruning(FrozenModel):
     """Every trial runs to its end, unless it diverges."""
 
     type: Literal["none"] = "none"
@@ -175,8 +175,8 @@ WrappedPruner = Annotated[
 ]
 
 
-class PatientSettings(Settings):
-    """Asks the wrapped pruner only after `patience` epochs without improvement; without one it prunes by itself."""
+class PatientSettings(FrozenModel):
+    """Asks the wrapped pruner only after `patience` epochs without improvement. Without one it prunes by itself."""
 
     type: Literal["patient"] = "patient"
     patience: NonNegativeInt = 2

@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from sweep.errors import SpaceError
-from sweep.space.addresses import Scalar, addresses, with_values
+from sweep.settings.texts import check_template
+from sweep.space.addresses import Scalar, addresses, refusal, with_values
 from sweep.space.algorithms import GridSettings, HyperbandSettings, PatientSettings, SuccessiveHalvingSettings
 from sweep.space.conditions import (
     Parameters,
@@ -23,18 +23,15 @@ from sweep.space.conditions import (
 )
 from sweep.space.document import Path, Problem
 from sweep.space.fields import nearest, refuse, refuse_one
+from sweep.space.model import SpaceModel
 from sweep.space.parameters import FixedParameter, Parameter
-from sweep.vlm.prompts import check_template
-
-if TYPE_CHECKING:
-    from sweep.space.space import SearchSpace
 
 MAX_GRID = 100_000
 MAX_PROBES = 2_000
 MAX_CONDITIONS = 20_000
 
 
-def consistent(space: SearchSpace) -> None:
+def consistent(space: SpaceModel) -> None:
     """Check what fields cannot check alone: conditions, points, seeds, grid, pruner, and combinations of values.
 
     Raises:
@@ -58,7 +55,7 @@ def consistent(space: SearchSpace) -> None:
     refuse(_combination_problems(space))
 
 
-def _sections_problems(space: SearchSpace) -> Iterator[Problem]:
+def _sections_problems(space: SpaceModel) -> Iterator[Problem]:
     """Sections that mean nothing without others."""
     needed = (
         ("items", space.items, "questions with images"),
@@ -77,7 +74,7 @@ def _sections_problems(space: SearchSpace) -> Iterator[Problem]:
         yield Problem(("collect",), "makes the data that data.path names already; keep one of them")
 
 
-def _impossible_conditions(space: SearchSpace) -> Iterator[Problem]:
+def _impossible_conditions(space: SpaceModel) -> Iterator[Problem]:
     """Conditions on a continuous parameter, on a value that is never taken, or that exclude each other."""
     for path in space.order:
         impossible = False
@@ -91,13 +88,13 @@ def _impossible_conditions(space: SearchSpace) -> Iterator[Problem]:
             fallback = () if parent is not None and not parent.when else (space.base[other],)
             if not any(value in fallback or (parent is not None and parent.contains(value)) for value in allowed):
                 impossible = True
-                told = "its values are elsewhere" if parent is not None else f"it is fixed at {space.base[other]!r}"
-                yield Problem(where, f"can never hold: {other} is never {_or(allowed)} ({told}); change the condition")
+                fixed = "its values are elsewhere" if parent is not None else f"it is fixed at {space.base[other]!r}"
+                yield Problem(where, f"can never hold: {other} is never {_or(allowed)} ({fixed}); change the condition")
         if not impossible and space.parameters[path].when and not _reachable(space, path):
             yield Problem(("parameters", path, "when"), "can never hold: the conditions exclude each other; drop one")
 
 
-def _reachable(space: SearchSpace, path: str) -> bool:
+def _reachable(space: SpaceModel, path: str) -> bool:
     """Whether some combination of the parameters that the conditions reach puts `path` in use."""
     chain = with_ancestors(space.parameters, space.order, {path})[:-1]
     if any(space.parameters[other].count is None for other in chain if _is_asked(space.parameters, other)):
@@ -115,7 +112,7 @@ def _is_asked(parameters: Parameters, path: str) -> bool:
     return any(path in parameter.when for parameter in parameters.values())
 
 
-def _relevant(space: SearchSpace, path: str) -> list[Scalar]:
+def _relevant(space: SpaceModel, path: str) -> list[Scalar]:
     """The values of a parameter that conditions tell apart: those they name, and one other."""
     parameter = space.parameters[path]
     named = [value for other in space.parameters.values() for value in other.conditions().get(path, ())]
@@ -128,7 +125,7 @@ def _or(values: Iterable[Scalar]) -> str:
     return " or ".join(repr(value) for value in values)
 
 
-def _point_problems(space: SearchSpace, point: Mapping[str, Scalar], where: Path) -> Iterator[Problem]:
+def _point_problems(space: SpaceModel, point: Mapping[str, Scalar], where: Path) -> Iterator[Problem]:
     for path, value in point.items():
         parameter = space.parameters.get(path)
         if parameter is None:
@@ -151,7 +148,7 @@ def _extent(parameter: Parameter) -> str:
     return f"it takes {low!r} to {high!r}{f' in steps of {step!r}' if step else ''}"
 
 
-def _unused_in_point(space: SearchSpace, point: Mapping[str, Scalar], where: Path) -> Iterator[Problem]:
+def _unused_in_point(space: SpaceModel, point: Mapping[str, Scalar], where: Path) -> Iterator[Problem]:
     """Values that would be ignored: their conditions fail, or hang on a parameter that the point leaves open."""
     values: dict[str, Scalar] = {}
     undecided: set[str] = set()
@@ -175,7 +172,7 @@ def _unused_in_point(space: SearchSpace, point: Mapping[str, Scalar], where: Pat
             undecided.add(path)
 
 
-def _grid_problems(space: SearchSpace) -> Iterator[Problem]:
+def _grid_problems(space: SpaceModel) -> Iterator[Problem]:
     if not isinstance(space.sampler, GridSettings):
         return
     continuous = [path for path in space.order if space.parameters[path].count is None]
@@ -190,7 +187,7 @@ def _grid_problems(space: SearchSpace) -> Iterator[Problem]:
         )
 
 
-def _pruner_problems(space: SearchSpace) -> Iterator[Problem]:
+def _pruner_problems(space: SpaceModel) -> Iterator[Problem]:
     pruner: object = space.pruner
     where: Path = ("pruner",)
     if isinstance(pruner, PatientSettings) and pruner.wrapped is not None:
@@ -205,7 +202,7 @@ def _pruner_problems(space: SearchSpace) -> Iterator[Problem]:
         yield Problem((*where, "min_resource"), text)
 
 
-def _combination_problems(space: SearchSpace) -> Iterator[Problem]:
+def _combination_problems(space: SpaceModel) -> Iterator[Problem]:
     """Combinations that `TrialSettings` refuses. All are tried where they are few, else a fixed random sample."""
     candidates = {path: parameter.probes() for path, parameter in space.parameters.items()}
     found: set[str] = set()
@@ -226,23 +223,3 @@ def _combination_problems(space: SearchSpace) -> Iterator[Problem]:
                 found.add(kind)
                 path: Path = ("parameters", kind) if kind in space.parameters else ("parameters",)
                 yield Problem(path, f"{text}; make every combination trainable")
-
-
-def refusal(error: ValidationError, values: Mapping[str, Scalar]) -> str:
-    """`a=1, b=2: why`, naming the parameters that a refused combination is about."""
-    first = error.errors()[0]
-    text = first["msg"].removeprefix("Value error, ")
-    section = ".".join(str(part) for part in first["loc"])
-    inside = [path for path in values if path.startswith(f"{section}." if section else "")]
-    named = [path for path in inside if path in text or path.rsplit(".", 1)[-1] in text.replace(".", " ").split()]
-    shown = named or inside or list(values)
-    return f"{', '.join(f'{path}={values[path]}' for path in shown)}: {text}"
-
-
-def largest(space: SearchSpace, path: str) -> int:
-    """The largest value that an int setting can take in the space."""
-    parameter = space.parameters.get(path)
-    values = [space.base[path]] if parameter is None or parameter.when else []
-    if parameter is not None:
-        values += parameter.probes()
-    return max(int(value) for value in values if value is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sweep.space.space import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 MAY_CHANGE = (
     "budget",
@@ -30,7 +30,7 @@ Data may have moved; the runner compares its fingerprint, which says whether it 
 
 
 def canonical(space: SearchSpace) -> dict[str, Any]:
-    """All settings as JSON values, defaults filled in; equal spaces give equal values however they were written."""
+    """All settings as JSON values, defaults filled in. Equal spaces give equal values however they were written."""
     dump: dict[str, Any] = space.model_dump(mode="json")
     if "seed" not in space.trial.model_fields_set:  # then the space's seed decides (`SearchSpace.resolve`)
         dump["trial"]["seed"] = None

@@ -1,7 +1,7 @@
 """Conditional parameters: in which order they are decided, which of them a trial has, and which combinations exist.
 
-A condition looks at the trial's settings as they are: at the parameter's value where the named parameter is in use,
-else at the fixed setting underneath.
+A condition looks at the trial's settings as they are. Where the named parameter is in use it sees its value, else the
+fixed setting underneath.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reading a YAML file into plain values with a line number for every key, and nothing that YAML can do besides.
 
 Deviations from PyYAML's safe loader: scalars follow YAML 1.2 (`5e-6` is a float, `on` and `yes` are text, dates are
-text), a key given twice is an error, keys are text, merge keys and foreign tags are refused, and size, depth and
-the number of nodes after expanding aliases are bounded.
+text). A key given twice is an error, and keys are text. Merge keys and foreign tags are refused. Size, depth and the
+number of nodes after aliases are expanded are bounded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _RESOLVERS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only; constructors of the base class are never run."""
+    """Composes nodes only. Constructors of the base class are never run."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (the base class's name; emptied on purpose)
     _depth = 0
@@ -74,7 +74,7 @@ class Document:
     lines: dict[Path, int]
 
     def line(self, path: Path) -> int:
-        """Line of the path, or of its nearest ancestor that the file names; 1 when there is none."""
+        """Line of the path, or of its nearest ancestor that the file names. 1 when there is none."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:
                 return self.lines[path[:end]]
@@ -92,7 +92,7 @@ class Document:
 
 
 def _bounded(line: str) -> str:
-    """A long value gives way in the middle: what is wrong is told at the beginning, what would be right at the end."""
+    """A long value is cut in the middle: the beginning says what is wrong, the end what would be right."""
     half = MAX_LINE // 2
     return line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 

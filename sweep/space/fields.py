@@ -27,7 +27,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def refuse(problems: Iterable[Problem]) -> None:
-    """Raise all problems as one pydantic error; nothing if there is none."""
+    """Raise all problems as one pydantic error. Nothing if there is none."""
     errors: list[InitErrorDetails] = [
         {"type": PydanticCustomError("space", "{text}", {"text": item.text}), "loc": item.path, "input": None}
         for item in problems
@@ -123,4 +123,4 @@ def _normalised(parameter: Parameter, address: Address) -> Parameter:
         changes["value"] = address.check(parameter.value)
     elif "choices" in type(parameter).model_fields:
         changes["choices"] = tuple(address.check(value) for value in parameter.values())
-    return parameter.model_copy(update=changes)
+    return parameter.replace(**changes)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sweep.errors import SpaceError
 from sweep.space.document import MAX_CHARACTERS, read_document
 from sweep.space.problems import problems_of
-from sweep.space.space import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 SHIPPED = "search_spaces"
 
@@ -25,7 +25,7 @@ def shipped_spaces() -> list[str]:
 def find_space(argument: str) -> tuple[str, str]:
     """The text of a search space and the name to show for it.
 
-    An existing file wins; else a shipped space of the same base name (with or without `.yaml`), so that
+    An existing file wins, else a shipped space of the same base name (with or without `.yaml`), so that
     `spaces/grpo.yaml` works anywhere.
 
     Raises:

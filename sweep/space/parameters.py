@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field, field_validator, model_validator
 
-from selector.settings import Settings
+from selector.settings import FrozenModel
 from sweep.space.addresses import Scalar
 
 When = dict[str, Scalar | tuple[Scalar, ...]]
 
 
-class _Conditional(Settings):
+class _Conditional(FrozenModel):
     when: When = Field(
         default={},
         description="Use the parameter only if every named setting has the given value (or one of the given values).",
@@ -93,7 +93,7 @@ class FloatParameter(_Range):
 
     @property
     def count(self) -> int | None:
-        """Number of values; None: continuous."""
+        """Number of values. None: continuous."""
         return (
             None
             if self.step is None
@@ -148,7 +148,7 @@ class IntParameter(_Range):
         yield from range(self.low, self.high + 1, self.step or 1)
 
     def probes(self) -> tuple[Scalar, ...]:
-        """All values of a small range; ends and middle of a large one."""
+        """All values of a small range. Ends and middle of a large one."""
         if self.count <= 8:
             return tuple(self.values())
         step = self.step or 1

@@ -31,8 +31,8 @@ def problems_of(error: ValidationError, document: Any, model: type[BaseModel]) -
 def _of_one_kind(errors: list[ErrorDetails], document: Any) -> Iterator[ErrorDetails]:  # noqa: ANN401
     """The errors, but of a value that may be of several kinds only those of the kind that was meant.
 
-    Pydantic has one error per kind. The one meant is the first that found no fault with the value's type; where all do,
-    one error names them all.
+    Pydantic has one error per kind. The kind that was meant is the first that found no fault with the value's type.
+    Where all found one, a single error names them all.
     """
     kinds: dict[Loc, dict[str | int, list[ErrorDetails]]] = {}
     for item in errors:
@@ -40,13 +40,13 @@ def _of_one_kind(errors: list[ErrorDetails], document: Any) -> Iterator[ErrorDet
             loc = item["loc"]
             kinds.setdefault(loc[:place], {}).setdefault(loc[place], []).append(item)
     unions = {loc: found for loc, found in kinds.items() if len(found) > 1}
-    told: set[Loc] = set()
+    done: set[Loc] = set()
     for item in errors:
         union = next((item["loc"][:place] for place in _foreign(item, document) if item["loc"][:place] in unions), None)
         if union is None:
             yield item
-        elif union not in told:
-            told.add(union)
+        elif union not in done:
+            done.add(union)
             yield from _of_one_kind(list(_meant(union, list(unions[union].values()))), document)
 
 
@@ -135,7 +135,7 @@ def _short(value: Any) -> str:  # noqa: ANN401
 
 
 def valid_keys(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
-    """The keys of the mapping at a pydantic location; empty where they are free."""
+    """The keys of the mapping at a pydantic location. Empty where they are free."""
     found: Any = model
     for part in loc:
         found = _step(found, part)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from selector.settings import RewardSettings, TrialSettings
 from sweep.space.addresses import Scalar, with_values
 from sweep.space.conditions import combinations, with_ancestors
-from sweep.space.space import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 _DECISIVE = ("mode", "alpha", "beta")
 _MAX_VALUES = 12
@@ -18,12 +18,12 @@ _MAX_VALUES = 12
 def reachable_rewards(space: SearchSpace) -> list[RewardSettings]:
     """Every reward that the validation or some trial can use, each once, the validation's first.
 
-    Exact in mode, and for `legacy` in whether alpha and beta are zero (a term with weight 0 needs no column); other
-    weights are those of the fixed settings, since they do not change which columns are needed.
+    The mode is exact, and for `legacy` also whether alpha and beta are zero, as a term of weight 0 needs no column.
+    Other weights are those of the fixed settings, since they do not change which columns are needed.
     """
     epochs = ("rce.epochs", "grpo.epochs")
     decisive = {f"{section}.{name}" for section in ("reward", "rce.reward") for name in _DECISIVE}
-    # Any rce.reward.* gives the warm-up a reward section of its own; one candidate each is enough to know that.
+    # Any rce.reward.* gives the warm-up a reward section of its own. One candidate each is enough to know that.
     paths = {path for path in space.order if path in decisive or path in epochs or path.startswith("rce.reward.")}
     chain = with_ancestors(space.parameters, space.order, paths)
     candidates = {path: _representatives(space, path) for path in chain}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweep.space.addresses import Address, addresses
-from sweep.space.space import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -3,17 +3,17 @@
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.study.owner import StudyOwner, read_summaries
-from sweep.study.records import AskedTrial, NoTrial, TrialSummary
-from sweep.study.storage import has_study, sqlite_url
+from sweep.study.storage import has_study
+from sweep.study.summaries import AskedTrial, NoTrial, Standing, TrialSummary
 
 __all__ = [
     "AskedTrial",
     "FrozenTrial",
     "NoTrial",
+    "Standing",
     "StudyOwner",
     "TrialState",
     "TrialSummary",
     "has_study",
     "read_summaries",
-    "sqlite_url",
 ]

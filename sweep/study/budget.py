@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.space.space import Budget
-from sweep.study.records import NoTrial
+from sweep.space.model import Budget
+from sweep.study.summaries import NoTrial
 
 
 def refusal(budget: Budget, trials: Sequence[FrozenTrial], hours: float) -> NoTrial | None:

@@ -4,7 +4,7 @@ Invariants:
 1. The study is the only truth. What an owner keeps besides can be rebuilt from it, so that a process may be killed
    anywhere: the next owner calls `adopt` and goes on, and with one trial at a time it hands out the very parameters
    that the killed one would have (`sweep.study.samplers` says why).
-2. Numbers are contiguous, and each place in the plan is filled once (`sweep.study.plan`).
+2. Numbers are contiguous, and each slot is filled once (`sweep.study.slots`).
 3. A trial ends in exactly one state, the first that is told. COMPLETE always has a finite value.
 
 For one thread of one process at a time. Adapters keep no Optuna objects, and so no owner, in what they pickle.
@@ -24,27 +24,31 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import SpaceError, StudyError
-from sweep.space.space import SearchSpace
+from sweep.space.search_space import SearchSpace
 from sweep.study import budget
-from sweep.study.drawing import Drawer
-from sweep.study.plan import Planner
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
-from sweep.study.records import (
+from sweep.study.slots import Planner
+from sweep.study.storage import existing_study, open_study, without_password
+from sweep.study.suggest import Suggester
+from sweep.study.summaries import (
     DETAILS,
-    PLAN,
     PRUNE_AT,
     PRUNER_ERROR,
     REASON,
+    SLOT,
+    STANDING,
+    WORKER,
+    WORKER_DEATHS,
     AskedTrial,
     Details,
     NoTrial,
+    Standing,
     TrialSummary,
     configuration_key,
     details,
-    plan_of,
+    slot_of,
     summary,
 )
-from sweep.study.storage import existing_study, open_study, shown
 
 
 class StudyOwner:
@@ -54,7 +58,7 @@ class StudyOwner:
         self, study: optuna.Study, space: SearchSpace, url: str, started: float, clock: Callable[[], float]
     ) -> None:
         self.space = space
-        self.url = shown(url)
+        self.url = without_password(url)
         self.started = started
         self._clock = clock
         self._study = study
@@ -64,7 +68,7 @@ class StudyOwner:
         self._storage = study._storage  # no public accessor; kept once
         self._study_id = self._storage.get_study_id_from_name(study.study_name)
         self._planner = Planner(space)
-        self._drawer = Drawer(study, self._planner)
+        self._suggester = Suggester(study, self._planner)
         # Hyperband makes its brackets when first asked; samplers must find them made, also right after a restart.
         self._study.pruner.prune(self._view, optuna.trial.create_trial(state=TrialState.RUNNING))
 
@@ -119,11 +123,10 @@ class StudyOwner:
                 refused = budget.refusal(self.space.budget, trials, (self._clock() - self.started) / 3600)
                 if refused is not None:
                     return refused
-                slot = self._planner.next_slot(trials)
-                if slot is None:
+                planned = self._planner.next_trial(trials)
+                if planned is None:
                     return NoTrial("every configuration of the space was started", final=True)
-                place = {PLAN: {"configuration": slot.configuration, "repeat": slot.repeat}}
-                self._study.enqueue_trial(slot.given, user_attrs=place)
+                self._study.enqueue_trial(planned.given, user_attrs={SLOT: asdict(planned.slot)})
                 waiting = next(trial for trial in self._trials() if trial.state is TrialState.WAITING)
             asked = self._pop(waiting)
             if asked is not None:
@@ -131,7 +134,7 @@ class StudyOwner:
 
     def _pop(self, waiting: FrozenTrial) -> AskedTrial | None:
         """Start the first waiting trial."""
-        self._drawer.prepare(waiting)
+        self._suggester.prepare(waiting)
         return self._settle(self._study.ask(), waiting)
 
     def _resume(self, running: FrozenTrial) -> AskedTrial | None:
@@ -142,15 +145,15 @@ class StudyOwner:
             for key in running.system_attrs:
                 if ":relative_params:" in key:
                     self._storage.set_trial_system_attr(identity, key, "")
-        self._drawer.prepare(running)
+        self._suggester.prepare(running)
         return self._settle(optuna.trial.Trial(self._study, identity), running)
 
     def _settle(self, trial: optuna.Trial, frozen: FrozenTrial) -> AskedTrial | None:
         """Draw what is not drawn yet and store what is known then; None if it cannot be trained (told FAIL)."""
-        plan = plan_of(frozen)
-        params = self._drawer.draw(trial, frozen)
+        slot = slot_of(frozen)
+        params = self._suggester.suggest(trial, frozen)
         try:
-            settings = self.space.resolve(params, plan.repeat)
+            settings = self.space.resolve(params, slot.repeat)
         except SpaceError as error:
             self.fail(trial.number, f"cannot be trained: {error}")
             return None
@@ -161,7 +164,7 @@ class StudyOwner:
             attempt=details(frozen).attempt + 1,
         )
         trial.set_user_attr(DETAILS, asdict(known))
-        return AskedTrial(trial.number, params, settings, plan.configuration, plan.repeat, known.attempt, known.key)
+        return AskedTrial(trial.number, params, settings, slot.configuration, slot.repeat, known.attempt, known.key)
 
     # -- following trials ---------------------------------------------------------------------------------------------
 
@@ -204,13 +207,21 @@ class StudyOwner:
         except StorageInternalError:
             raise
         except Exception as error:
-            self.set_attr(number, PRUNER_ERROR, f"{type(error).__name__}: {error}"[:500])
+            self._note(number, PRUNER_ERROR, f"{type(error).__name__}: {error}"[:500])
             return False
         if decided:
-            self.set_attr(number, PRUNE_AT, step)
+            self._note(number, PRUNE_AT, step)
         return decided
 
-    def set_attr(self, number: int, key: str, value: Any) -> bool:  # noqa: ANN401
+    def note_worker(self, number: int, worker: str) -> bool:
+        """Remember the process and node that a trial runs on; False if the trial has ended."""
+        return self._note(number, WORKER, worker)
+
+    def note_deaths(self, number: int, deaths: int) -> bool:
+        """Remember how often the worker of a trial died; False if the trial has ended."""
+        return self._note(number, WORKER_DEATHS, deaths)
+
+    def _note(self, number: int, key: str, value: Any) -> bool:  # noqa: ANN401
         """Store a JSON value with a trial that has not ended; False if it has (Optuna lets ended trials rest)."""
         if self._trial(number).state.is_finished():
             return False
@@ -219,26 +230,29 @@ class StudyOwner:
 
     # -- ending trials ------------------------------------------------------------------------------------------------
 
-    def complete(self, number: int, value: float) -> bool:
+    def complete(self, number: int, value: float, standing: Standing | None = None) -> bool:
         """The trial ran to its end with this validation loss; PRUNED instead if the value is not finite.
 
-        This and the other two return whether they ended the trial: False if it had ended before.
+        This and the other two return whether they ended the trial: False if it had ended before. `standing` is stored
+        with the end where an epoch says something of the trial.
         """
         if not math.isfinite(value):
-            return self.prune(number, f"the final value is {value}")
-        return self._end(number, TrialState.COMPLETE, "", value)
+            return self.prune(number, f"the final value is {value}", standing)
+        return self._end(number, TrialState.COMPLETE, "", value, standing)
 
-    def prune(self, number: int, reason: str) -> bool:
+    def prune(self, number: int, reason: str, standing: Standing | None = None) -> bool:
         """The trial was stopped early; its curve stays, and its last value, unless NaN, becomes its value."""
-        return self._end(number, TrialState.PRUNED, reason, None)
+        return self._end(number, TrialState.PRUNED, reason, None, standing)
 
     def fail(self, number: int, reason: str) -> bool:
         """The trial's worker failed for good."""
-        return self._end(number, TrialState.FAIL, reason, None)
+        return self._end(number, TrialState.FAIL, reason, None, None)
 
-    def _end(self, number: int, state: TrialState, reason: str, value: float | None) -> bool:
-        if not self.set_attr(number, REASON, reason):
+    def _end(self, number: int, state: TrialState, reason: str, value: float | None, standing: Standing | None) -> bool:
+        if not self._note(number, REASON, reason):
             return False
+        if standing is not None:
+            self._note(number, STANDING, asdict(standing))
         self._study.tell(number, value, state=state, skip_if_finished=True)
         return True
 

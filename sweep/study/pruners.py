@@ -47,7 +47,7 @@ from sweep.space.algorithms import (
     ThresholdSettings,
     WilcoxonSettings,
 )
-from sweep.study.records import details
+from sweep.study.summaries import details
 
 
 def build_pruner(settings: PrunerSettings, epochs: int) -> BasePruner:

@@ -12,9 +12,9 @@ number, also when the kill came in the middle of sampling it. Read in Optuna 5.0
   writes the same attributes twice. Trials that were not drawn by it (`enqueue`) count for nothing but start-up.
 - QMC: the sequence needs one seed for all trials, and the index of the next point. Optuna counts it up in the study
   before the parameters are stored, so a kill in between skips a point; here it is the number of configurations drawn
-  before, which the plan knows.
+  before, which the slots tell.
 - Grid: not Optuna's sampler, which keeps to unconditional spaces and to trials that were not enqueued; see
-  `sweep.study.plan`. What an enqueued point leaves open on a grid is drawn at random.
+  `sweep.study.slots`. What an enqueued point leaves open on a grid is drawn at random.
 
 GP, CMA-ES and QMC draw jointly only what every trial has: conditional parameters (and for CMA-ES categorical ones)
 are drawn at random. TPE with `group` (the default) models them.
@@ -22,7 +22,6 @@ are drawn at random. TPE with `group` (the default) models them.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 
 from optuna.distributions import BaseDistribution
@@ -31,14 +30,9 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from selector.seeds import derive_seed32
 from sweep.space.algorithms import CmaEsSettings, GpSettings, QmcSettings, TpeSettings
-from sweep.space.space import SearchSpace
-
-
-def derived_seed(*parts: str | int) -> int:
-    """A seed in [0, 2^32) that depends on every part."""
-    digest = hashlib.sha256(":".join(str(part) for part in parts).encode()).digest()
-    return int.from_bytes(digest[:4], "big")
+from sweep.space.search_space import SearchSpace
 
 
 def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "joint") -> BaseSampler:
@@ -51,7 +45,7 @@ def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "j
         purpose: `joint`, or the path of the parameter to be drawn on its own.
     """
     settings = space.sampler
-    seed = derived_seed(space.seed, number, purpose)
+    seed = derive_seed32(space.seed, number, purpose)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's word for GP, QMC and some of TPE's options
         if isinstance(settings, TpeSettings):
@@ -91,7 +85,7 @@ class PlannedQmcSampler(QMCSampler):
         super().__init__(
             qmc_type=settings.sequence,
             scramble=settings.scramble,
-            seed=derived_seed(space.seed, "qmc"),
+            seed=derive_seed32(space.seed, "qmc"),
             independent_sampler=RandomSampler(seed=seed),
             warn_independent_sampling=False,
         )

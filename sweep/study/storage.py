@@ -8,7 +8,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 from optuna.storages import RDBStorage
@@ -18,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLA
 
 from sweep.errors import StudyError
 from sweep.space.compare import differences, identity
-from sweep.space.space import SearchSpace
+from sweep.space.search_space import SearchSpace
 
 BUSY_SECONDS = 30.0
 PAUSES = (0.1, 0.3, 0.9)
@@ -26,13 +25,8 @@ SPACE = "sweep:space"
 STARTED = "sweep:started"
 
 
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file; `%`, `?` and `#` in its path are quoted, or they would name another file."""
-    return f"sqlite:///{quote(str(path), safe='/ ')}"
-
-
-def shown(url: str) -> str:
-    """The URL for people: without its password."""
+def without_password(url: str) -> str:
+    """The URL as people may see it."""
     try:
         return make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
@@ -53,9 +47,9 @@ def open_storage(url: str) -> RDBStorage:
     try:
         return _with_tables(url, options)
     except ImportError:
-        raise StudyError(f"storage {shown(url)}: {_no_driver(parsed)}") from None
+        raise StudyError(f"storage {without_password(url)}: {_no_driver(parsed)}") from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
-        raise StudyError(f"storage {shown(url)} cannot be used: {_first_line(error, parsed)}") from None
+        raise StudyError(f"storage {without_password(url)} cannot be used: {_first_line(error, parsed)}") from None
 
 
 def _parsed(url: str) -> URL:
@@ -81,13 +75,13 @@ def _prepare_sqlite(url: URL) -> None:
         raise StudyError("storage sqlite:// without a file would lose the study with the process; name a file")
     path = Path(url.database)
     if not path.parent.is_dir():
-        raise StudyError(f"storage {shown(str(url))}: folder {str(path.parent)!r} does not exist; create it")
+        raise StudyError(f"storage {without_password(str(url))}: folder {str(path.parent)!r} does not exist; create it")
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
     except (sqlite3.Error, ValueError) as error:  # ValueError: a zero byte in the path
         raise StudyError(
-            f"storage {shown(str(url))} cannot be used: {error}; is it a SQLite file you may write?"
+            f"storage {without_password(str(url))} cannot be used: {error}; is it a SQLite file you may write?"
         ) from None
 
 
@@ -126,9 +120,11 @@ def open_study(url: str, name: str, space: SearchSpace, now: float) -> tuple[opt
             sampler=optuna.samplers.RandomSampler(seed=0),
             load_if_exists=True,
         )
-        _claim(study, space, shown(url), now)
+        _claim(study, space, without_password(url), now)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise StudyError(f"storage {shown(url)} cannot be used: {_first_line(error, make_url(url))}") from None
+        raise StudyError(
+            f"storage {without_password(url)} cannot be used: {_first_line(error, make_url(url))}"
+        ) from None
     return study, float(study.user_attrs[STARTED])
 
 
@@ -145,8 +141,8 @@ def _claim(study: optuna.Study, space: SearchSpace, where: str, now: float) -> N
         study.set_user_attr(SPACE, ours)
     elif changes := differences(attributes[SPACE], ours):
         more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
-        told = "; ".join(changes[:3]) + more
-        raise StudyError(f"{title} belongs to another search space: {told}; use that space, or start a new run")
+        listed = "; ".join(changes[:3]) + more
+        raise StudyError(f"{title} belongs to another search space: {listed}; use that space, or start a new run")
     if STARTED not in attributes:
         study.set_user_attr(STARTED, now)
 
@@ -170,9 +166,9 @@ def existing_study(url: str, name: str) -> optuna.Study:
         StudyError: there is no such database or study.
     """
     if url.startswith("sqlite:") and not Path(_parsed(url).database or "").is_file():
-        raise StudyError(f"storage {shown(url)}: there is no such file; has the run been started?")
+        raise StudyError(f"storage {without_password(url)}: there is no such file; has the run been started?")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         return optuna.load_study(study_name=name, storage=open_storage(url))
     except KeyError:
-        raise StudyError(f"storage {shown(url)} has no study {name!r}; has the run been started?") from None
+        raise StudyError(f"storage {without_password(url)} has no study {name!r}; has the run been started?") from None

@@ -1,1 +1,1 @@
-"""Asking a vision-language model. Needs torch, transformers and Pillow; knows neither Ray nor the sweep's runs."""
+"""Asking a vision-language model. Needs torch, transformers and Pillow. Knows neither Ray nor the sweep's runs."""

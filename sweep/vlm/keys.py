@@ -7,17 +7,14 @@ show, the bytes of the images.
 
 from __future__ import annotations
 
-import json
-import os
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from selector.errors import first_line
-from sweep.vlm.locating import ModelError, resolve_folder, resolve_precision
-from sweep.vlm.settings import DEMO_MODEL, Layout, ModelSettings, PromptSettings, VlmSettings
-from sweep.vlm.tables import VlmTable
-from sweep.vlm.work import WorkItem
+from sweep.settings.vlm import DEMO_MODEL, Layout, ModelSettings, PromptSettings, VlmSettings
+from sweep.storage.hashes import canonical_hash, remembered_file_hash
+from sweep.vlm.checkpoint import ModelError, resolve_folder, resolve_precision
+from sweep.vlm.work import VlmTable, WorkItem
 
 ANSWER_VERSION = 1
 """Raised when the engine's answers to the same question may change: prompts, image handling, decoding."""
@@ -26,7 +23,6 @@ _CONTENT = (
     *("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json", "chat_template.*"),
     *("tokenizer*", "vocab.*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
 )
-_hashes: dict[tuple[str, int, int], str] = {}  # by path, size and time of change; weights are gigabytes
 
 
 def model_identity(settings: ModelSettings) -> str:
@@ -43,10 +39,10 @@ def model_identity(settings: ModelSettings) -> str:
         return f"{settings.path}@{folder.name}"
     names = sorted({file.name for pattern in _CONTENT for file in folder.glob(pattern)})
     try:
-        contents = [(name, _content_hash(folder / name)) for name in names]
+        contents = [(name, remembered_file_hash(folder / name)) for name in names]
     except OSError as error:
         raise ModelError(f"model {folder}: cannot be read ({first_line(error)})") from None
-    return f"sha256:{_digest(contents)}"
+    return f"sha256:{canonical_hash(contents)}"
 
 
 def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: WorkItem, device: str) -> str:
@@ -66,7 +62,7 @@ def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: Work
     """
     kind = device.partition(":")[0]
     precision = resolve_precision(settings.model.precision, kind)
-    return _digest(
+    return canonical_hash(
         {
             "version": ANSWER_VERSION,
             "model": identity,
@@ -85,7 +81,7 @@ def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: Work
 
 def score_key(table: VlmTable, item: WorkItem) -> str:
     """Key of what `Answer.gt_prob` depends on besides the answer's key: the different ground-truth answers, 64 hex."""
-    return _digest(sorted(set(table.answers(item.query))))
+    return canonical_hash(sorted(set(table.answers(item.query))))
 
 
 def _prompt_words(prompt: PromptSettings) -> dict[str, Any]:
@@ -98,19 +94,3 @@ def _prompt_words(prompt: PromptSettings) -> dict[str, Any]:
     if prompt.layout is Layout.ONE_TURN:
         words |= {"demonstration": prompt.demonstration_text}
     return words
-
-
-def _content_hash(file: Path) -> str:
-    status = file.stat()
-    key = (os.fspath(file.resolve()), status.st_size, status.st_mtime_ns)
-    if key not in _hashes:
-        digest = sha256()
-        with file.open("rb") as content:
-            while block := content.read(1 << 22):
-                digest.update(block)
-        _hashes[key] = digest.hexdigest()
-    return _hashes[key]
-
-
-def _digest(value: Any) -> str:  # noqa: ANN401 - anything JSON holds
-    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,29 +1,23 @@
 """Work item -> the exact text the model reads, with a mark where each image goes.
 
-The chat layouts go through the checkpoint's own chat template. With `count: last` (the default) the statement of the
-number of demonstrations is a system message between the demonstrations and the query, so that the prompts of one query
-with 1, 2, ... demonstrations begin alike and their common part is computed once. `count: first` puts it into the first
-system message, as published results did; such prompts share nothing.
+The chat layouts go through the checkpoint's own chat template. A system message states the number of demonstrations.
+With `count: last` (the default) it stands between the demonstrations and the query. The prompts of one query with 1, 2,
+... demonstrations then begin alike, and their common part is computed once. `count: first` puts the statement into the
+first system message, as published results did. Such prompts share nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from sweep.errors import SpaceError
-from sweep.vlm.placeholders import fill
-from sweep.vlm.settings import CountPlace, Layout, PromptSettings
+from sweep.settings.texts import FreeRenderer, Prompt, fill
+from sweep.settings.vlm import CountPlace, Layout, PromptSettings
 from sweep.vlm.work import WorkItem
 
-IMAGE_MARK = "<|vision_start|><|image_pad|><|vision_end|>"
 IMAGE_PAD = "<|image_pad|>"
-_SLOT = re.compile("\ue000([0-9]+)\ue001")  # private characters: where the free template put which image
 _PRIVATE = re.compile("[\ue000\ue001]")
 
 Message = dict[str, Any]
@@ -43,7 +37,7 @@ class ChatTokenizer(Protocol):
         """Texts that become one token each, those not called special included."""
 
 
-class Questions(Protocol):
+class PromptTable(Protocol):
     """What a prompt needs of an item table."""
 
     def question(self, item: int) -> str:
@@ -51,14 +45,6 @@ class Questions(Protocol):
 
     def shown_answer(self, item: int) -> str:
         """The answer that a demonstration shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """The rendered text; `images` are item ids, in the order of the text's image marks."""
-
-    text: str
-    images: tuple[int, ...]
 
 
 class PromptRenderer:
@@ -75,7 +61,7 @@ class PromptRenderer:
         self._special = re.compile("|".join(re.escape(token) for token in specials if token) or r"(?!)")
         self._free = None if settings.template is None else FreeRenderer(settings.template)
 
-    def render(self, item: WorkItem, table: Questions) -> Prompt:
+    def render(self, item: WorkItem, table: PromptTable) -> Prompt:
         """The prompt of a work item.
 
         Raises:
@@ -99,54 +85,6 @@ class PromptRenderer:
 
     def _clean(self, text: str) -> str:
         return self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", _PRIVATE.sub("", text))
-
-
-def compile_template(text: str) -> jinja2.Template:
-    """A free template, in a sandbox that reaches no Python objects.
-
-    Raises:
-        SpaceError: not Jinja.
-    """
-    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    try:
-        return environment.from_string(text)
-    except jinja2.TemplateError as error:
-        raise SpaceError(f"prompt.template: not valid Jinja: {error}") from None
-
-
-def check_template(text: str) -> None:
-    """Render a free template for 0 to 2 demonstrations, so that its mistakes are told before anything is asked.
-
-    Raises:
-        SpaceError: says what is wrong with it.
-    """
-    renderer = FreeRenderer(text)
-    for count in range(3):
-        renderer.render([("question", "answer")] * count, "question", tuple(range(count + 1)))
-
-
-class FreeRenderer:
-    """Renders a free template."""
-
-    def __init__(self, text: str) -> None:
-        self._template = compile_template(text)
-
-    def render(self, shots: Sequence[tuple[str, str]], question: str, images: tuple[int, ...]) -> Prompt:
-        """The prompt; `images` are the items of the demonstrations, then of the query. Raises SpaceError."""
-        slots = [f"\ue000{place}\ue001" for place in range(len(images))]
-        demonstrations = [
-            {"image": slot, "question": asked, "answer": answer}
-            for slot, (asked, answer) in zip(slots, shots, strict=False)
-        ]
-        query = {"image": slots[-1], "question": question}
-        try:
-            text = self._template.render(demonstrations=demonstrations, query=query, count=len(shots))
-        except Exception as error:  # a template may fail in any way that its expressions can
-            raise SpaceError(f"prompt.template: {type(error).__name__}: {error}") from None
-        order = [int(place) for place in _SLOT.findall(text)]
-        if len(set(order)) != len(order) or len(images) - 1 not in order:
-            raise SpaceError("prompt.template: must hold {{ query.image }} once, and no image twice")
-        return Prompt(_SLOT.sub(IMAGE_MARK, text), tuple(images[place] for place in order))
 
 
 def conversation(settings: PromptSettings, shots: Sequence[tuple[str, str]], question: str) -> list[Message]:

@@ -1,6 +1,6 @@
 """What is asked and what comes back. Plain frozen records, since they cross processes.
 
-Every work item yields exactly one `Answer` or one `Failure`; nothing raises past the engine for what is wrong with a
+Every work item yields exactly one `Answer` or one `Failure`. Nothing raises past the engine for what is wrong with a
 single item.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -16,7 +17,7 @@ class WorkItem:
 
     Attributes:
         query: the item whose question is asked.
-        demonstrations: shown before it, in this order; may be empty.
+        demonstrations: shown before it, in this order. May be empty.
     """
 
     query: int
@@ -29,9 +30,8 @@ class Answer:
 
     Attributes:
         text: the generated text without special tokens, cut at the first stop string, stripped. May be empty.
-        gt_prob: probability, in [0, 1], that the model's whole answer is one of the item's ground-truth answers: the
-            sum over distinct answers of the probability of their tokens and the end of the turn. None where not asked
-            for.
+        gt_prob: probability, in [0, 1], that the model's whole answer is one of the item's ground-truth answers. It
+            is the sum over distinct answers, each with the end of the turn. None where it was not asked for.
         prompt_tokens: length of the prompt, image tokens included.
     """
 
@@ -71,3 +71,25 @@ class Failure:
 
 
 Result = Answer | Failure
+
+
+class VlmTable(Protocol):
+    """Questions, answers and images by item id. Methods may be called from several threads."""
+
+    def question(self, item: int) -> str:
+        """The question's text."""
+
+    def answers(self, item: int) -> tuple[str, ...]:
+        """The annotators' answers. May be empty."""
+
+    def shown_answer(self, item: int) -> str:
+        """The answer that a demonstration shows. Raises `DataError` if there is none."""
+
+    def image_label(self, item: int) -> str:
+        """Where the image is, for messages."""
+
+    def image_bytes(self, item: int) -> bytes:
+        """The encoded image. Raises `ImageError` if it cannot be had."""
+
+    def image_hash(self, item: int) -> str:
+        """SHA-256 of `image_bytes`, 64 hex digits. Raises `ImageError` as well."""

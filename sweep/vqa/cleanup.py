@@ -3,15 +3,15 @@
 Source: the evaluation code of the VQA data sets (Antol et al., ICCV 2015; Goyal et al., CVPR 2017), which OK-VQA uses
 as well. Its oddities are kept, since published numbers contain them:
 
-1. Newlines and tabs become spaces; spaces are cut off at both ends (`strip`).
+1. Newlines and tabs become spaces. Spaces are cut off at both ends (`strip`).
 2. A punctuation mark is deleted everywhere if it stands next to a space anywhere in the text, or if the text holds
-   digit, comma, digit anywhere (then all marks are deleted); otherwise it becomes a space. So `red-hot` is `red hot`,
+   digit, comma, digit anywhere (then all marks are deleted). Otherwise it becomes a space. So `red-hot` is `red hot`,
    but `red-hot - really` is `redhot really`, and `1,000 a/b` is `1000 ab`. Colon, apostrophe, dollar, percent, hash,
    ampersand, asterisk and everything beyond ASCII are no marks.
 3. Full stops that no digit follows are deleted, before or after a digit: `3.` is `3`, `.5` and `2.5` stay. Only the
    first 32 of them: the flag of that call stands in the place of its count.
-4. Lower case, split at any white space; `none`, `zero` to `ten` become digits; `a`, `an`, `the` are dropped; then
-   contractions get their apostrophes (`sweep.vqa.contractions`), each word once.
+4. Lower case, split at any white space. `none` and `zero` to `ten` become digits. `a`, `an` and `the` are dropped.
+   Then contractions get their apostrophes (`sweep.vqa.contractions`), each word once.
 
 The result is a fixed point of these rules unless more than 32 full stops had to go.
 """
@@ -36,12 +36,12 @@ _ARTICLES = frozenset({"a", "an", "the"})
 
 
 def strip(text: str) -> str:
-    """Rule 1, which applies in every mode."""
+    """Rule 1, which always applies."""
     return text.translate(_BREAKS).strip()
 
 
 def normalise(text: str) -> str:
-    """All rules in their order. Any text is allowed; what has nothing but marks and articles becomes empty."""
+    """All rules in their order. Any text is allowed. What has nothing but marks and articles becomes empty."""
     return _words(_punctuation(strip(text)))
 
 

@@ -1,11 +1,11 @@
 """The contraction table of the official VQA evaluation, from the spellings that it restores.
 
-A spelling is restored from itself with exactly one of its apostrophes left out: `dont` becomes `don't`, and both
-`couldnt've` and `couldn'tve` become `couldn't've`; `couldntve` lacks two and stays. The official table follows this
+A spelling is restored from itself with exactly one of its apostrophes left out. `dont` becomes `don't`, and both
+`couldnt've` and `couldn'tve` become `couldn't've`. `couldntve` lacks two and stays. The official table follows this
 rule in all entries but these:
 
-- `somebody'd` becomes `somebodyd`, the wrong way round (and `somebodyd` stays);
-- `let's` and `she's` become themselves, so `lets` and `shes` stay;
+- `somebody'd` becomes `somebodyd`, the wrong way round (and `somebodyd` stays).
+- `let's` and `she's` become themselves, so `lets` and `shes` stay.
 - `Im`, `Ive`, `Id've`, `I'dve` have a capital letter, but words are lower-cased before they are looked up: `im` stays.
 
 Entries of the last two kinds change nothing and are left out here.

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from pyarrow import fs
 
-from sweep.paths import RunPaths
+from sweep.runs.paths import RunPaths
 from tests.chaos.cluster import TwoNodes
 from tests.chaos.processes import MARK, Kind, Process, end_all, kill, processes_of
 from tests.chaos.spaces import NAME
@@ -95,8 +95,8 @@ class Run:
             **os.environ, "HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0", **(environment or {}),
         }  # fmt: skip
         self._rng = random.Random(f"{seed}:victims")
-        self.paths = RunPaths(folder / "runs" / NAME)
-        self.course = Course(self.paths.root)
+        self.paths = RunPaths.at(folder / "runs" / NAME)
+        self.course = Course(self.paths.root.local())
         self._heal_at = float("inf")
 
     def drive(self) -> Course:

@@ -17,9 +17,10 @@ from optuna.trial import TrialState
 from tensorboardX.proto.event_pb2 import Event
 
 from selector.errors import UserError
-from sweep.checkpoints import read_checkpoint
-from sweep.paths import RunPaths
-from sweep.study.records import PLAN
+from sweep.runs.paths import RunPaths
+from sweep.storage.local import stored_at
+from sweep.study.summaries import SLOT
+from sweep.trials.checkpoints import read_checkpoint
 
 TIMES = ("duration", "attempt", "worker", "worker_deaths")  # of a ranking's trials: where and when, not what
 
@@ -50,18 +51,18 @@ def study_of(paths: RunPaths) -> optuna.Study:
 
 def inspect(run: Path, reference: Path, budget: int) -> Findings:
     """Everything that can be found out about a finished run."""
-    paths, found = RunPaths(run), Findings()
+    paths, found = RunPaths.at(run), Findings()
     trials = study_of(paths).get_trials()
     numbers = Counter(trial.number for trial in trials)
     found.lost = len(set(range(budget)) - set(numbers))
-    places = Counter((plan["configuration"], plan["repeat"]) for plan in (t.user_attrs[PLAN] for t in trials))
+    places = Counter((plan["configuration"], plan["repeat"]) for plan in (t.user_attrs[SLOT] for t in trials))
     found.duplicated = sum(count - 1 for counts in (numbers, places) for count in counts.values())
     found.duplicated += max(0, len(trials) - budget)
     found.orphans = sum(not trial.state.is_finished() for trial in trials)
     for trial in trials:
         _check_epochs(paths, trial, found)
     _check_artifacts(paths, found)
-    _compare(paths, RunPaths(reference), found)
+    _compare(paths, RunPaths.at(reference), found)
     return found
 
 
@@ -120,20 +121,21 @@ def _told(folder: Path) -> Iterator[tuple[int, float]]:
 
 
 def _check_artifacts(paths: RunPaths, found: Findings) -> None:
-    folders = [*paths.rce_folder.glob("[!.]*/"), *paths.root.glob("*/*/best/step-*"), *paths.root.glob("*/*/resume/*")]
+    run = paths.root.local()
+    folders = [*run.glob("rce/[!.]*/"), *run.glob("*/*/best/step-*"), *run.glob("*/*/resume/*")]
     for folder in folders:
         if folder.parent.name == "resume":
-            found.problems.append(f"{folder.relative_to(paths.root)} is left, though its trial has ended")
+            found.problems.append(f"{folder.relative_to(run)} is left, though its trial has ended")
         try:
-            read_checkpoint(folder)
+            read_checkpoint(stored_at(folder))
         except UserError as error:
             found.problems.append(str(error))
-    for part in paths.shared.answers_folder.glob("part-*"):
+    for part in paths.shared.answers_folder.local().glob("part-*"):
         try:
             pq.read_table(part)
         except (OSError, ValueError) as error:
             found.problems.append(f"{part}: {error}")
-    hidden = [file for file in paths.root.parent.rglob(".*") if paths.tune_folder not in file.parents]
+    hidden = [file for file in run.parent.rglob(".*") if paths.tune_folder.local() not in file.parents]
     found.leftovers = sum(not file.name.endswith(".lock") for file in hidden)
 
 
@@ -155,19 +157,19 @@ def _ranking(paths: RunPaths) -> Any:
     for trial in ranking["trials"]:
         for name in TIMES:
             trial.pop(name, None)
-            trial["attrs"].pop(name, None)
     return ranking
 
 
 def _study(paths: RunPaths) -> list[tuple[Any, ...]]:
     return [
-        (t.number, t.params, t.state, repr(t.intermediate_values), t.value, t.user_attrs.get("best_step"))
+        (t.number, t.params, t.state, repr(t.intermediate_values), t.value, t.user_attrs.get("standing"))
         for t in study_of(paths).get_trials()
     ]
 
 
 def _weights(paths: RunPaths, pattern: str) -> dict[str, str]:
+    run = paths.root.local()
     return {
-        str(folder.relative_to(paths.root)): json.loads((folder / "manifest.json").read_bytes())["sha256"]
-        for folder in paths.root.glob(pattern)
+        str(folder.relative_to(run)): json.loads((folder / "manifest.json").read_bytes())["sha256"]
+        for folder in run.glob(pattern)
     }

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.environment import LOOPBACK_ONLY
+from sweep.execution.ray.options import LOOPBACK_ONLY
 from tests.docker.images import ENTRYPOINT
 
 pytestmark = pytest.mark.slow

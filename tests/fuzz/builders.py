@@ -11,24 +11,24 @@ import numpy as np
 from selector.data import DataSettings, load
 from selector.data.native import write_native
 from selector.model import SelectorConfig, build_selector
-from sweep.answers.rows import Wanted
-from sweep.answers.store import AnswerStore
-from sweep.answers.writer import AnswerWriter
-from sweep.checkpoints import write_checkpoint
-from sweep.contestants import best_epochs
-from sweep.creation import create_run
+from sweep.driver.create import NewRun, create_run
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import build_panel
-from sweep.evaluation.settings import EvaluationSettings
-from sweep.items import write_items
-from sweep.paths import RunPaths
-from sweep.plan import make_plan
+from sweep.runs.paths import RunPaths
+from sweep.settings.evaluation import EvaluationSettings
 from sweep.space.files import shipped_spaces
+from sweep.storage.local import stored_at
+from sweep.trials.checkpoints import write_checkpoint
+from sweep.trials.stored import best_epochs
+from sweep.vlm.answers.parquet import Wanted
+from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.answers.writer import AnswerWriter
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.selector.data.builders import older_data, rl_data, store
 from tests.sweep.evaluation import worlds
-from tests.sweep.items.builders import new_items
+from tests.sweep.items.builders import new_items, write_items
+from tests.sweep.plans import plan_of_space
 from tests.sweep.spaces import SMALL, context, small_dataset, trial
 
 SHIPPED = {
@@ -74,12 +74,12 @@ def make_forms(folder: Path) -> Path:
 
 def make_answers(folder: Path) -> Path:
     """A store whose only part has every kind of row; returns that part."""
-    with AnswerWriter(AnswerStore(folder), "model") as writer:
+    with AnswerWriter(AnswerStore(stored_at(folder)), "model") as writer:
         for number, (item, wanted) in enumerate(ASKED.items()):
             failure = Failure(FailureKind.IMAGE, "r", "l")
             writer.add(item, wanted, Answer(f"cat {number}", None, 7) if number % 2 else failure)
-    (part,) = AnswerStore(folder).parts()
-    return part
+    (part,) = AnswerStore(stored_at(folder)).parts()
+    return part.local()
 
 
 def make_evaluation() -> Evaluation:
@@ -93,14 +93,14 @@ def make_evaluation() -> Evaluation:
 def make_run(folder: Path) -> RunPaths:
     """A run that has not begun."""
     (folder / "space.yaml").write_text(SMALL)
-    return create_run(make_plan(str(folder / "space.yaml")), folder, "run")
+    return create_run(plan_of_space(folder / "space.yaml"), NewRun(stored_at(folder), "run"))
 
 
 def make_selector(folder: Path) -> Path:
     """A stored selector of the smallest size; returns its folder."""
     config = SelectorConfig(width=2, hidden=2, layers=1, heads=1, decoder="gate", temperature=0.1, dropout=0.0)
     model = build_selector(config, 0)
-    write_checkpoint(folder / "selector", dict(model.state_dict()), {}, model.config_dict())
+    write_checkpoint(stored_at(folder / "selector"), dict(model.state_dict()), {}, model.config_dict())
     return folder / "selector"
 
 
@@ -110,10 +110,10 @@ class Good:
     def __init__(self, folder: Path) -> None:
         self.dataset = small_dataset()
         self.paths = make_run(folder)
-        self.context = context(self.paths.root, self.dataset)
+        self.context = context(self.paths.root.local(), self.dataset)
         results = iter(trial(self.context, self.dataset))
         for _ in range(5):
             next(results)
-        self.epoch = best_epochs(self.paths, 0)[0]
-        self.state = next(self.paths.trial(0).resume_folder.glob("step-*"))
-        self.warm_up = next(self.paths.rce_folder.glob("*/"))
+        self.epoch = best_epochs(self.paths, 0)[0].local()
+        self.state = self.paths.trial(0).resume_folder.glob("step-*")[0].local()
+        self.warm_up = next(self.paths.rce_folder.local().glob("*/"))

@@ -13,16 +13,18 @@ from rich.console import Console
 from selector.data import Dataset, DataSettings, load
 from selector.model import PointerSelector
 from selector.training.stage import TrainingStage
-from sweep.checkpoints import read_checkpoint, read_manifest
-from sweep.contestants import Contestant, contestants, winner_checkpoint
 from sweep.evaluation.records import Evaluation, read_evaluation
-from sweep.evaluation.table import render
-from sweep.export import Exported, _readme
 from sweep.items import ItemsSettings, ItemTable, open_items
-from sweep.paths import RunPaths
+from sweep.report.evaluation import render
+from sweep.results.export import Exported, _readme
+from sweep.results.policies import Policy, policies, winner_checkpoint
+from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, canonical, parse_space
-from sweep.study import TrialSummary
-from sweep.trial import EpochResult, Trial, _latest_state
+from sweep.storage.local import stored_at
+from sweep.study import Standing, TrialSummary
+from sweep.trials.checkpoints import read_checkpoint, read_manifest
+from sweep.trials.messages import EpochResult
+from sweep.trials.trial import Trial, _latest_state
 
 
 def opened(path: Path, **more: Any) -> Dataset:
@@ -51,21 +53,21 @@ def used_space(text: str) -> SearchSpace:
 
 def exported(folder: Path) -> dict[str, Any]:
     """A stored epoch, as `export` and `verify` read it."""
-    read_checkpoint(folder)
-    manifest = {**read_manifest(folder), "chosen": "by number"}
+    read_checkpoint(stored_at(folder))
+    manifest = {**read_manifest(stored_at(folder)), "chosen": "by number"}
     assert _readme(manifest).encode()  # as it is written
     assert Exported(folder, manifest["trial"], manifest, "by number").sentence.encode()
     assert PointerSelector.from_pretrained(folder).config.width
     return manifest
 
 
-def compared(paths: RunPaths, digest: str) -> list[Contestant]:
+def compared(paths: RunPaths, digest: str) -> list[Policy]:
     """The rows that trial 0 and its warm-up are in the table, loaded; what is damaged is left out and said so."""
-    attrs = {"rce": digest}
     complete = TrialSummary(
-        0, TrialState.COMPLETE, {}, 1.0, 1.0, 5, (), "", 0, 0, "key", 0, 0, 1.0, attrs,
+        number=0, state=TrialState.COMPLETE, params={}, value=1.0, best_value=1.0, last_step=5, reason="",
+        configuration=0, repeat=0, key="key", seed=0, attempt=0, duration=1.0, standing=Standing(rce_digest=digest),
     )  # fmt: skip
-    found = contestants(paths, [complete], 1)
+    found = policies(paths, [complete], 1)
     for one in found:
         one.load()
     return found
@@ -84,6 +86,6 @@ def shown(paths: RunPaths) -> Evaluation:
     """An evaluation as `status` and `export` read it."""
     found = read_evaluation(paths.evaluation_file)
     for width in (60, 200):
-        Console(file=io.StringIO(), width=width).print(render(found, width))
+        Console(file=io.StringIO(), width=width).print(render(found))
     winner_checkpoint(paths, found)
     return found

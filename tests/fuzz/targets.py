@@ -16,16 +16,18 @@ import yaml
 from safetensors.torch import save_file
 
 from selector.batches import TensorData
-from selector.data.native import BEAMS, EMBEDDINGS, MANIFEST, QUERIES, read_notes
+from selector.data.native import BEAMS, EMBEDDINGS, MANIFEST, QUERIES
 from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
 from selector.training import GrpoStage
 from selector.validation import Evaluator
-from sweep.answers.store import AnswerStore
-from sweep.checkpoints import MANIFEST_FILE, file_hash
-from sweep.paths import RunPaths
-from sweep.records import read_record
-from sweep.retraining import Finalist, ended
+from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
+from sweep.storage.hashes import file_hash
+from sweep.storage.local import stored_at
+from sweep.trials.checkpoints import MANIFEST_FILE
+from sweep.trials.finalists import Finalist, ended
+from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.checkpoint import check_checkpoint
 from sweep.vlm.work import Failure
 from tests.fuzz.builders import (
@@ -101,11 +103,7 @@ def _native(folder: Path, name: str, alter: Alter) -> Target:
     native = make_forms(folder) / "native"
     seed = (native / name).read_bytes()
 
-    def read() -> object:
-        held(lambda: read_notes(native))
-        return opened(native)
-
-    return Target((seed,), _reads(native / name, read), alter)
+    return Target((seed,), _reads(native / name, lambda: opened(native)), alter)
 
 
 def native_manifest(folder: Path) -> Target:
@@ -169,7 +167,7 @@ def answers(folder: Path) -> Target:
         place.mkdir()
         (place / good.name).write_bytes(seed)
         (place / "part-1.parquet").write_bytes(content)
-        store = AnswerStore(place)
+        store = AnswerStore(stored_at(place))
         for _ in range(2):
             found = held(lambda: store.lookup(ASKED))
             assert found is not None and set(found) == set(ASKED)
@@ -199,7 +197,7 @@ def model_config(folder: Path) -> Target:
 def run_record(folder: Path) -> Target:
     paths = make_run(folder)
     seed = paths.run_file.read_bytes()
-    return Target((seed,), _reads(paths.run_file, lambda: read_record(paths)), altered_json)
+    return Target((seed,), _reads(paths.run_file.local(), lambda: read_record(paths)), altered_json)
 
 
 def epoch_manifest(folder: Path) -> Target:
@@ -249,7 +247,7 @@ def _resuming(folder: Path) -> tuple[Good, Callable[[], object]]:
     weights = read_tensors(good.warm_up / WEIGHTS_FILE)
     stage = GrpoStage(SETTINGS, data, Evaluator(data, good.context.validation), weights)
     interrupted = trial(good.context, good.dataset)
-    events = good.paths.trial(0).events_folder
+    events = good.paths.trial(0).events_folder.local()
 
     def read() -> object:
         shutil.rmtree(events, ignore_errors=True)
@@ -282,13 +280,13 @@ def evaluation(folder: Path) -> Target:
     paths = make_run(folder)
     file = paths.evaluation_file
     make_evaluation().write(file)
-    return Target((file.read_bytes(),), _reads(file, lambda: shown(paths)), altered_json)
+    return Target((file.read_bytes(),), _reads(file.local(), lambda: shown(paths)), altered_json)
 
 
 def finalist_result(folder: Path) -> Target:
     """A finalist whose result cannot be read is trained again: there is no error to tell."""
-    paths, one = RunPaths(folder), Finalist(0, SETTINGS)
-    file = paths.finalist(one.trial, one.seed).result_file
+    paths, one = RunPaths.at(folder), Finalist(0, SETTINGS)
+    file = paths.finalist(one.trial, one.seed).result_file.local()
     file.parent.mkdir(parents=True)
     seeds = _json(
         {"best_step": 3, "val_loss": 0.5, "failure": None}, {"best_step": None, "val_loss": None, "failure": "x"}

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.answers.store import AnswerStore
+from sweep.storage.local import stored_at
+from sweep.vlm.answers.store import AnswerStore
 from tests.fuzz.builders import ASKED, make_answers
 from tests.fuzz.harness import budget, held, mutated
 from tests.fuzz.mutations import COLUMNS
@@ -25,17 +26,17 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def looked_up(good: Path, name: str) -> None:
     """The good part serves all requests whatever stands beside it."""
-    store = AnswerStore(good)
+    store = AnswerStore(stored_at(good))
     found = held(lambda: store.lookup(ASKED))
     assert found is not None and set(found) == set(ASKED)
-    held(lambda: AnswerStore(good).compact(many=99))
+    held(lambda: AnswerStore(stored_at(good)).compact(many=99))
     (good / name).unlink()
 
 
 @budget()
 @given(data=st.data())
 def test_bytes(good: Path, data: st.DataObject) -> None:
-    (part,) = AnswerStore(good).parts()
+    (part,) = AnswerStore(stored_at(good)).parts()
     (good / "part-1.parquet").write_bytes(data.draw(mutated(part.read_bytes())))
     looked_up(good, "part-1.parquet")
 
@@ -43,8 +44,8 @@ def test_bytes(good: Path, data: st.DataObject) -> None:
 @budget()
 @given(data=st.data())
 def test_columns(good: Path, data: st.DataObject) -> None:
-    (part,) = AnswerStore(good).parts()
-    table = pq.read_table(part)
+    (part,) = AnswerStore(stored_at(good)).parts()
+    table = pq.read_table(part.local())
     where = data.draw(st.integers(0, table.num_columns - 1))
     column = data.draw(st.sampled_from(COLUMNS))
     rows = min(len(column), len(table))

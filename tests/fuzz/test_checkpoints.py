@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from selector.errors import CheckpointError
 from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
-from sweep.checkpoints import MANIFEST_FILE, canonical_hash, file_hash, read_checkpoint, read_manifest, read_reports
-from sweep.contestants import best_epochs
 from sweep.evaluation.records import read_evaluation
-from sweep.paths import RunPaths
-from sweep.records import read_record
-from sweep.trial import Trial
+from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
+from sweep.storage.hashes import canonical_hash, file_hash
+from sweep.storage.local import stored_at
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports
+from sweep.trials.stored import best_epochs
+from sweep.trials.trial import Trial
 from tests.fuzz.builders import Good, make_selector
 from tests.fuzz.harness import VALUES, altered, budget, held, mutated
 from tests.fuzz.mutations import header_of, with_header
@@ -43,8 +45,8 @@ def spoiled(folder: Path, name: str, content: bytes) -> Path:
 
 
 def load_all(folder: Path) -> None:
-    held(lambda: read_manifest(folder))
-    held(lambda: read_checkpoint(folder))
+    held(lambda: read_manifest(stored_at(folder)))
+    held(lambda: read_checkpoint(stored_at(folder)))
     held(lambda: PointerSelector.from_pretrained(folder))
 
 
@@ -64,7 +66,7 @@ def test_damaged_weights_are_never_taken_for_whole(good: Good, data: st.DataObje
     if content == original:
         return
     with pytest.raises(CheckpointError, match="altered or damaged"):
-        read_checkpoint(folder)
+        read_checkpoint(stored_at(folder))
 
 
 @budget()
@@ -74,7 +76,7 @@ def test_values_of_an_epoch(good: Good, data: st.DataObject, name: str) -> None:
     folder = spoiled(good.epoch, name, json.dumps(content).encode())
     load_all(folder)
     if name == MANIFEST_FILE:
-        run = RunPaths(folder.parent.parent.parent.parent)
+        run = RunPaths.at(folder.parent.parent.parent.parent)
         held(lambda: best_epochs(run, 0))
         held(lambda: [read_manifest(path)["metrics"]["val_loss"] < 0 for path in best_epochs(run, 0)])
 
@@ -132,7 +134,7 @@ def test_errors_can_be_printed(tmp_path: Path, name: str, key: str) -> None:
 def test_nesting_without_end(good: Good, name: str) -> None:
     folder = spoiled(good.epoch, name, b"[" * 100_000)
     with pytest.raises(CheckpointError):
-        read_manifest(folder) if name == MANIFEST_FILE else PointerSelector.from_pretrained(folder)
+        read_manifest(stored_at(folder)) if name == MANIFEST_FILE else PointerSelector.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_what_readers_take_from_a_manifest_is_checked(good: Good, which: str, ch
     try:
         file.write_text(json.dumps(json.loads(original) | changes))
         with pytest.raises(CheckpointError, match=said):
-            read_manifest(file.parent)
+            read_manifest(stored_at(file.parent))
     finally:
         file.write_bytes(original)
 
@@ -165,15 +167,16 @@ def test_numbers_of_reports_are_numbers(good: Good) -> None:
     manifest = json.loads((good.warm_up / MANIFEST_FILE).read_bytes())
     manifest["reports"][1]["val_loss"] = "0.5"
     with pytest.raises(CheckpointError, match=r"report 1\.val_loss"):
-        read_reports(manifest["reports"], good.warm_up)
+        read_reports(manifest["reports"], stored_at(good.warm_up))
 
 
 def rerun(good: Good) -> None:
     """As a worker that takes up the trial and goes on with it."""
-    copy = good.paths.root.parent / "rerun"
+    run = good.paths.root.local()
+    copy = run.parent / "rerun"
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(good.paths.root, copy)
-    results = iter(trial(replace(good.context, run_folder=copy), good.dataset))
+    shutil.copytree(run, copy)
+    results = iter(trial(replace(good.context, run_folder=str(copy)), good.dataset))
     next(results)
     next(results, None)
 
@@ -197,7 +200,7 @@ def test_states_and_warm_ups(good: Good, data: st.DataObject, as_bytes: bool, wh
 
 
 def good_store(good: Good) -> Any:
-    from sweep.rce_store import RceStore
+    from sweep.trials.rce_store import RceStore
 
     found = trial(good.context, good.dataset)
     assert isinstance(found, Trial)
@@ -209,7 +212,6 @@ def good_store(good: Good) -> Any:
 def test_run_records(good: Good, data: st.DataObject, as_bytes: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
     original = good.paths.run_file.read_bytes()
     paths = RunPaths(good.paths.root.parent / "fuzzed")
-    paths.root.mkdir(exist_ok=True)
     content = (
         data.draw(mutated(original)) if as_bytes else json.dumps(data.draw(altered(json.loads(original)))).encode()
     )
@@ -222,12 +224,12 @@ def test_run_records(good: Good, data: st.DataObject, as_bytes: bool, tmp_path_f
 def test_evaluations(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "evaluation.json"
     file.write_bytes(content)
-    assert held(lambda: read_evaluation(file)) is None
+    assert held(lambda: read_evaluation(stored_at(file))) is None
 
 
 def test_the_files_are_good_to_begin_with(good: Good) -> None:
     assert isinstance(PointerSelector.from_pretrained(good.epoch), PointerSelector)
-    tensors, manifest = read_checkpoint(good.epoch)
+    tensors, manifest = read_checkpoint(stored_at(good.epoch))
     assert manifest["sha256"] == file_hash(good.epoch / WEIGHTS_FILE) and all(map(torch.is_tensor, tensors.values()))
     assert len(canonical_hash(manifest)) == 64
     rerun(good)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from selector.data.dataset import Outcome
 from selector.errors import DataError
-from selector.rewards import compute_rewards, missing_fields
+from selector.rewards import compute_rewards, missing_fields, reward_range
 from selector.settings import Correctness, RewardMode, RewardSettings
 
 ALL = tuple(Outcome)
@@ -148,3 +148,35 @@ def test_inputs_are_not_written_to() -> None:
         values.setflags(write=False)
     for mode in RewardMode:
         compute_rewards(outcomes, RewardSettings(mode=mode))
+
+
+@given(st.sampled_from(list(RewardMode)), st.tuples(*[st.floats(-8, 8)] * 5), st.integers(0, 2**31), st.booleans())
+def test_the_range_holds_every_reward_and_is_reached(
+    mode: RewardMode, weights: tuple[float, ...], seed: int, signed: bool
+) -> None:
+    names = ("hard_weight", "soft_weight", "rel_weight", "alpha", "beta")
+    correctness = Correctness.PLUS_MINUS_ONE if signed else Correctness.ZERO_ONE
+    settings = RewardSettings(mode=mode, correctness=correctness, **dict(zip(names, weights, strict=True)))
+    low, high = reward_range(settings)
+    assert -5 <= low <= high <= 5
+    generator = np.random.default_rng(seed)
+    columns = {Outcome.CORRECT: generator.integers(0, 2, 40)}
+    columns |= {Outcome.ACC_SCORE: generator.random(40), Outcome.GT_PROB: generator.random(40)}
+    columns |= {Outcome.REL_SCORE: generator.uniform(-1, 1, 40), Outcome.BEAM_SCORE: generator.normal(size=40)}
+    rewards = compute_rewards({name: values.astype(np.float32) for name, values in columns.items()}, settings)
+    assert (rewards >= low - 1e-5).all() and (rewards <= high + 1e-5).all()
+    if mode is not RewardMode.LEGACY:
+        ends = [
+            {name: np.full(1, value, np.float32) for name, value in zip(columns, (h, a, g, r, 0), strict=True)}
+            for h in (0, 1)
+            for a in (0, 1)
+            for g in (0, 1)
+            for r in (-1, 1)
+        ]
+        reached = [float(compute_rewards(one, settings)[0]) for one in ends]
+        assert (min(reached), max(reached)) == (low, high)
+
+
+def test_the_range_of_the_default_reward() -> None:
+    assert reward_range(RewardSettings()) == (0.0, 2.0)
+    assert reward_range(RewardSettings(mode=RewardMode.LEGACY)) == (-5.0, 5.0)

@@ -127,7 +127,7 @@ def test_the_metric_prefers_the_better_policy() -> None:
     )
     dataset = replace_columns(DATASET, split=val_as_train.astype(np.int8))
     settings = make_settings(model={"dropout": 0.0}, rce={"epochs": 25, "tau_start": 0.25, "tau_end": 0.25})
-    training = Training(settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"epochs": 0})}), dataset)
+    training = Training(settings.replace(grpo=settings.grpo.replace(epochs=0)), dataset)
     measure = evaluator(DATASET)
     before = measure(training.model)
     list(training)

@@ -16,6 +16,7 @@ import torch
 from selector.batches import TensorData
 from selector.data.dataset import Dataset, Outcome, Split
 from selector.model import PointerSelector
+from selector.reports import EpochReport
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import GrpoStage, RceStage
 from selector.validation import Evaluator
@@ -141,3 +142,8 @@ def pad(rows: Iterable[Iterable[float]], filler: float, extra: int = 0) -> tuple
     values = torch.tensor([row + [filler] * (longest - len(row)) for row in lists], dtype=torch.float64)
     mask = torch.tensor([[i < len(row) for i in range(longest)] for row in lists])
     return values, mask
+
+
+def deterministic(report: EpochReport) -> dict[str, Any]:
+    """All values but the two that measure time: equal for equal settings, seed, data and machine."""
+    return {key: value for key, value in report.to_dict().items() if key not in ("queries_per_second", "seconds")}

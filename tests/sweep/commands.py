@@ -14,7 +14,7 @@ import optuna
 import pytest
 import yaml
 
-from sweep.cli import main
+from sweep.cli.app import main
 from tests.sweep.spaces import SMALL
 
 ON_RAY = ("run", "resume", "evaluate", "collect")

@@ -11,7 +11,10 @@ from selector.data import Dataset, DataSettings, load
 from selector.data.settings import DemoSettings
 from selector.settings import HealthSettings, TrialSettings, ValidationSettings
 from selector.validation import Evaluator
-from sweep.trial import EpochResult, Trial, TrialContext
+from sweep.runs.paths import RunPaths
+from sweep.trials.messages import EpochResult, TrialContext
+from sweep.trials.trial import Trial
+from tests.selector.worlds import deterministic
 
 SMALL = """
 name: small
@@ -44,7 +47,7 @@ def small_dataset() -> Dataset:
 
 def context(run_folder: Path, dataset: Dataset, keep_epochs: int = 2, **health: object) -> TrialContext:
     return TrialContext(
-        run_folder=run_folder,
+        run_folder=str(run_folder),
         validation=ValidationSettings(),
         health=HealthSettings.model_validate(health),
         keep_epochs=keep_epochs,
@@ -53,11 +56,15 @@ def context(run_folder: Path, dataset: Dataset, keep_epochs: int = 2, **health: 
     )
 
 
+def run_of(shared: TrialContext) -> RunPaths:
+    return RunPaths.at(shared.run_folder)
+
+
 def trial(shared: TrialContext, dataset: Dataset, number: int = 0, settings: TrialSettings = SETTINGS) -> Trial:
     data = TensorData(dataset, torch.device("cpu"))
-    return Trial(shared, number, settings, data, Evaluator(data, shared.validation))
+    return Trial(shared, run_of(shared), number, settings, data, Evaluator(data, shared.validation))
 
 
 def numbers(results: list[EpochResult]) -> list[dict[str, object]]:
     """What must be equal between equal trials."""
-    return [result.report.deterministic() for result in results]
+    return [deterministic(result.report) for result in results]

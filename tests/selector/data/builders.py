@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 
-from selector.data import Dataset, DataSettings, Outcome, load
+from selector.data import Dataset, DataSettings, Outcome, load, native
+from selector.data.queries import QueryTable, table_of
 
 QUERIES = (8, 3, 21, 5, 13, 2)
 ITEMS, WIDTH = 30, 4
@@ -93,3 +95,13 @@ def dataset(**fields: Any) -> Dataset:
         "split": np.array([0, 1, 2], dtype=np.int8),
     }
     return Dataset(**(values | fields))
+
+
+def read_notes(folder: Path) -> dict[native.Note, list[str]]:
+    """The note columns of a native folder."""
+    beams = pq.read_table(folder / native.BEAMS)
+    return {note: beams.column(note.value).to_pylist() for note in native.Note if note.value in beams.column_names}
+
+
+def write_queries(queries: QueryTable, path: Path) -> None:
+    pq.write_table(table_of(queries), path)

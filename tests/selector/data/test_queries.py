@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from selector.data.native import QUERIES, write_native
-from selector.data.queries import QueryTable, read_queries, write_queries
+from selector.data.queries import QueryTable, read_queries
 from selector.errors import DataError
-from tests.selector.data.builders import dataset
+from tests.selector.data.builders import dataset, write_queries
 
 
 def test_round_trip(tmp_path):
@@ -21,8 +21,6 @@ def test_round_trip(tmp_path):
         assert getattr(again, name).dtype == getattr(queries, name).dtype
     assert len(again) == 3
     assert again.pool(1).tolist() == [5, 6]
-    write_queries(again, tmp_path / "again.parquet")
-    assert (tmp_path / "q.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
 
 
 def test_the_file_of_a_native_folder_is_one(tmp_path):

@@ -14,6 +14,7 @@ from selector.reports import EpochReport, Stage
 from selector.training import GrpoStage, RceStage, Training
 from selector.training.stage import EpochMeans, TrainingStage, copy_weights
 from tests.selector.worlds import (
+    deterministic,
     evaluator,
     in_double,
     make_dataset,
@@ -219,7 +220,7 @@ def test_an_epoch_without_steps_reports_the_same_for_every_batch_size(name: str)
     for batch_size in (1, 7, 64):
         options = {**sections.get(key, {}), "lr": 0.0, "batch_size": batch_size, "epochs": 1}
         report = next(iter(make(**{**sections, key: options})))
-        values = report.deterministic()
+        values = deterministic(report)
         assert values.pop("stage") == key
         values = {name: value for name, value in values.items() if value is not None}
         del values["grad_norm"]  # a mean over updates, of which there are more

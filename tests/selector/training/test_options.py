@@ -20,6 +20,7 @@ from selector.training import GrpoStage, RceStage, Training, train
 from selector.training.grpo import BACKBONE
 from selector.training.stage import copy_weights
 from tests.selector.worlds import (
+    deterministic,
     evaluator,
     group,
     make_dataset,
@@ -41,7 +42,7 @@ def grpo(dataset: Dataset = DATASET, **sections: Any) -> list[EpochReport]:
 
 
 def plain(reports: list[EpochReport]) -> list[dict[str, Any]]:
-    return [report.deterministic() for report in reports]
+    return [deterministic(report) for report in reports]
 
 
 # Rewards and data -----------------------------------------------------------------------------------------------------
@@ -54,7 +55,7 @@ def test_every_reward_mode_trains(mode: RewardMode) -> None:
     assert [report.step for report in reports] == [1, 2, 3, 4, 5]
     assert [report.epoch for report in reports] == [1, 2, 1, 2, 3]
     for report in reports:
-        numbers = [v for v in report.deterministic().values() if isinstance(v, float)]
+        numbers = [v for v in deterministic(report).values() if isinstance(v, float)]
         assert all(map(math.isfinite, numbers))
         assert report.grad_norm > 0
     assert reports[-1].advantage_std > 0.3

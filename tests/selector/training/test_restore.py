@@ -13,7 +13,7 @@ import torch
 from selector.tensors import read_tensors
 from selector.training import GrpoStage, RceStage, StageState, Training, train
 from selector.training.stage import TrainingStage, copy_weights
-from tests.selector.worlds import evaluator, make_dataset, make_settings, same_weights, tensors_of
+from tests.selector.worlds import deterministic, evaluator, make_dataset, make_settings, same_weights, tensors_of
 
 DATASET = make_dataset()
 RCE: dict[str, dict[str, Any]] = {
@@ -65,7 +65,7 @@ def test_a_stage_continues_to_the_bit_from_every_epoch(kind: str, sections: dict
     whole = make_stage(kind, sections)
     states, reports = [whole.state()], []
     for report in whole:
-        reports.append(report.deterministic())
+        reports.append(deterministic(report))
         states.append(whole.state())
     final = copy_weights(whole.model)
     reference = whole.reference_weights() if isinstance(whole, RceStage) else None
@@ -73,14 +73,14 @@ def test_a_stage_continues_to_the_bit_from_every_epoch(kind: str, sections: dict
     for state in states:
         fresh = make_stage(kind, sections)
         fresh.load_state(through_a_file(state, tmp_path))
-        assert [r.deterministic() for r in fresh] == reports[state.epoch :]
+        assert [deterministic(r) for r in fresh] == reports[state.epoch :]
         assert same_weights(copy_weights(fresh.model), final)
         if isinstance(fresh, RceStage) and reference is not None:
             assert same_weights(fresh.reference_weights(), reference)
     used = whole  # and a stage that has already run can be wound back
     for state in (states[1], states[0], states[-2]):
         used.load_state(through_a_file(state, tmp_path))
-        assert [r.deterministic() for r in used] == reports[state.epoch :]
+        assert [deterministic(r) for r in used] == reports[state.epoch :]
 
 
 def test_the_cases_reach_what_they_are_for() -> None:
@@ -107,18 +107,18 @@ def test_states_are_copies() -> None:
 
 
 def test_looking_at_the_state_or_at_global_randomness_changes_nothing() -> None:
-    plain = [report.deterministic() for report in train(make_settings(), DATASET)]
+    plain = [deterministic(report) for report in train(make_settings(), DATASET)]
     disturbed = []
     training = Training(make_settings(), DATASET)
     for report in training:
         torch.manual_seed(len(disturbed))
         torch.rand(len(disturbed) + 1)
-        disturbed.append(report.deterministic())
+        disturbed.append(deterministic(report))
     assert disturbed == plain
 
 
 def test_a_seed_determines_everything() -> None:
-    runs = [[r.deterministic() for r in train(make_settings(seed=seed), DATASET)] for seed in (5, 5, 6)]
+    runs = [[deterministic(r) for r in train(make_settings(seed=seed), DATASET)] for seed in (5, 5, 6)]
     assert runs[0] == runs[1]
     assert all(one["train_loss"] != other["train_loss"] for one, other in zip(runs[0], runs[2], strict=True))
     assert all(one["val_loss"] != other["val_loss"] for one, other in zip(runs[0], runs[2], strict=True))
@@ -128,4 +128,4 @@ def test_settings_of_the_second_stage_do_not_reach_the_first() -> None:
     """Trials that share RCE settings may share its artifact."""
     one = list(train(make_settings(), DATASET))
     other = list(train(make_settings(grpo={"lr": 1e-5, "kl_beta": 3.0, "epochs": 1, "batch_size": 2}), DATASET))
-    assert [r.deterministic() for r in one[:2]] == [r.deterministic() for r in other[:2]]
+    assert [deterministic(r) for r in one[:2]] == [deterministic(r) for r in other[:2]]

@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from sweep import cli
+from sweep.cli import app as cli
 
 TINY = {
     "name": "tiny",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweep import runner
+from sweep.driver import session
 from tests.sweep.broken.commands import TINY
 
 
@@ -23,5 +23,5 @@ def nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("trials were started")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "_train", started)
+    monkeypatch.setattr(session, "connected", started)
     Path("space.yaml").write_text(yaml.safe_dump(TINY))

@@ -9,7 +9,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweep import cli, runner
+from sweep.cli import app as cli
+from sweep.driver import session
 from sweep.errors import ClusterError
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.broken.commands import refused, space
@@ -99,7 +100,7 @@ def test_a_run_that_cannot_start_leaves_no_folder(
     def no_cluster(*arguments: object) -> None:
         raise ClusterError("cannot join")
 
-    monkeypatch.setattr(runner, "_train", no_cluster)
+    monkeypatch.setattr(session, "connected", no_cluster)
     monkeypatch.setattr(sys, "argv", ["sweep", "run", "space.yaml"])
     with pytest.raises(SystemExit):
         cli.main()

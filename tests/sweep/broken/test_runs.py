@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweep import cli
-from sweep.creation import create_run
-from sweep.plan import make_plan
+from sweep.cli import app as cli
+from sweep.driver.create import NewRun, create_run
+from sweep.storage.local import stored_at
 from sweep.study import AskedTrial, StudyOwner
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.broken.builders import (
@@ -22,6 +22,7 @@ from tests.sweep.broken.builders import (
     native,
 )
 from tests.sweep.broken.commands import KL, lines, refused
+from tests.sweep.plans import plan_of_space
 from tests.sweep.spaces import SMALL, context, trial
 
 
@@ -31,18 +32,18 @@ def good_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("good")
     file = folder / "space.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(SMALL) | {"budget": {"trials": 2}}))
-    plan = make_plan(str(file))
-    paths = create_run(plan, folder, "mine")
+    plan = plan_of_space(file)
+    paths = create_run(plan, NewRun(stored_at(folder), "mine"))
     owner = StudyOwner.open(f"sqlite:///{paths.study_file}", "mine", plan.space)
     asked = owner.ask()
     assert isinstance(asked, AskedTrial)
-    results = list(trial(context(paths.root, plan.dataset), plan.dataset, asked.number, asked.settings))
+    results = list(trial(context(paths.root.local(), plan.dataset), plan.dataset, asked.number, asked.settings))
     for result in results:
         owner.report(0, result.report.step, result.report.val_loss)
     assert results[-1].best is not None
     owner.complete(0, results[-1].best.val_loss)
     owner.close()
-    return paths.root
+    return paths.root.local()
 
 
 def replace(file: str, content: str | bytes) -> Callable[[Path], object]:

@@ -8,21 +8,24 @@ import numpy as np
 import pytest
 
 from selector.data import DataSettings, Outcome, Split, describe, load
-from selector.data.native import MANIFEST, Note, read_notes
+from selector.data.native import MANIFEST, Note
 from selector.errors import CheckpointError, DataError
 from selector.model import SelectorConfig, build_selector
 from selector.rewards import compute_rewards
 from selector.settings import RewardMode, RewardSettings
-from sweep.checkpoints import write_checkpoint
-from sweep.collect.collect import check_empty, collect, collect_digest, embeddings_hash, store_collected
-from sweep.collect.plan import make_plan
+from sweep.collect.beams import propose_beams
+from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.collect.queries import unit_rows
-from sweep.vlm.settings import VlmSettings
+from sweep.collect.store import check_empty, store_collected
+from sweep.settings.vlm import VlmSettings
+from sweep.storage.local import stored_at
+from sweep.trials.checkpoints import write_checkpoint
 from sweep.vlm.work import Answer, WorkItem
-from sweep.vqa import Mode, accuracy
-from tests.sweep.collect.worlds import WIDTH, Answerer, embeddings, settings, table
+from sweep.vqa import AnswerNormalisation, accuracy
+from tests.selector.data.builders import read_notes
+from tests.sweep.collect.worlds import WIDTH, Answerer, collect, embeddings, settings, table
 
-SCORE = partial(accuracy, mode=Mode.ALWAYS)
+SCORE = partial(accuracy, normalisation=AnswerNormalisation.ALWAYS)
 HARD_AND_SOFT = RewardSettings(mode=RewardMode.HARD_PLUS_SOFT)
 
 
@@ -34,7 +37,7 @@ def run(world=None, asked=None, report=None, **answering):
 def exported(folder, width=WIDTH):
     config = SelectorConfig(width, hidden=8, layers=1, heads=2, decoder="gate", temperature=0.1, dropout=0.0)
     model = build_selector(config, 0)
-    write_checkpoint(folder, dict(model.state_dict()), {}, model.config_dict())
+    write_checkpoint(stored_at(folder), dict(model.state_dict()), {}, model.config_dict())
     return folder
 
 
@@ -105,7 +108,7 @@ def test_failed_beams_are_left_out_and_queries_without_any_are_dropped():
         return item.query in lost or (item.query in hurt and bool(bad & set(item.demonstrations)))
 
     found = run(world, failing=failing)
-    failed = [item for item in make_plan(settings(), world, embeddings(world)).work_items() if failing(item)]
+    failed = [item for item in propose_beams(settings(), world, embeddings(world)).work_items() if failing(item)]
     assert len(failed) > 8
     assert found.counts == {"failed_image": len(failed), "queries_without_answers": 1}
     assert found.dataset.queries == 19
@@ -149,7 +152,7 @@ def test_the_progress_ends_with_what_the_data_says():
 
 def test_a_service_that_breaks_its_promise_is_a_bug():
     world = table()
-    items = list(make_plan(settings(), world, embeddings(world)).work_items())
+    items = list(propose_beams(settings(), world, embeddings(world)).work_items())
     right = [(item, Answer("topic1", 0.5, 9)) for item in items]
     for results, expected in (
         (right[:-1], "1 of 160 beams have no result"),
@@ -201,7 +204,7 @@ def test_unusable_input_is_refused_before_anything_is_asked(tmp_path, change, ex
     if "nan" in change:
         rows[3, 2] = np.nan
     if "zero" in change:
-        rows[int(make_plan(asked, world, rows).queries.query_items[0])] = 0
+        rows[int(propose_beams(asked, world, rows).queries.query_items[0])] = 0
     if "pool" in change:
         world = table(14)
         rows = embeddings(world)
@@ -226,7 +229,7 @@ def test_a_selector_proposes(tmp_path):
 def test_stored_and_read_again(tmp_path):
     found = run()
     folder = tmp_path / "deep" / "collected"
-    manifest = store_collected(found, folder, "demo model, 160 beams")
+    manifest = store_collected(found, stored_at(folder), "demo model, 160 beams")
     data = load(DataSettings(path=folder))
     assert data.fingerprint() == found.dataset.fingerprint() == manifest.fingerprint
     assert read_notes(folder) == {Note.PREDICTION: found.predictions, Note.PROPOSER: found.proposers}
@@ -239,20 +242,20 @@ def test_an_existing_folder_is_never_changed(tmp_path):
     (tmp_path / "empty").mkdir()
     check_empty(tmp_path / "empty")
     check_empty(tmp_path / "missing")
-    store_collected(found, tmp_path / "empty", "first")
-    assert store_collected(found, tmp_path / "empty", "second").source == "first"
+    store_collected(found, stored_at(tmp_path / "empty"), "first")
+    assert store_collected(found, stored_at(tmp_path / "empty"), "second").source == "first"
     with pytest.raises(DataError, match="not empty"):
         check_empty(tmp_path / "empty")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("mine")
     with pytest.raises(DataError, match=MANIFEST):
-        store_collected(found, tmp_path / "mine", "x")
+        store_collected(found, stored_at(tmp_path / "mine"), "x")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["note.txt"]
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="is a file"):
         check_empty(tmp_path / "file")
     with pytest.raises(DataError, match="cannot be written"):
-        store_collected(found, tmp_path / "file" / "inside", "x")
+        store_collected(found, stored_at(tmp_path / "file" / "inside"), "x")
 
 
 def test_the_digest_sees_what_changes_the_data_and_nothing_else(tmp_path):

@@ -21,7 +21,7 @@ from sweep.collect.proposers import (
     similarity,
     tempered,
 )
-from sweep.collect.settings import CollectSettings, Proposer
+from sweep.settings.collect import CollectSettings, Proposer
 from tests.selector.worlds import shake
 
 WIDTH = 5

@@ -11,21 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from sweep.answers.rows import Wanted
-from sweep.answers.service import answered
-from sweep.answers.store import AnswerStore
+from sweep.collect.beams import propose_beams
 from sweep.collect.measure import Measurement
-from sweep.collect.plan import make_plan
-from sweep.vqa import Mode, accuracy
+from sweep.storage.local import stored_at
+from sweep.vlm.answers.cached import answer_all
+from sweep.vlm.answers.parquet import Wanted
+from sweep.vlm.answers.store import AnswerStore
+from sweep.vqa import AnswerNormalisation, accuracy
 from tests.sweep.collect.worlds import Answerer, embeddings, settings, table
 
-SCORE = partial(accuracy, mode=Mode.OFFICIAL)
+SCORE = partial(accuracy, normalisation=AnswerNormalisation.OFFICIAL)
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def plan_hash():
     world = table()
-    items = list(make_plan(settings(), world, embeddings(world)).work_items())
+    items = list(propose_beams(settings(), world, embeddings(world)).work_items())
     return hashlib.sha256(repr(items).encode()).hexdigest()
 
 
@@ -47,7 +48,7 @@ def test_an_interrupted_collection_asks_only_what_is_missing(tmp_path):
     calls = []
 
     def measured(store, stop_after=None):
-        measurement = Measurement(make_plan(asked, world, embeddings(world)), world, SCORE, gt_prob=True)
+        measurement = Measurement(propose_beams(asked, world, embeddings(world)), world, SCORE, gt_prob=True)
 
         def ask(items, score):
             assert score
@@ -57,11 +58,11 @@ def test_an_interrupted_collection_asks_only_what_is_missing(tmp_path):
                     raise KeyboardInterrupt
                 yield pair
 
-        answered(
-            make_plan(asked, world, embeddings(world)).work_items(),
+        answer_all(
+            propose_beams(asked, world, embeddings(world)).work_items(),
             wants=lambda item: Wanted(hashlib.sha256(repr(item).encode()).hexdigest(), "t"),
-            store=AnswerStore(store),
-            ask=ask,
+            store=AnswerStore(stored_at(store)),
+            run=ask,
             score=True,
             model="rule",
             failure_limit=0.05,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from sweep.collect.settings import CollectSettings
+from sweep.collect.beams import propose_beams
+from sweep.collect.measure import Collected, CollectProgress, Measurement
+from sweep.collect.outcomes import ScoreText
+from sweep.settings.collect import CollectSettings
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 
 WIDTH = 6
@@ -93,3 +96,20 @@ class Answerer:
         shown = [self.world.shown_answer(demo) for demo in item.demonstrations]
         text = Counter(reversed(shown)).most_common(1)[0][0]
         return Answer(text, shown.count(self.world.shown_answer(item.query)) / len(shown), 100)
+
+
+def collect(
+    asked: CollectSettings,
+    world: Table,
+    rows: np.ndarray,
+    answer: Callable[[Iterable[WorkItem]], Iterator[tuple[WorkItem, Result]]],
+    score: ScoreText,
+    report: Callable[[CollectProgress], None] | None = None,
+) -> Collected:
+    """Propose beams, have them answered, score the answers."""
+    beams = propose_beams(asked, world, rows)
+    measurement = Measurement(beams, world, score, gt_prob=asked.gt_prob)
+    for item, result in answer(beams.work_items()):
+        if measurement.add(item, result) and report is not None:
+            report(measurement.progress())
+    return measurement.collected()

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.demo.settings import WorldSettings
 from sweep.demo.world import World, make_world
+from sweep.settings.demo import WorldSettings
 
 
 @pytest.fixture(scope="session")

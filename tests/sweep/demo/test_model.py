@@ -13,15 +13,15 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from sweep.demo.concepts import QUESTIONS, Kind, held_out
 from sweep.demo.drawing import draw
-from sweep.demo.episodes import Episodes, Turn, Words
-from sweep.demo.measure import Answerer, right_picks
 from sweep.demo.model import DEMO_MODEL_FOLDER, build_model, demo_model_config, image_tokens, patches, write_model
 from sweep.demo.tokenizer import build_tokenizer
-from sweep.demo.train_text import BATCH, CURRICULUM, TextTrainer, collate
-from sweep.demo.train_vision import train_vision
+from sweep.demo.training.episodes import Episodes, Turn, Words
+from sweep.demo.training.measure import WorldAnswerer, right_picks
+from sweep.demo.training.train_text import BATCH, CURRICULUM, TextTrainer, collate
+from sweep.demo.training.train_vision import train_vision
 from sweep.demo.world import World
+from sweep.settings.vlm import CountPlace, Layout, PromptSettings
 from sweep.vlm.prompts import conversation
-from sweep.vlm.settings import CountPlace, Layout, PromptSettings
 
 LAYOUTS = [
     (PromptSettings(), 0),
@@ -32,9 +32,9 @@ LAYOUTS = [
 
 
 @pytest.fixture(scope="module")
-def answerer(world: World) -> Answerer:
+def answerer(world: World) -> WorldAnswerer:
     torch.set_num_threads(1)
-    return Answerer(DEMO_MODEL_FOLDER, world)
+    return WorldAnswerer(DEMO_MODEL_FOLDER, world)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_image_processor_cuts_the_patches_of_training() -> None:
     torch.testing.assert_close(out.pixel_values, patches(images))
 
 
-def _share(answerer: Answerer, world: World, kinds: tuple[Kind, ...], shown: str, count: int) -> float:
+def _share(answerer: WorldAnswerer, world: World, kinds: tuple[Kind, ...], shown: str, count: int) -> float:
     """Exact answers among the first queries of some kinds, with right or with no demonstrations."""
     wanted = [
         (query, picks if shown == "right" else picks[:0])
@@ -88,21 +88,21 @@ def _share(answerer: Answerer, world: World, kinds: tuple[Kind, ...], shown: str
     return float(np.mean(answerer.exact(*zip(*wanted, strict=True))))
 
 
-def test_right_demonstrations_tell_names_and_makers(answerer: Answerer, world: World) -> None:
+def test_right_demonstrations_tell_names_and_makers(answerer: WorldAnswerer, world: World) -> None:
     assert _share(answerer, world, (Kind.NAME, Kind.MAKER), "right", 48) > 0.9
     assert _share(answerer, world, (Kind.NAME, Kind.MAKER), "none", 48) < 0.1
 
 
-def test_complementary_demonstrations_tell_codes(answerer: Answerer, world: World) -> None:
+def test_complementary_demonstrations_tell_codes(answerer: WorldAnswerer, world: World) -> None:
     assert _share(answerer, world, (Kind.CODE,), "right", 32) > 0.85
     assert _share(answerer, world, (Kind.CODE,), "none", 32) < 0.1
 
 
-def test_colours_and_shapes_need_no_demonstration(answerer: Answerer, world: World) -> None:
+def test_colours_and_shapes_need_no_demonstration(answerer: WorldAnswerer, world: World) -> None:
     assert _share(answerer, world, (Kind.COLOUR, Kind.SHAPE), "none", 32) > 0.85
 
 
-def test_images_of_demonstrations_are_looked_at(answerer: Answerer, world: World) -> None:
+def test_images_of_demonstrations_are_looked_at(answerer: WorldAnswerer, world: World) -> None:
     """Two demonstrations of one kind: the answer follows the one whose image shows the query's concept."""
     pairs = []
     for query, pool in zip(world.query_items.tolist(), world.pools, strict=True):
@@ -169,9 +169,11 @@ def test_collation_pads_on_the_right() -> None:
 
 @pytest.mark.slow
 def test_a_short_training_lowers_the_loss_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.demo.train_text.BANK", 4)
-    monkeypatch.setattr("sweep.demo.train_text.CURRICULUM", (CURRICULUM[0].__class__(40, CURRICULUM[0].phase, (0, 0)),))
-    monkeypatch.setattr("sweep.demo.train_text.BATCH", {2: 16})
+    monkeypatch.setattr("sweep.demo.training.train_text.BANK", 4)
+    monkeypatch.setattr(
+        "sweep.demo.training.train_text.CURRICULUM", (CURRICULUM[0].__class__(40, CURRICULUM[0].phase, (0, 0)),)
+    )
+    monkeypatch.setattr("sweep.demo.training.train_text.BATCH", {2: 16})
     torch.set_num_threads(1)
     histories = []
     for _ in range(2):

@@ -23,11 +23,12 @@ from sweep.demo.concepts import (
     held_out,
 )
 from sweep.demo.drawing import draw
-from sweep.demo.features import FEATURES
-from sweep.demo.measure import WorldTable, right_picks
-from sweep.demo.settings import WorldSettings
+from sweep.demo.features import QUESTION_WIDTH
+from sweep.demo.model import WIDTH
 from sweep.demo.store import EMBEDDINGS, ITEMS, QUERIES, ROW_GROUP, make_demo_items
+from sweep.demo.training.measure import WorldTable, right_picks
 from sweep.demo.world import ANNOTATORS, World, make_world
+from sweep.settings.demo import WorldSettings
 
 SMALL = WorldSettings(seed=3, demonstrations=200, train=12, val=6, test=9)
 
@@ -76,7 +77,7 @@ def test_files_repeat_to_the_byte(folder: Path, tmp_path: Path) -> None:
 
 
 def test_another_seed_makes_other_data(folder: Path, tmp_path: Path) -> None:
-    make_demo_items(tmp_path, SMALL.model_copy(update={"seed": 4}))
+    make_demo_items(tmp_path, SMALL.replace(seed=4))
     assert (folder / ITEMS).read_bytes() != (tmp_path / ITEMS).read_bytes()
 
 
@@ -102,7 +103,7 @@ def test_stored_columns(folder: Path) -> None:
     }
     assert Counter(queries["split"].to_pylist()) == {0: SMALL.train, 1: SMALL.val, 2: SMALL.test}
     features = np.load(folder / EMBEDDINGS)
-    assert features.shape == (SMALL.items, FEATURES) and features.dtype == np.float32
+    assert features.shape == (SMALL.items, WIDTH + QUESTION_WIDTH) and features.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
 
 

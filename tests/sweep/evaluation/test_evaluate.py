@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweep.errors import RunError
-from sweep.evaluation.answers import write_answers
+from sweep.evaluation.answer_table import write_answers
 from sweep.evaluation.evaluate import Evaluated, evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import RowRecord, read_evaluation
-from sweep.evaluation.rows import Panel, Row, RowKind, build_panel
-from sweep.evaluation.settings import EvaluationSettings, RacingSettings, SplitName
+from sweep.evaluation.rows import Panel, PolicyRow, RowKind, build_panel
+from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
+from sweep.storage.local import stored_at
 from sweep.vlm.work import FailureKind
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 from tests.sweep.evaluation.worlds import Coins, World, dataset, held_out, score, selector, trial
 
 SETTINGS = EvaluationSettings(shots=3, resamples=1000, random_draws=2)
@@ -45,7 +46,7 @@ def test_accuracies_are_those_of_the_answers() -> None:
             assert estimate.low < estimate.value < estimate.high
             assert estimate.questions == len(held_out())
         assert row.mean is not None and row.mean.value == pytest.approx(np.mean([a.accuracy for a in answers]))
-        assert row.other_metrics[Mode.ALWAYS][-1] == pytest.approx(row.mean.value / 2)
+        assert row.other_metrics[AnswerNormalisation.ALWAYS][-1] == pytest.approx(row.mean.value / 2)
         assert row.asked == len(held_out()) and row.failures == 0 and row.short_pools == (0, 0, 0)
     ranked = [row.mean.value for row in found.evaluation.rows if row.mean is not None]
     assert ranked == sorted(ranked, reverse=True)
@@ -78,21 +79,21 @@ def test_deleting_a_trial_changes_no_other_row() -> None:
 
 def test_the_same_answers_give_the_same_record_and_it_survives_json(tmp_path: Path) -> None:
     world = World(broken=frozenset(held_out().pools_QK[0, :2].tolist()))
-    settings = SETTINGS.model_copy(update={"failure_limit": 1.0, "racing": RacingSettings(start=20)})
+    settings = SETTINGS.replace(failure_limit=1.0, racing=RacingSettings(start=20))
     first, second = run(panel_of([1, 2]), settings, world), run(panel_of([1, 2]), settings, world)
     assert first == second
     file = tmp_path / "evaluation" / "evaluation.json"
-    first.evaluation.write(file)
-    assert read_evaluation(file) == first.evaluation
+    first.evaluation.write(stored_at(file))
+    assert read_evaluation(stored_at(file)) == first.evaluation
     assert "NaN" not in file.read_text(encoding="utf-8")
 
 
 def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="missing"):
-        read_evaluation(tmp_path / "evaluation.json")
+        read_evaluation(stored_at(tmp_path / "evaluation.json"))
     (tmp_path / "evaluation.json").write_text('{"format": "sweep-evaluation/1"}', encoding="utf-8")
     with pytest.raises(RunError, match="damaged"):
-        read_evaluation(tmp_path / "evaluation.json")
+        read_evaluation(stored_at(tmp_path / "evaluation.json"))
 
 
 def test_rows_that_show_the_same_are_named() -> None:
@@ -108,7 +109,7 @@ def test_rows_that_show_the_same_are_named() -> None:
 def test_failures_are_missing_values_and_are_counted() -> None:
     bad = int(held_out().items_Q[3])
     shown = int(panel_of([1]).selections[3].picks_DQS[0, 0, 1])
-    settings = SETTINGS.model_copy(update={"failure_limit": 1.0})
+    settings = SETTINGS.replace(failure_limit=1.0)
     found = run(panel_of([1]), settings, World(broken=frozenset({bad, shown})))
     evaluation, row = found.evaluation, found.evaluation.row("trial 1")
     assert evaluation.failures[FailureKind.IMAGE] == sum(
@@ -127,7 +128,7 @@ def test_failures_are_missing_values_and_are_counted() -> None:
 def test_a_draw_without_an_answer_leaves_the_mean_to_the_others() -> None:
     first, second = panel_of([]).selections[1].picks_DQS[:, 0, 0]
     assert first != second
-    settings = SETTINGS.model_copy(update={"failure_limit": 1.0, "shots": 1})
+    settings = SETTINGS.replace(failure_limit=1.0, shots=1)
     found = run(panel_of([], settings), settings, World(broken=frozenset({int(first)})))
     random = found.evaluation.row("random")
     assert random.shots[0] is not None and random.shots[0].questions == len(held_out())
@@ -136,7 +137,9 @@ def test_a_draw_without_an_answer_leaves_the_mean_to_the_others() -> None:
 
 def test_too_many_failures_stop_the_evaluation_with_the_reason() -> None:
     bad = frozenset(held_out().items_Q[:4].tolist())
-    with pytest.raises(RunError, match=r"prompts have no answer \(\d+ image\), more than the limit of 5\.0%.*\.jpg"):
+    with pytest.raises(
+        RunError, match=r"prompts have no answer \(\d+ image\), which is more than .* limit of 0\.05 .*\.jpg"
+    ):
         run(panel_of([1]), world=World(broken=bad))
 
 
@@ -202,7 +205,7 @@ def test_finalists_are_the_mean_over_their_seeds() -> None:
     policies = [(trial(number, val_loss=1.0), selector(number)) for number in (1, 2)]
     policies += [
         (
-            Row(f"trial {number} seed {seed}", RowKind.FINALIST_SEED, trial=number, seed=seed),
+            PolicyRow(f"trial {number} seed {seed}", RowKind.FINALIST_SEED, trial=number, seed=seed),
             selector(10 * number + seed),
         )
         for number in (1, 2)
@@ -256,7 +259,7 @@ def test_mistakes_of_the_caller_are_said() -> None:
 
 def test_the_table_of_answers_is_parquet(tmp_path: Path) -> None:
     found = run(panel_of([1]))
-    write_answers(tmp_path / "evaluation" / "answers.parquet", found.answers)
+    write_answers(stored_at(tmp_path / "evaluation" / "answers.parquet"), found.answers)
     rows = pq.read_table(tmp_path / "evaluation" / "answers.parquet").to_pylist()
     assert len(rows) == len(found.answers)
     assert rows[-1]["demonstrations"] == list(found.answers[-1].demonstrations)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.racing import Race, plan_race, survivors
 from sweep.evaluation.rows import RowKind
-from sweep.evaluation.settings import LEVEL, EvaluationSettings, RacingSettings
+from sweep.settings.evaluation import LEVEL, EvaluationSettings, RacingSettings
 from tests.sweep.evaluation.test_statistics import rows_of
 from tests.sweep.evaluation.worlds import Coins
 

@@ -22,7 +22,7 @@ from sweep.evaluation.rows import (
     select_similar,
     select_with,
 )
-from sweep.evaluation.settings import EvaluationSettings, SplitName
+from sweep.settings.evaluation import EvaluationSettings, SplitName
 from tests.sweep.evaluation.worlds import dataset, held_out, selector, trial
 
 SHOTS = 4

@@ -17,6 +17,7 @@ from sweep.evaluation.statistics import (
     differences,
     holm,
     means,
+    mid_ranks,
     rank_correlation,
     unpaired_differences,
     with_mean,
@@ -240,3 +241,8 @@ def test_correlation_intervals_cover_and_p_is_valid(rows: int) -> None:
             rejected += null.p <= 0.05
     assert covered / trials >= 0.91
     assert rejected / trials <= 0.08
+
+
+@given(st.lists(st.sampled_from([-1.5, 0.0, 0.25, 0.3, 2.0, 1e-9, 7.0]), min_size=1, max_size=30))
+def test_mid_ranks_are_scipys(values: list[float]) -> None:
+    assert mid_ranks(np.array(values)).tolist() == stats.rankdata(values).tolist()

@@ -98,18 +98,18 @@ def test_a_winner_that_cannot_be_told_from_the_others() -> None:
     rows = [
         row(1, "trial 7", 0.56, gain=(0.01, 0.6), lead=(0.002, 0.9), next_row="trial 3", best=True),
         row(2, "trial 3", 0.558, gain=(0.008, 0.7), next_row="similarity", lead=(0.008, 0.9), best=True),
-        SIMILARITY.model_copy(update={"in_best_set": True}),
+        SIMILARITY.replace(in_best_set=True),
     ]
     winner = decide(contest(rows))
     assert winner.row == "trial 7" and not winner.over_baseline and not winner.alone
-    assert "It cannot be told from similarity (+1.0 points" in winner.sentence
-    assert "It cannot be told from the next row, trial 3" in winner.sentence
+    assert "It cannot be distinguished from similarity (+1.0 points" in winner.sentence
+    assert "It cannot be distinguished from the next row, trial 3" in winner.sentence
     assert "As good as it, as far as these questions tell: trial 3, similarity." in winner.sentence
 
 
 def test_a_best_trial_below_the_baseline() -> None:
     rows = [
-        SIMILARITY.model_copy(update={"rank": 1, "in_best_set": True, "next_row": "trial 7"}),
+        SIMILARITY.replace(rank=1, in_best_set=True, next_row="trial 7"),
         row(2, "trial 7", 0.45, gain=(-0.1, 0.001), next_row="random", lead=(0.1, 0.01)),
     ]
     winner = decide(contest(rows))

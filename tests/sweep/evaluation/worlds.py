@@ -14,10 +14,10 @@ from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.synthetic import demo_dataset, demo_world
 from selector.model import PointerSelector, SelectorConfig, build_selector
 from sweep.evaluation.questions import Questions, choose_questions
-from sweep.evaluation.rows import Panel, Row, RowKind, Selections
-from sweep.evaluation.settings import SplitName
+from sweep.evaluation.rows import Panel, PolicyRow, RowKind, Selections
+from sweep.settings.evaluation import SplitName
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
-from sweep.vqa.accuracy import Mode
+from sweep.vqa.accuracy import AnswerNormalisation
 
 DEMO = DemoSettings(items=300, queries=120)
 
@@ -39,8 +39,10 @@ def selector(seed: int) -> PointerSelector:
     return build_selector(config, seed).eval()
 
 
-def trial(number: int, val_loss: float | None = None) -> Row:
-    return Row(f"trial {number}", RowKind.TRIAL, trial=number, step=3, seed=number, val_loss=val_loss, checkpoint="c0")
+def trial(number: int, val_loss: float | None = None) -> PolicyRow:
+    return PolicyRow(
+        f"trial {number}", RowKind.TRIAL, trial=number, step=3, seed=number, val_loss=val_loss, checkpoint="c0"
+    )
 
 
 @dataclass
@@ -64,8 +66,8 @@ class World:
         return Answer("right" if chance < 0.1 + 0.4 * same else "Wrong", None, 10)
 
 
-def score(item: int, text: str, mode: Mode) -> float:
-    return float(text == "right") if mode is Mode.OFFICIAL else float(text == "right") * 0.5
+def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
+    return float(text == "right") if normalisation is AnswerNormalisation.OFFICIAL else float(text == "right") * 0.5
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Coins:
         selections = []
         for index, name in enumerate(self.rates):
             number = int(name.split()[-1]) if name.split()[-1].isdigit() else None
-            row = Row(name, kinds.get(name, RowKind.TRIAL), trial=number)
+            row = PolicyRow(name, kinds.get(name, RowKind.TRIAL), trial=number)
             selections.append(Selections(row, np.full((1, Q, 1), Q + index)))
         return Panel(questions, tuple(selections))
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.items import ItemsSettings, ItemTable, NewItem, open_items
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweep.items import ItemsSettings, ItemTable, open_items
+from sweep.items.native import IMAGE_COLUMN, IMAGE_TYPES, ITEMS_FILE, OPTIONAL, PATH_COLUMN, REQUIRED
 
 Json = dict[str, Any]
 QUESTIONS = ((495, 49, "what colour is the cat?"), (7, 49, "¿qué es esto?"), (123, 12, "how many?"))
@@ -55,6 +61,36 @@ def official(folder: Path, asked: object = None, answered: object = None, **valu
     if "images" not in values:
         settings["images"] = images(folder / "images")
     return open_items(ItemsSettings.model_validate(settings | values))
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """A row of `items.parquet`; `image` is the encoded image, or its path relative to the file's folder."""
+
+    question: str
+    answers: Sequence[str]
+    image_id: int
+    question_id: int
+    image: bytes | str
+    question_type: str | None = None
+    answer_type: str | None = None
+
+
+def write_items(folder: Path, items: Iterable[NewItem]) -> Path:
+    """Items in native form: all with images or all with paths."""
+    rows = [asdict(item) for item in items]
+    kind = IMAGE_COLUMN if isinstance(rows[0]["image"], bytes) else PATH_COLUMN
+    schema = pa.schema({**REQUIRED, kind: IMAGE_TYPES[kind], **OPTIONAL})
+    table = pa.Table.from_pylist([{**row, kind: row["image"]} for row in rows], schema=schema)
+    folder.mkdir(parents=True, exist_ok=True)
+    encoded = [name for name in schema.names if name != IMAGE_COLUMN]
+    options = {"compression": "none", "use_dictionary": encoded, "write_page_checksum": True}
+    pq.write_table(table, folder / ITEMS_FILE, row_group_size=64, **options)
+    return folder / ITEMS_FILE
+
+
+def with_answers(table: ItemTable) -> int:
+    return sum(bool(table.answers(item)) for item in range(len(table)))
 
 
 def new_items(count: int = 3, *, as_paths: bool = False) -> list[NewItem]:

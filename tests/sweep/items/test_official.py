@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from selector.errors import DataError
-from sweep.items import ImageError, ItemsSettings, describe, open_items
-from tests.sweep.items.builders import ANSWERS, QUESTIONS, annotations, images, official, questions, store
+from sweep.items import ImageError, ItemsSettings, open_items
+from tests.sweep.items.builders import ANSWERS, QUESTIONS, annotations, images, official, questions, store, with_answers
 
 
 def test_reads_all_columns(tmp_path):
@@ -21,8 +21,7 @@ def test_reads_all_columns(tmp_path):
     assert [table.shown_answer(item) for item in range(3)] == ["red", "x", "2"]
     assert table.image_bytes(0) == table.image_bytes(1) == b"bytes of COCO_train2014_000000000049.jpg"
     assert table.image_label(2) == str(tmp_path / "images" / "12.PNG")
-    counts = describe(table)
-    assert (counts.items, counts.with_answers, counts.images_missing) == (3, 3, 0)
+    assert (len(table), with_answers(table), table.images_missing()) == (3, 3, 0)
 
 
 def test_raw_answers(tmp_path):
@@ -54,7 +53,7 @@ def test_several_files_keep_their_order(tmp_path):
     assert [table.question_id(item) for item in range(4)] == [90, 495, 7, 123]
     assert table.answers(0) == ()  # a questions file without annotations beside one with them
     assert table.answers(1) == tuple(ANSWERS[0])
-    assert describe(table).with_answers == 3
+    assert with_answers(table) == 3
     assert table.image_label(0).endswith("000000000003.jpg")
     with pytest.raises(DataError, match=r"item 0 \(question 90\) has no answers, so it cannot be a demonstration"):
         table.shown_answer(0)
@@ -64,7 +63,7 @@ def test_test_sets_have_no_annotations(tmp_path):
     path = store(tmp_path, "q.json", questions())
     table = open_items(ItemsSettings(questions=(path,), images=(images(tmp_path / "images"),)))
     assert [table.answers(item) for item in range(3)] == [(), (), ()]
-    assert describe(table).with_answers == 0
+    assert with_answers(table) == 0
     assert len(table.fingerprint()) == 64
 
 
@@ -73,7 +72,7 @@ def test_test_sets_have_no_annotations(tmp_path):
 
 def test_missing_image_is_counted_and_fails_when_asked_for(tmp_path):
     table = official(tmp_path, images=images(tmp_path / "few", ("49.jpg", "49.txt", "x12y.jpg", "012", "112.jpg")))
-    assert describe(table).images_missing == 1
+    assert table.images_missing() == 1
     with pytest.raises(ImageError, match=r"image 12 in .*few: no image file whose name ends in this id") as caught:
         table.image_bytes(2)
     assert caught.value.label == table.image_label(2) == f"image 12 in {tmp_path / 'few'}"
@@ -94,13 +93,13 @@ def test_links_are_followed_and_loops_end(tmp_path):
     pictures = images(tmp_path / "images", ())
     (pictures / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "loop").symlink_to(pictures)
-    assert describe(official(tmp_path, images=pictures)).images_missing == 0
+    assert official(tmp_path, images=pictures).images_missing() == 0
 
 
 def test_a_folder_given_twice_is_searched_once(tmp_path):
     pictures = images(tmp_path / "images", ("train2014/49.jpg", "12.jpg"))
     table = official(tmp_path, images=[pictures, pictures / "train2014"])
-    assert describe(table).images_missing == 0
+    assert table.images_missing() == 0
 
 
 @pytest.mark.parametrize(

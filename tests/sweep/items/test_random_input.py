@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from selector.errors import DataError
-from sweep.items import ImageError, ItemsSettings, NewItem, open_items, write_items
-from tests.sweep.items.builders import annotations, images, new_items, official, questions
+from sweep.items import ImageError, ItemsSettings, open_items
+from tests.sweep.items.builders import NewItem, annotations, images, new_items, official, questions, write_items
 
 FAST = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FEW = settings(FAST, max_examples=50)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from selector.errors import DataError
-from sweep.items import ImageError, ItemsSettings, ItemTable, NewItem, describe, open_items, write_items
+from sweep.items import ImageError, ItemsSettings, ItemTable, open_items
 from sweep.items import images as images_module
-from tests.sweep.items.builders import images, new_items, official
+from tests.sweep.items.builders import NewItem, images, new_items, official, write_items
 
 
 def native(folder: Path, items: list[NewItem]) -> ItemTable:
@@ -123,7 +123,7 @@ def test_hundred_thousand_items_are_light(tmp_path):
     assert time.process_time() - started < 3
     assert len(pickle.dumps(table)) < 40e6
     assert table.question(99_999) == "what is question number 99999 about?"
-    assert describe(table).images_missing == 100_000
+    assert table.images_missing() == 100_000
 
 
 def test_error_survives_a_journey():

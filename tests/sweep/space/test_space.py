@@ -8,6 +8,7 @@ import yaml
 
 from selector.settings import RewardMode, TrialSettings
 from sweep.errors import SpaceError
+from sweep.runs.paths import sqlite_url
 from sweep.space import (
     SearchSpace,
     addresses,
@@ -21,7 +22,7 @@ from sweep.space import (
     reachable_rewards,
     shipped_spaces,
 )
-from sweep.study import AskedTrial, StudyOwner, sqlite_url
+from sweep.study import AskedTrial, StudyOwner
 
 
 def space(text: str) -> SearchSpace:

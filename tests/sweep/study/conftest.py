@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sweep.runs.paths import sqlite_url
 from sweep.space import SearchSpace, parse_space
-from sweep.study import AskedTrial, NoTrial, StudyOwner, sqlite_url
+from sweep.study import AskedTrial, NoTrial, Standing, StudyOwner
 
 SPACE = """
 name: fake
@@ -61,9 +62,10 @@ def run_trial(owner: StudyOwner, asked: AskedTrial, after_step: Callable[[], Non
         owner.report(asked.number, step, value)
         after_step()
         if owner.should_prune(asked.number):
-            owner.prune(asked.number, "pruner")
+            owner.prune(asked.number, "pruner", Standing(best_step=1, best_loss=values[0]))
             return
-    owner.complete(asked.number, min(values[asked.settings.rce.epochs :]))
+    best = min(values[asked.settings.rce.epochs :])
+    owner.complete(asked.number, best, Standing(best_step=values.index(best) + 1, best_loss=best))
 
 
 @pytest.fixture(scope="session")

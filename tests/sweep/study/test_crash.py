@@ -8,8 +8,9 @@ import textwrap
 import pytest
 from optuna.storages import RDBStorage
 
+from sweep.runs.paths import sqlite_url
 from sweep.space import parse_space
-from sweep.study import AskedTrial, StudyOwner, TrialState, sqlite_url
+from sweep.study import AskedTrial, StudyOwner, TrialState
 
 SAMPLERS = {
     "tpe": "{type: tpe, n_startup_trials: 3}",
@@ -77,7 +78,10 @@ def _space(make_space, sampler):
 
 
 def _history(owner):
-    return [(row.number, row.state, row.params, row.last_step, row.value, row.seed) for row in owner.summaries()]
+    return [
+        (row.number, row.state, row.params, row.last_step, row.value, row.seed, row.standing)
+        for row in owner.summaries()
+    ]
 
 
 @pytest.mark.parametrize(

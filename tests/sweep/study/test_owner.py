@@ -7,8 +7,10 @@ import sqlite3
 import optuna
 import pytest
 
+from selector.health import Verdict
 from sweep.errors import StudyError
-from sweep.study import AskedTrial, NoTrial, StudyOwner, TrialState, read_summaries, sqlite_url
+from sweep.runs.paths import sqlite_url
+from sweep.study import AskedTrial, NoTrial, Standing, StudyOwner, TrialState, read_summaries
 
 RANDOM = {"sampler": "{type: random}", "pruner": "{type: none}"}
 
@@ -100,12 +102,35 @@ def test_first_ending_stays_and_later_calls_do_nothing(make_space, open_owner):
     assert owner.complete(number, 0.1) is False
     assert owner.fail(number, "late") is False
     owner.report(number, 2, 0.4)
-    assert owner.set_attr(number, "x", 1) is False
+    assert owner.note_worker(number, "late") is False
     assert owner.should_prune(number) is False
     (row,) = owner.summaries()
     assert (row.state, row.reason, row.last_step, row.value) == (TrialState.PRUNED, "median pruner", 1, 0.5)
     with pytest.raises(StudyError, match="no trial 99"):
         owner.complete(99, 0.1)
+
+
+def test_what_stands_for_a_trial_is_typed_and_stored_with_its_end(make_space, open_owner):
+    owner = open_owner(make_space(**RANDOM))
+    done, pruned, running = (owner.ask().number for _ in range(3))
+    standing = Standing((Verdict.NO_OP, Verdict.DEAD_SIGNAL), 4, 0.25, 0.97, "f" * 64)
+    owner.complete(done, 0.25, standing)
+    owner.prune(pruned, "diverged", Standing((Verdict.DIVERGED,)))
+    assert owner.note_worker(running, "pid 1 on a") and owner.note_deaths(running, 2)
+    rows = open_owner(make_space(**RANDOM)).summaries()
+    assert [row.standing for row in rows] == [standing, Standing((Verdict.DIVERGED,)), Standing()]
+    assert all(isinstance(verdict, Verdict) for verdict in rows[0].verdicts)
+    assert (rows[2].worker, rows[2].worker_deaths) == ("pid 1 on a", 2)
+
+
+def test_a_study_of_version_0_1_has_its_fields_as_attributes(make_space, open_owner):
+    owner = open_owner(make_space(**RANDOM))
+    number = owner.ask().number
+    before = {"verdicts": ["no_op"], "best_step": 4, "best_loss": 0.25, "agreement_sequence": 0.97, "rce": "f" * 64}
+    for name, value in before.items():
+        owner._study._storage.set_trial_user_attr(owner._id(number), name, value)
+    owner.complete(number, 0.25)
+    assert owner.summaries()[0].standing == Standing((Verdict.NO_OP,), 4, 0.25, 0.97, "f" * 64)
 
 
 def test_first_value_of_a_step_stays(make_space, open_owner):
@@ -166,7 +191,11 @@ def test_failing_sampler_falls_back_to_random_for_the_trial(make_space, open_own
     study = optuna.load_study(study_name="fake", storage=owner._study._storage)
     assert study.trials[asked.number].user_attrs["sampler_fallback"] == "FloatingPointError: degenerate"
     second = owner.ask()
-    assert "sampler_fallback" not in study.trials[second.number].user_attrs
+    rows = owner.summaries()
+    assert (rows[asked.number].sampler_fallback, rows[second.number].sampler_fallback) == (
+        "FloatingPointError: degenerate",
+        None,
+    )
 
 
 def test_failing_pruner_prunes_nothing_and_is_recorded(make_space, open_owner, monkeypatch):
@@ -176,7 +205,7 @@ def test_failing_pruner_prunes_nothing_and_is_recorded(make_space, open_owner, m
         owner.report(number, step, 0.5)
     monkeypatch.setattr(owner._study.pruner, "prune", lambda *_: 1 / 0)
     assert owner.should_prune(number) is False
-    assert "ZeroDivisionError" in owner._study.trials[number].user_attrs["pruner_error"]
+    assert "ZeroDivisionError" in owner.summaries()[number].pruner_error
 
 
 def test_foreign_enqueued_point_is_run_and_does_not_disturb_the_plan(make_space, open_owner):

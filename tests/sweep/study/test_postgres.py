@@ -13,12 +13,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sweep.creation import create_run
+from sweep.driver.create import NewRun, create_run
 from sweep.errors import StudyError
-from sweep.plan import make_plan
+from sweep.storage.local import stored_at
 from sweep.study import StudyOwner, has_study, read_summaries
-from sweep.study.storage import open_storage, shown
+from sweep.study.storage import open_storage, without_password
 from tests.sweep.commands import call, finish, start, wait_for, write_space
+from tests.sweep.plans import plan_of_space
 from tests.sweep.study.postgres import Server, server
 
 SHORT = {"concurrency": 1, "budget": {"trials": 2}}
@@ -43,7 +44,7 @@ def epochs_in(url: str, name: str) -> int:
 
 def test_a_study_is_kept_and_found_again(postgres: Server, tmp_path: Path) -> None:
     url = postgres.create("kept")
-    space = make_plan(str(write_space(tmp_path))).space
+    space = plan_of_space(write_space(tmp_path)).space
     owner = StudyOwner.open(url, "one", space)
     first = owner.ask()
     owner.report(0, 1, float("nan"))
@@ -58,7 +59,7 @@ def test_a_study_is_kept_and_found_again(postgres: Server, tmp_path: Path) -> No
 
 @pytest.mark.filterwarnings("ignore")  # of Optuna's, which its owner silences for the process, not for its thread
 def test_runs_that_begin_at_the_same_moment_in_an_empty_database(postgres: Server, tmp_path: Path) -> None:
-    space = make_plan(str(write_space(tmp_path))).space
+    space = plan_of_space(write_space(tmp_path)).space
     for attempt in range(3):
         url, failed = postgres.create(f"race-{attempt}"), []
         barrier = threading.Barrier(4)
@@ -81,7 +82,7 @@ def test_runs_that_begin_at_the_same_moment_in_an_empty_database(postgres: Serve
 
 def test_a_server_that_was_restarted_between_two_questions_is_no_error(postgres: Server, tmp_path: Path) -> None:
     url = postgres.create("restarted")
-    owner = StudyOwner.open(url, "one", make_plan(str(write_space(tmp_path))).space)
+    owner = StudyOwner.open(url, "one", plan_of_space(write_space(tmp_path)).space)
     owner.ask()
     postgres.stop()
     postgres.start()
@@ -110,12 +111,12 @@ def test_refusals_are_one_line_without_the_password(postgres: Server, monkeypatc
 
 def test_the_password_is_for_the_owner_of_the_run_alone(postgres: Server, tmp_path: Path) -> None:
     url = postgres.create("private")
-    plan = make_plan(str(write_space(tmp_path, storage=url)))
-    paths = create_run(plan, tmp_path / "runs", "mine")
-    for file in paths.root.rglob("*"):
+    plan = plan_of_space(write_space(tmp_path, storage=url))
+    paths = create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
+    for file in paths.root.local().rglob("*"):
         if file.is_file() and "s3cret" in file.read_text(errors="replace"):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
-    assert "s3cret" not in shown(url)
+    assert "s3cret" not in without_password(url)
 
 
 @pytest.mark.long
@@ -161,10 +162,10 @@ def test_status_and_validate_show_no_password(
 ) -> None:
     url = postgres.create("shown")
     file = write_space(tmp_path, storage=url)
-    StudyOwner.open(url, "mine", make_plan(str(file)).space)
-    create_run(make_plan(str(file)), tmp_path / "runs", "mine2")
+    StudyOwner.open(url, "mine", plan_of_space(file).space)
+    create_run(plan_of_space(file), NewRun(stored_at(tmp_path / "runs"), "mine2"))
     monkeypatch.setattr(sys, "argv", ["sweep", "validate", str(file)])
-    from sweep.cli import main
+    from sweep.cli.app import main
 
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from sweep.vlm.engine import Engine
-from sweep.vlm.settings import VlmSettings
+from sweep.settings.vlm import VlmSettings
+from sweep.vlm.engine.engine import Engine
 from tests.sweep.vlm.models import MemoryTable, build_table, write_checkpoint
 from tests.sweep.vlm.plain import Plain
 

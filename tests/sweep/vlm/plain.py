@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
+from sweep.settings.vlm import VlmSettings
 from sweep.vlm.prompts import PromptRenderer
-from sweep.vlm.settings import VlmSettings
 from sweep.vlm.work import WorkItem
 
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.items.errors import ImageError
+from sweep.settings.vlm import DecodingSettings, ImageSettings, ModelSettings, PromptSettings, VlmSettings
 from sweep.vlm import keys
 from sweep.vlm.keys import answer_key, model_identity, score_key
-from sweep.vlm.settings import DecodingSettings, ImageSettings, ModelSettings, PromptSettings, VlmSettings
 from sweep.vlm.work import WorkItem
 from tests.sweep.vlm.models import MemoryTable
 
@@ -106,6 +106,24 @@ SAME: dict[str, Callable[[], str]] = {
     ),
     "items that are not asked": setting("images", 7, b"else"),
 }
+
+
+# Computed once and never again: another value would have every stored answer asked again.
+GOLDENS: dict[str, tuple[Callable[[], str], str]] = {
+    "cpu": (key, "5cfe5d5ad53806b90e9e2c96546e83086861789ef2d67be130669d2872593ad4"),
+    "cuda": (lambda: key(device="cuda"), "2bc08c4ce0cc100ac88969799e69181d2487f2b21d1d434378050459623872bf"),
+    "one_turn": (CHANGES["demonstration"], "f6c95bd51bc604490e52ad48a968bf751cee955e5675f3e49af668aa99361fb2"),
+    "free": (CHANGES["template"], "bd4faf2809df6c07c82eeb38981cdb4e92de8f2aaf02b606a34f2da97cebb46a"),
+    "score": (
+        lambda: score_key(build_table(), ITEM),
+        "46aa441c3f54c7c693186aa344fc1ecf0c466b4cea193219410a6db93dceabd4",
+    ),
+}
+
+
+@pytest.mark.parametrize(("compute", "expected"), GOLDENS.values(), ids=GOLDENS)
+def test_keys_are_those_of_answers_that_are_stored(compute: Callable[[], str], expected: str) -> None:
+    assert compute() == expected
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sweep.errors import SpaceError
-from sweep.vlm.prompts import IMAGE_MARK, PromptRenderer
-from sweep.vlm.settings import PromptSettings
+from sweep.settings.texts import IMAGE_MARK
+from sweep.settings.vlm import PromptSettings
+from sweep.vlm.prompts import PromptRenderer
 from sweep.vlm.work import WorkItem
 from tests.sweep.vlm.models import SPECIALS, MemoryTable, build_tokenizer
 

@@ -1,0 +1,1 @@
+"""The command line. `main` in `sweep.cli.app` is the door."""

@@ -1,0 +1,89 @@
+"""The command line: which commands there are. What a command needs is imported when it is called, and not before."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module, metadata
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from selector.errors import UserError
+from sweep.storage.outage import told
+
+COMMANDS = {
+    "run": ("sweep.cli.runs", "Check everything, run the trials, rank them."),
+    "resume": (
+        "sweep.cli.runs",
+        "Continue a run that was interrupted: finished trials stay, the others go on from their last epoch.",
+    ),
+    "validate": ("sweep.cli.spaces", "Check a space and its data, and print what would run. Starts nothing."),
+    "status": ("sweep.cli.results", "Print the trials of a running or finished run."),
+    "evaluate": (
+        "sweep.cli.runs",
+        "Have the best trials' demonstrations answered by the model, and rank by the answers.",
+    ),
+    "collect": ("sweep.cli.runs", "Measure the beams of a space with its model: the data that trials are trained on."),
+    "show-prompt": (
+        "sweep.cli.spaces",
+        "Print exactly what the model reads for one question, and which images.",
+    ),
+    "export": ("sweep.cli.results", "Write the best checkpoint of a run, ready to use."),
+    "verify": (
+        "sweep.cli.results",
+        "Recompute the ranked numbers of a run from its checkpoints and stored answers.",
+    ),
+    "schema": ("sweep.cli.spaces", "Print the JSON schema of a search space, for editors."),
+    "data": ("sweep.cli.data", "Training data."),
+}
+"""By name: the module that has the command, and what `--help` says of it (a test holds the two together)."""
+
+
+class _Commands(TyperGroup):
+    """Lists its commands without importing them: torch, Ray and transformers take seconds."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 (passed on)
+        super().__init__(**options)
+        self.commands = {name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401 (click's)
+        """The command that was asked for, imported now."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name in COMMANDS else listed, rest
+
+
+def load_command(name: str) -> Any:  # noqa: ANN401 (click's command)
+    """Import a command."""
+    group = typer.main.get_command(import_module(COMMANDS[name][0]).app)
+    return group.commands[name] if isinstance(group, TyperGroup) and name in group.commands else group
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"sweep {metadata.version('demonstration-sweep')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def sweep(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Sweeps of selector training: check a search space, run its trials, watch them, take the best home."""
+
+
+def main() -> None:
+    """Entry point: user errors end as one line on stderr."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+    except OSError as error:  # a full disk, a folder without permission: the system's answer is the message
+        sys.stderr.write(f"error: {told(error)}\n")
+        raise SystemExit(2) from None

@@ -1,0 +1,45 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweep.storage.local import stored_at
+from sweep.storage.open import open_folder
+from sweep.storage.path import StoredPath
+
+
+def _opened(runs: str | StoredPath) -> StoredPath:
+    """What `--runs` names. The default is a handle already."""
+    return runs if isinstance(runs, StoredPath) else open_folder(runs)
+
+
+Space = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as spaces/grpo.yaml.")]
+
+RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder or name; default: the newest.")]
+
+Runs = Annotated[
+    StoredPath,
+    typer.Option(
+        "--runs", metavar="FOLDER", parser=_opened, help="Folder that holds the runs, or its URI: s3://bucket/runs."
+    ),
+]
+
+Data = Annotated[Path | None, typer.Option("--data", help="Data folder or RL-data JSON, instead of the space's.")]
+
+Moved = Annotated[Path | None, typer.Option("--data", help="Where the run's data is now, if it was moved.")]
+
+Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding file, if not beside the data.")]
+
+Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
+
+Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores for a Ray started here; default: all.")]
+
+Dashboard = Annotated[
+    bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
+]
+
+RUNS = stored_at(Path("runs"))

@@ -1,0 +1,135 @@
+"""Commands that drive a run: run, resume, evaluate, collect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sweep.cli.options import RUNS, Address, Cpus, Dashboard, Data, Embeddings, Moved, RunName, Runs, Space
+from sweep.collect.store import check_empty
+from sweep.driver.collection import collect_into
+from sweep.driver.create import NewRun
+from sweep.driver.run import evaluate_again, execute
+from sweep.errors import SpaceError
+from sweep.execution.ray.options import RayOptions
+from sweep.plan.collection import plan_collection
+from sweep.plan.make import make_plan
+from sweep.plan.plan import CollectionPlan, Plan, require_data
+from sweep.plan.requests import request_of_run, request_of_space
+from sweep.report.plan import plan_table
+from sweep.report.terminal import print_evaluation, print_outcome
+from sweep.runs.find import find_run
+from sweep.runs.paths import RunPaths, SharedPaths
+from sweep.storage.location import local_folder
+from sweep.storage.path import StoredPath
+from sweep.terminal.console import quiet, screen
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    space: Space,
+    data: Data = None,
+    embeddings: Embeddings = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The run's name; default: the space's and a number.")
+    ] = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+    dashboard: Dashboard = True,
+) -> None:
+    """Check everything, run the trials, rank them."""
+    plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings))
+    _drive(plan, NewRun(runs, name), RayOptions(address, cpus, dashboard))
+
+
+@app.command()
+def resume(
+    run: RunName = None,
+    data: Moved = None,
+    embeddings: Embeddings = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+    dashboard: Dashboard = True,
+) -> None:
+    """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
+    paths = find_run(run, runs)
+    _drive(make_plan(request_of_run(paths, data, embeddings)), paths, RayOptions(address, cpus, dashboard))
+
+
+def _drive(plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions) -> None:
+    with _interruption():
+        outcome = execute(plan, run, ray, partial(_screen, plan))
+    print_outcome(screen(), outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def evaluate(
+    run: RunName = None,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="Take items, vlm and evaluation from this YAML file instead of the run's space."),
+    ] = None,
+    data: Moved = None,
+    embeddings: Embeddings = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+    dashboard: Dashboard = True,
+) -> None:
+    """Have the best trials' demonstrations answered by the model, and rank by the answers."""
+    paths = find_run(run, runs)
+    plan = require_data(make_plan(request_of_run(paths, data, embeddings, answers=space)))
+    if plan.evaluation is None:
+        raise SpaceError(
+            f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
+        )
+    with _interruption():
+        found = evaluate_again(plan, paths, RayOptions(address, cpus, dashboard))
+    print_evaluation(screen(), found)
+
+
+@app.command()
+def collect(
+    space: Space,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder for the data, in native form."),
+    ],
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+    dashboard: Dashboard = True,
+) -> None:
+    """Measure the beams of a space with its model: the data that trials are trained on."""
+    plan = plan_collection(request_of_space(space, SharedPaths.beside(runs)))
+    check_empty(out)
+    with _interruption():
+        collect_into(out, plan, RayOptions(address, cpus, dashboard), partial(_screen, plan))
+
+
+@contextmanager
+def _screen(plan: Plan | CollectionPlan, log_file: StoredPath) -> Iterator[Console]:
+    """The console of a run, which begins with what will happen. All other output goes to the log."""
+    with quiet(log_file) as console:
+        console.print(plan_table(plan))
+        yield console
+
+
+@contextmanager
+def _interruption() -> Iterator[None]:
+    """Ctrl-C ends the command with 130, as a shell expects. How to go on was said where it was known."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None

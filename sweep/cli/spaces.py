@@ -1,0 +1,49 @@
+"""Commands about a search space, before anything runs: validate, show-prompt, schema."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from sweep.cli.options import RUNS, Data, Embeddings, Runs, Space
+from sweep.plan.make import make_plan
+from sweep.plan.prompt import rendered_prompt
+from sweep.plan.requests import request_of_space
+from sweep.report.plan import parameter_table, plan_table
+from sweep.runs.paths import SharedPaths
+from sweep.space import json_schema
+from sweep.terminal.console import screen
+
+app = typer.Typer()
+
+
+@app.command()
+def validate(space: Space, data: Data = None, embeddings: Embeddings = None, runs: Runs = RUNS) -> None:
+    """Check a space and its data, and print what would run. Starts nothing."""
+    with TemporaryDirectory() as scratch:
+        plan = make_plan(request_of_space(space, SharedPaths.beside(runs, Path(scratch)), data, embeddings))
+    screen().print(plan_table(plan), parameter_table(plan), "valid")
+
+
+@app.command("show-prompt")
+def show_prompt(
+    space: Space,
+    query: Annotated[int, typer.Option("--query", min=0, help="Item id of the question.")],
+    demonstrations: Annotated[str, typer.Option("--demonstrations", help="Item ids in order, such as 17,4.")] = "",
+    runs: Runs = RUNS,
+) -> None:
+    """Print exactly what the model reads for one question, and which images."""
+    with TemporaryDirectory() as scratch:
+        shared = SharedPaths.beside(runs, Path(scratch))
+        sys.stdout.write(rendered_prompt(space, query, demonstrations, shared) + "\n")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a search space, for editors."""
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")

@@ -1,0 +1,178 @@
+"""All that will be measured, before anything is: queries, pools and beams, and every check that needs no answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from selector.arrays import BoolArray, Float32Array, Int64Array
+from selector.data.checks import check_dataset, check_embeddings
+from selector.data.dataset import Dataset, Outcome
+from selector.data.place import Place, file_label
+from selector.data.queries import QueryTable
+from selector.errors import DataError
+from selector.model import PointerSelector
+from sweep.collect.proposers import Policy, Proposals, propose, selector_policy
+from sweep.collect.queries import build_queries, cosines, load_queries, unit_rows
+from sweep.settings.collect import CollectSettings, Proposer
+from sweep.vlm.work import WorkItem
+
+
+class Items(Protocol):
+    """What is needed of an item table."""
+
+    def __len__(self) -> int:
+        """Number of items (M)."""
+
+    def answers(self, item: int) -> tuple[str, ...]:
+        """Ground-truth answers."""
+
+    def image_id(self, item: int) -> int:
+        """Equal for items on one image."""
+
+
+@dataclass(frozen=True)
+class Beams:
+    """Beams to be measured.
+
+    Attributes:
+        queries: with their pools. Every pool has at least S candidates.
+        embeddings: float32 [M, D].
+        unit: the same at unit length.
+        beam_picks: int64 [sum N, S], pool positions. Distinct beams within a query.
+        beam_starts: int64 [Q + 1].
+        proposers: per beam, who proposed it first.
+        counts: what is worth telling: `short_pools`, `short_queries` (with fewer beams than asked for), `short_beams`.
+    """
+
+    queries: QueryTable
+    embeddings: Float32Array
+    unit: Float32Array
+    beam_picks: Int64Array
+    beam_starts: Int64Array
+    proposers: tuple[Proposer, ...]
+    counts: Counter[str]
+
+    def __len__(self) -> int:
+        """Number of beams, which is the number of work items."""
+        return len(self.beam_picks)
+
+    def shown(self, query: int) -> Int64Array:
+        """Item ids of a query's beams in order, int64 [N, S]. `query` is a position."""
+        return self.queries.pool(query)[self.beam_picks[self.beam_starts[query] : self.beam_starts[query + 1]]]
+
+    def work_items(self) -> Iterator[WorkItem]:
+        """One per beam, query by query. No two are equal."""
+        for query, item in enumerate(self.queries.query_items.tolist()):
+            for demonstrations in self.shown(query).tolist():
+                yield WorkItem(item, tuple(demonstrations))
+
+
+def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Array) -> Beams:
+    """Propose every query's beams. The same arguments give the same beams.
+
+    Args:
+        settings: which beams. The selector is loaded from its folder.
+        table: the items.
+        embeddings: float32 [M, D].
+
+    Raises:
+        DataError: embeddings, queries, pools or splits that cannot be used, queries without answers.
+        CheckpointError: the selector cannot be loaded, or has another width than the embeddings.
+    """
+    embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+    check_embeddings(embeddings, "collect.embeddings")
+    if len(embeddings) != len(table):
+        raise DataError(f"collect.embeddings: {len(embeddings)} rows for {len(table)} items; expected one row per item")
+    unit = unit_rows(embeddings)
+    images = np.array([table.image_id(item) for item in range(len(table))], dtype=np.int64)
+    answered_M = np.array([len(table.answers(item)) > 0 for item in range(len(table))], dtype=np.bool_)
+    if settings.queries is not None:
+        queries, counts = load_queries(settings.queries, images, answered_M)
+        place = Place(file_label(settings.queries))
+    else:
+        queries, counts = build_queries(settings.build, images, answered_M, unit, settings.seed), Counter()
+        place = Place("collect.build")
+        counts["short_pools"] = int((np.diff(queries.pool_starts) < settings.build.pool.size).sum())
+    _check_pools(settings, queries, place)
+    groups = list(_proposals(settings, queries, embeddings, unit))
+    beams = Beams(
+        queries=queries,
+        embeddings=embeddings,
+        unit=unit,
+        beam_picks=np.array([picks for group in groups for picks in group.picks], dtype=np.int64),
+        beam_starts=np.concatenate([[0], np.cumsum([len(group.picks) for group in groups])]).astype(np.int64),
+        proposers=tuple(proposer for group in groups for proposer in group.proposers),
+        counts=counts
+        + Counter(
+            short_queries=sum(group.short > 0 for group in groups), short_beams=sum(group.short for group in groups)
+        ),
+    )
+    # Everything that would be refused after the last answer is refused before the first one.
+    unmeasured = {Outcome.ACC_SCORE: np.zeros(len(beams), dtype=np.float32)}
+    check_dataset(
+        dataset_of(beams, np.ones(len(beams), dtype=bool), unmeasured), place.file, embeddings_file="the embeddings"
+    )
+    return beams
+
+
+def dataset_of(
+    beams: Beams, kept: BoolArray, outcomes: dict[Outcome, Float32Array], counts: dict[str, int] | None = None
+) -> Dataset:
+    """The data set of the beams that are kept (bool [sum N]), without the queries that have none left.
+
+    `outcomes` are float32 [number kept] per column.
+    """
+    owner = np.repeat(np.arange(len(beams.queries)), np.diff(beams.beam_starts))[kept]
+    beams_of = np.bincount(owner, minlength=len(beams.queries))
+    left = np.flatnonzero(beams_of)
+    pools = [beams.queries.pool(int(query)) for query in left]
+    return Dataset(
+        embeddings=beams.embeddings,
+        query_items=beams.queries.query_items[left],
+        pool_items=np.concatenate([np.zeros(0, dtype=np.int64), *pools]),
+        pool_starts=np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64),
+        beam_picks=beams.beam_picks[kept],
+        beam_starts=np.concatenate([[0], np.cumsum(beams_of[left])]).astype(np.int64),
+        outcomes=outcomes,
+        split=beams.queries.split[left],
+        counts=counts or {},
+    )
+
+
+def _check_pools(settings: CollectSettings, queries: QueryTable, place: Place) -> None:
+    if not len(queries):
+        raise place.error("holds no query")
+    sizes = np.diff(queries.pool_starts)
+    if (sizes < settings.picks).any():
+        query = int((sizes < settings.picks).argmax())
+        raise Place(place.file, int(queries.query_items[query])).error(
+            f"has {sizes[query]} candidates, but a beam has {settings.picks} picks; give more, or lower picks",
+            "pool",
+        )
+
+
+def _proposals(
+    settings: CollectSettings, queries: QueryTable, embeddings: Float32Array, unit: Float32Array
+) -> Iterator[Proposals]:
+    model = None if settings.selector is None else _load_selector(settings.selector, embeddings.shape[1])
+    for query, item in enumerate(queries.query_items.tolist()):
+        pool = queries.pool(query)
+        policy: Policy | None = None
+        if model is not None:
+            policy = selector_policy(model, embeddings[item], embeddings[pool])
+        yield propose(settings, item, cosines(item, pool, unit), policy)
+
+
+def _load_selector(folder: Path, width: int) -> PointerSelector:
+    model = PointerSelector.from_pretrained(folder)
+    if model.config.width != width:
+        raise DataError(
+            f"{file_label(folder)}: the selector reads embeddings of width {model.config.width}, these have {width}"
+        )
+    return model

@@ -1,0 +1,57 @@
+"""The name of a collection: a digest of all that can change it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from selector.arrays import Float32Array
+from selector.data.json_text import check_file
+from selector.data.place import Place, file_label
+from selector.hashes import array_parts, content_hash
+from selector.model import CONFIG_FILE, WEIGHTS_FILE
+from sweep.settings.collect import CollectSettings
+from sweep.settings.vlm import VlmSettings
+from sweep.storage.hashes import canonical_hash, file_hash
+from sweep.vqa.cleanup import CLEANUP_VERSION
+
+VERSION = 1  # raised when beams are proposed, or answers become outcomes, by other rules
+
+
+def collect_digest(settings: CollectSettings, items: str, embeddings: str, vlm: VlmSettings, model: str) -> str:
+    """All that can change a collection, as 64 hex digits.
+
+    Files count by what is in them, not by their names. What changes speed and memory only (batching, workers)
+    and where the model lies is not part of it.
+
+    Args:
+        settings: which beams, and their metric.
+        items: fingerprint of the item table.
+        embeddings: `embeddings_hash` of the embeddings.
+        vlm: how the model is asked.
+        model: identity of the model's weights and processor.
+
+    Raises:
+        DataError: a file that the settings name is missing or cannot be read.
+    """
+    beams: dict[str, Any] = settings.model_dump(mode="json", exclude={"queries", "selector", "embeddings"})
+    if settings.queries is not None:
+        beams["queries"] = _hash_of(settings.queries)
+    if settings.selector is not None:
+        beams["selector"] = [_hash_of(settings.selector / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    asked = vlm.model_dump(mode="json", include={"prompt", "images", "decoding"})
+    asked["precision"] = vlm.model.precision.value
+    return canonical_hash([VERSION, CLEANUP_VERSION, beams, items, embeddings, asked, model])
+
+
+def embeddings_hash(embeddings: Float32Array) -> str:
+    """SHA-256 of float32 [M, D], 64 hex digits."""
+    return content_hash(array_parts(embeddings))
+
+
+def _hash_of(file: Path) -> str:
+    check_file(file)
+    try:
+        return file_hash(file)
+    except OSError as error:
+        raise Place(file_label(file)).error(f"cannot be read ({error.strerror or type(error).__name__})") from None

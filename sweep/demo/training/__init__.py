@@ -1,0 +1,1 @@
+"""How the demo model that ships was trained and measured."""

@@ -1,0 +1,147 @@
+"""What a driver holds while it works on a run: the lock, the run's record, the screen, and Ray once it is needed.
+
+Invariants:
+- A run has at most one driver. Its lock is held as long as the session is open.
+- Ray is started, or joined, at most once, and left as the session closes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+from filelock import Timeout
+from rich.console import Console
+
+from sweep.errors import RunError
+from sweep.execution.ray.cluster import HOW_TO_SIGN_IN, Cluster, connected
+from sweep.execution.ray.options import RayOptions
+from sweep.plan.plan import Plan
+from sweep.runs.find import refresh
+from sweep.runs.paths import RunPaths, place_of_data
+from sweep.runs.record import RunRecord, read_record
+from sweep.runs.versions import versions
+from sweep.storage.outage import is_outage, told
+from sweep.storage.path import StoredPath
+from sweep.storage.storage import Lock
+from sweep.terminal.console import quiet
+from sweep.trials.messages import TrialContext
+
+OpenScreen = Callable[[StoredPath], AbstractContextManager[Console]]
+"""From a run's log file to the console that people see meanwhile."""
+
+
+class Session:
+    """One driver's hold on a run. Open it with `open_session`."""
+
+    def __init__(self, paths: RunPaths, console: Console, ray: RayOptions, lock: Lock, stack: ExitStack) -> None:
+        self.paths = paths
+        self.console = console
+        self.record: RunRecord = read_record(paths)
+        self.lock = lock
+        self._ray = ray
+        self._stack = stack
+        self._cluster: Cluster | None = None
+
+    def cluster(self, data_bytes: int) -> Cluster:
+        """Ray, started or joined by the first call, with room for data of this size in its object store.
+
+        Raises:
+            ClusterError: Ray cannot be started or reached.
+        """
+        if self._cluster is None:
+            self._cluster = self._stack.enter_context(connected(self.paths.name, data_bytes, self._ray))
+            announce(self.console, self._cluster, self.paths.log_file)
+        return self._cluster
+
+    def say(self, line: str) -> None:
+        """Show a line as it is: not wrapped, no markup."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def name_data(self, plan: Plan) -> None:
+        """Have the run's record name the data that was collected for it. One that names its data stays as it is."""
+        if self.record.data_fingerprint is not None or plan.data.path is None:
+            return
+        self.record = RunRecord.model_validate(
+            {
+                **dict(self.record),
+                "data": place_of_data(self.paths, plan.collected or plan.data.path),
+                "data_fingerprint": plan.summary.fingerprint,
+            }
+        )
+        self.paths.run_file.write_json(self.record.model_dump(mode="json"), private=True)
+
+    def check_unchanged(self, plan: Plan) -> None:
+        """Refuse to go on with other data, or without the study of trials that have run. Raises RunError."""
+        paths, fingerprint = self.paths, self.record.fingerprint
+        if fingerprint != plan.summary.fingerprint:
+            raise RunError(
+                f"run {paths.name} was started on data {fingerprint[:16]}, this data is "
+                f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
+            )
+        if self.record.storage is None and not paths.study_file.exists() and paths.trials_folder.exists():
+            raise RunError(f"{paths.study_file} is missing, though trials have run: restore it, or start a new run")
+
+    def trial_context(self, plan: Plan) -> TrialContext:
+        """What every trial of the run needs to know besides its own settings."""
+        return TrialContext(
+            run_folder=self.paths.root.place,
+            validation=plan.space.validation,
+            health=plan.space.health,
+            keep_epochs=plan.space.keep_epochs,
+            data_fingerprint=self.record.fingerprint,
+            versions=versions(),  # of now: a resumed run may go on with other code than it began with
+        )
+
+
+@contextmanager
+def open_session(
+    paths: RunPaths, ray: RayOptions, open_screen: OpenScreen = quiet, command: str = "resume"
+) -> Iterator[Session]:
+    """Become a run's driver. Whatever ends it early, people are told which command goes on.
+
+    Args:
+        paths: the run's.
+        ray: which Ray is used if one is needed.
+        open_screen: gives the console. The default sends all other output to the run's log.
+        command: continues what this session is for.
+
+    Raises:
+        RunError: another driver holds the run, or the storage below it fails.
+    """
+    go_on = f"python -m sweep {command} {paths.shown}"
+    with _sole_driver(paths) as lock, open_screen(paths.log_file) as console, ExitStack() as stack:
+        session = Session(paths, console, ray, lock, stack)
+        try:
+            yield session
+        except KeyboardInterrupt:  # while Ray starts or the model answers, or the second Ctrl-C
+            session.say(f"interrupted; continue with: {go_on}")
+            raise
+        except OSError as error:
+            if not is_outage(error):
+                raise
+            raise RunError(f"{told(error)}; once mended, `{go_on}` goes on") from error
+
+
+def announce(console: Console, cluster: Cluster, log_file: StoredPath) -> None:
+    """Say where to watch."""
+    hint = f"  ({HOW_TO_SIGN_IN})" if cluster.dashboard and cluster.token else ""
+    console.print(f"dashboard  {cluster.dashboard or 'none'}{hint}", highlight=False)
+    console.print(f"metrics    {cluster.metrics or 'none'}", highlight=False)
+    console.print(f"log        {log_file}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _sole_driver(paths: RunPaths) -> Iterator[Lock]:
+    lock = paths.lock_file.lock()
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"run {paths.name} is being driven by another process; `sweep status {paths.shown}` shows it"
+        ) from None
+    try:
+        refresh(paths)  # what an earlier driver stored between our looking and its end
+        yield lock
+    finally:
+        lock.release()

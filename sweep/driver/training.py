@@ -1,0 +1,124 @@
+"""The middle of a run: its trials, from the first ask to the last tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from filelock import FileLock
+
+from sweep.driver.session import Session
+from sweep.driver.signals import interruptible
+from sweep.errors import RunError
+from sweep.execution.coordinator import Coordinator
+from sweep.execution.disk_bound import DiskBound
+from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
+from sweep.execution.progress import LiveProgress
+from sweep.execution.ray.fit import RayBackend
+from sweep.plan.plan import Plan
+from sweep.runs.paths import RunPaths
+from sweep.storage.outage import told
+from sweep.storage.snapshots import StudySnapshots
+from sweep.study import StudyOwner, TrialSummary
+from sweep.study.ranking import rank
+from sweep.trials.messages import EpochResult
+from sweep.vlm.pool.pool import cluster_capacity
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the trials ended.
+
+    Attributes:
+        ranked: all trials, the complete ones first, best on top.
+        interrupted: whether somebody asked the driver to stop. Trials may be left to be continued.
+        ended_because: why there are no more trials.
+    """
+
+    ranked: list[TrialSummary]
+    interrupted: bool
+    ended_because: str
+
+    @property
+    def completed(self) -> bool:
+        """Whether any trial is complete."""
+        return any(row.is_complete for row in self.ranked)
+
+
+def train(plan: Plan, session: Session) -> Training:
+    """Run the trials that the study still wants, and wait for them.
+
+    Raises:
+        RunError: the study or the storage failed. What is stored can be continued.
+        ClusterError: Ray cannot be had, is lost, or has no room for a trial or for a worker of the model.
+    """
+    paths, record = session.paths, session.record
+    with closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner, _kept(session) as keep:
+        backend = RayBackend(session.cluster(plan.bytes))
+        if plan.evaluation is not None:
+            cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
+        bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
+        concurrency = backend.concurrency(plan.space)
+        with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
+            observers: list[TrialObserver] = [progress, *backend.observers(paths.name)]
+            observers += [_StateRemover(paths, owner), bound]
+            coordinator = Coordinator(owner, concurrency, observers, keep)
+            bound.enforce()
+            with interruptible(coordinator, session.console):
+                backend.run(coordinator, plan, paths, session.trial_context(plan))
+        _check_ended_well(coordinator, paths)
+        return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
+
+
+def _check_ended_well(coordinator: Coordinator, paths: RunPaths) -> None:
+    if coordinator.error is not None:
+        raise RunError(
+            f"run {paths.name} stopped: {_reason(coordinator.error)} (more in {paths.log_file}); "
+            f"once mended, `python -m sweep resume {paths.shown}` goes on"
+        ) from coordinator.error
+
+
+def _reason(error: Exception) -> str:
+    """What stands behind an error, on one line."""
+    first: BaseException = error
+    while first.__cause__ is not None:  # SQLite's "disk is full" stands behind what Optuna makes of it
+        first = first.__cause__
+    if isinstance(first, OSError):
+        return told(first)
+    lines = [line.strip() for line in str(first).splitlines() if line.strip()] or ["no message"]
+    # Ray puts whole tracebacks into messages; others say in the first line what happened, and then what it may mean.
+    return f"{type(first).__name__}: {lines[-1] if 'Traceback' in str(first) else lines[0]}"
+
+
+class _StateRemover:
+    """Removes the resume state of trials that have ended, those that an earlier driver left included."""
+
+    def __init__(self, paths: RunPaths, owner: StudyOwner) -> None:
+        self._paths = paths
+        for row in owner.summaries():
+            if row.state.is_finished():
+                paths.trial(row.number).resume_folder.remove()
+
+    def started(self, event: TrialStarted) -> None:
+        """Nothing to do."""
+
+    def epoch(self, result: EpochResult) -> None:
+        """Nothing to do."""
+
+    def ended(self, event: TrialEnded) -> None:
+        """The trial will not be continued."""
+        self._paths.trial(event.number).resume_folder.remove()
+
+
+@contextmanager
+def _kept(session: Session) -> Iterator[Callable[[], None]]:
+    """What to call after each change of the study: where the run is kept elsewhere, its database goes there too."""
+    if isinstance(session.lock, FileLock) or session.record.storage is not None:
+        yield lambda: None
+        return
+    snapshots = StudySnapshots(session.paths.study_file.growing(), session.lock)
+    try:
+        yield snapshots
+    finally:
+        snapshots.close()

@@ -1,0 +1,1 @@
+"""Trials between the study and what runs them. The door is `Backend.run` in `sweep.execution.backend`."""

@@ -1,0 +1,121 @@
+"""Progress that a person can follow: a live table on a terminal, one line per event anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweep.execution.events import TrialEnded, TrialStarted
+from sweep.terminal.live import HEARTBEAT_SECONDS, duration, live_view
+from sweep.terminal.words import brief_params
+from sweep.trials.messages import EpochResult
+
+RECENT = 6
+
+
+class LiveProgress:
+    """An observer that prints. Use as a context manager around the run."""
+
+    def __init__(self, console: Console, run: str, planned: int | None) -> None:
+        self._console = console
+        self._run = run
+        self._planned = planned
+        self._begun = time.monotonic()
+        self._said = self._begun
+        self._states: dict[str, int] = {}
+        self._best: float | None = None
+        self._params: dict[int, Mapping[str, Any]] = {}
+        self._running: dict[int, EpochResult | None] = {}
+        self._recent: list[str] = []
+        self._live = live_view(console, self._table)
+
+    def __enter__(self) -> LiveProgress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def started(self, event: TrialStarted) -> None:
+        """A trial begins."""
+        self._states = event.states
+        self._params[event.number] = event.params
+        self._running[event.number] = None
+        how = "continues" if event.adopted else "starts"
+        self._say(f"trial {event.number:>3} {how}  {brief_params(event.params)}")
+
+    def epoch(self, result: EpochResult) -> None:
+        """An epoch is done; said aloud only now and then where there is no live table."""
+        self._running[result.number] = result
+        if not self._console.is_terminal and time.monotonic() - self._said > HEARTBEAT_SECONDS:
+            self._say(f"trial {result.number:>3} {_state_of(result)}")
+
+    def ended(self, event: TrialEnded) -> None:
+        """A trial is over."""
+        self._states = event.states
+        self._best = event.best_value
+        last = self._running.pop(event.number, None)
+        parts = [
+            f"val_loss {event.value:.4f}" if event.value is not None else "",
+            f"at epoch {last.report.step}" if last else "",
+            f"({event.reason})" if event.reason else "",
+            " ".join(last.verdicts) if last else "",
+        ]
+        self._say(f"trial {event.number:>3} {event.state}  {' '.join(filter(None, parts))}")
+
+    def _say(self, line: str) -> None:
+        self._said = time.monotonic()
+        if self._console.is_terminal:
+            self._recent = [*self._recent, line][-RECENT:]
+        else:
+            self._console.print(f"[{self._clock()}] {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def _clock(self) -> str:
+        return duration(time.monotonic() - self._begun)
+
+    def _table(self) -> RenderableType:
+        planned = f"/{self._planned}" if self._planned else ""
+        ended = sum(count for state, count in self._states.items() if state not in ("running", "waiting"))
+        states = "  ".join(f"{count} {state}" for state, count in sorted(self._states.items()) if count)
+        best = f"  best val_loss {self._best:.4f}" if self._best is not None else ""
+        # The parameters take what room the numbers leave, and are cut there: what they are was said at the start.
+        table = Table(box=None, pad_edge=False, expand=True)
+        for column in ("trial", "stage", "epoch", "val_loss", "KL", "adv std", "q/s", "verdicts"):
+            table.add_column(column, no_wrap=True)
+        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
+        for number, result in sorted(self._running.items()):
+            table.add_row(str(number), *_cells(result), brief_params(self._params[number]))
+        head = Text(f"{self._run}  {self._clock()}  {ended}{planned} trials ended  {states}{best}", style="bold")
+        return Group(
+            head, table, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._recent)
+        )
+
+
+def _cells(result: EpochResult | None) -> tuple[str, ...]:
+    if result is None:
+        return ("waiting", "", "", "", "", "", "")
+    report = result.report
+    return (
+        report.stage,
+        str(report.step),
+        f"{report.val_loss:.4f}",
+        _number(report.kl),
+        _number(report.advantage_std),
+        f"{report.queries_per_second:.0f}",
+        " ".join(result.verdicts),
+    )
+
+
+def _state_of(result: EpochResult) -> str:
+    report = result.report
+    kl = "" if report.kl is None else f" KL {report.kl:.4f}"
+    return f"{report.stage} epoch {report.step} val_loss {report.val_loss:.4f}{kl} {report.queries_per_second:.0f} q/s"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

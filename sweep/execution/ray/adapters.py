@@ -1,0 +1,113 @@
+"""Tune's searcher and scheduler, which ask the coordinator. They translate and decide nothing.
+
+What Tune does that shapes this file (Ray 2.58 to 2.60): a result with `done` set never reaches the scheduler, and one
+that the scheduler answers with STOP never reaches the searcher; both are therefore handed to the coordinator, which
+takes each once. Tune pickles both objects into its snapshots, so the coordinator is left out there: nothing is ever
+restored from a snapshot, the study is the only truth.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sweep.execution.coordinator import Coordinator, Next
+from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER
+from sweep.trials.messages import EpochResult
+
+
+class StudySearch:
+    """Hands out the coordinator's next trial. Mixed into Tune's `Searcher`."""
+
+    FINISHED: str  # Tune's word for "there will be no more trials"
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        super().__init__()  # no metric: the coordinator reads the results, Tune must not
+        self.coordinator = coordinator
+        self._numbers: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A trial's number and settings, nothing for now, or nothing ever again."""
+        answer = self.coordinator.next_trial()
+        if answer is Next.FINISHED:
+            return self.FINISHED
+        if answer is Next.WAIT:
+            return None
+        self._numbers[trial_id] = answer.number
+        return {NUMBER: answer.number, SETTINGS: answer.settings.model_dump_json()}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Already taken by the scheduler."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The last word on a trial; its result, if any, may be one the scheduler never saw."""
+        number = self._numbers.pop(trial_id)
+        if result is not None and not error:
+            deliver(self.coordinator, result)
+        self.coordinator.gone(number)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to keep."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Refused: `sweep resume` rebuilds everything from the study."""
+        raise RuntimeError("a sweep is never restored from Tune's snapshots; use `sweep resume`")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "coordinator"}
+
+
+class StudySchedule:
+    """Stops the trials that the coordinator wants stopped. Mixed into Tune's `FIFOScheduler`.
+
+    Holds nothing: it finds the searcher at run time.
+    """
+
+    CONTINUE: str
+    STOP: str
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401
+        """Deliver an epoch."""
+        go_on = deliver(tune_controller.search_alg.searcher.coordinator, result)
+        return self.CONTINUE if go_on else self.STOP
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
+        """A worker died; Tune calls this also when it is about to start the trial again."""
+        coordinator: Coordinator = tune_controller.search_alg.searcher.coordinator
+        number, deaths = int(trial.config[NUMBER]), int(trial.num_failures)
+        if trial.should_recover():
+            coordinator.restarting(number, deaths)
+        else:
+            coordinator.failed(
+                number, f"its worker died {deaths} times, more than max_retries allows; see the run's log"
+            )
+
+
+def study_searcher(coordinator: Coordinator) -> Any:  # noqa: ANN401 (Ray is untyped)
+    """What Tune asks for trials. The class is made here: Ray reads its environment when it is imported."""
+    from ray.tune.search import Searcher
+
+    return type("StudySearcher", (StudySearch, Searcher), {})(coordinator)
+
+
+def study_scheduler() -> Any:  # noqa: ANN401 (Ray is untyped)
+    """What Tune asks whether a trial goes on."""
+    from ray.tune.schedulers import FIFOScheduler
+
+    return type("StudyScheduler", (StudySchedule, FIFOScheduler), {})()
+
+
+def deliver(coordinator: Coordinator, result: dict[str, Any]) -> bool:
+    """Translate a trainable's result. False if the trial has to stop."""
+    number = int(result[NUMBER])
+    if OUTAGE in result:
+        coordinator.halt(OSError(*json.loads(result[OUTAGE])))
+        return False
+    coordinator.worker(number, str(result[WORKER]))
+    if FAILURE in result:
+        coordinator.failed(number, str(result[FAILURE]))
+        return False
+    return coordinator.epoch(EpochResult.from_json(result[RESULT]))

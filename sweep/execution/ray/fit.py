@@ -1,0 +1,111 @@
+"""Drives Tune over a run's trials: a fresh Tuner at every start, never a restored one."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from sweep.errors import ClusterError
+from sweep.execution.coordinator import Coordinator
+from sweep.execution.events import TrialObserver
+from sweep.execution.ray.adapters import study_scheduler, study_searcher
+from sweep.execution.ray.cluster import Cluster
+from sweep.execution.ray.metrics import PrometheusObserver
+from sweep.execution.ray.trainable import NUMBER, TrialSteps
+from sweep.plan.plan import Plan
+from sweep.runs.paths import RunPaths
+from sweep.space import SearchSpace
+from sweep.trials.messages import TrialContext
+
+logger = logging.getLogger(__name__)
+
+
+def concurrency(space: SearchSpace, cluster: Cluster) -> int:
+    """Trials at a time: what the space asks for, but no more than fit the cluster.
+
+    Raises:
+        ClusterError: not even one fits.
+    """
+    wanted = space.resources
+    fitting = int(cluster.cpus / wanted.cpus + 1e-6)
+    if wanted.gpus:
+        fitting = min(fitting, int(cluster.gpus / wanted.gpus + 1e-6))
+    if fitting < 1:
+        raise ClusterError(
+            f"a trial asks for {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs, the cluster has {cluster.cpus:g} and "
+            f"{cluster.gpus:g}: lower `resources` in the space, or join a larger cluster with --address"
+        )
+    return min(space.concurrency or fitting, fitting)
+
+
+class RayBackend:
+    """The back-end that runs trials as Tune trainables on a connected cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def concurrency(self, space: SearchSpace) -> int:
+        """As `Backend.concurrency`."""
+        return concurrency(space, self._cluster)
+
+    def observers(self, run: str) -> Sequence[TrialObserver]:
+        """What feeds Ray's metrics endpoint."""
+        return [PrometheusObserver(run)]
+
+    def run(self, coordinator: Coordinator, plan: Plan, paths: RunPaths, context: TrialContext) -> None:
+        """As `Backend.run`. Tune's own files go to a folder of the run that nothing reads."""
+        from ray import tune
+        from ray.exceptions import RayError
+        from ray.tune.error import TuneError
+
+        tune_folder = paths.tune_folder.local().resolve()
+        shutil.rmtree(tune_folder, ignore_errors=True)
+        tuner = tune.Tuner(
+            _trainable(plan, paths.name, context),
+            tune_config=tune.TuneConfig(
+                search_alg=study_searcher(coordinator),
+                scheduler=study_scheduler(),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=_trial_name(paths.name),
+                trial_dirname_creator=lambda trial: f"trial-{trial.config[NUMBER]:04d}",
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(tune_folder),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=plan.space.max_retries),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        try:
+            tuner.fit()
+        except (TuneError, RayError, OSError) as error:
+            # Not a trial's failure but Ray's own (the cluster went away, the disk is full). The log has the traceback.
+            logger.exception("Ray Tune gave up")
+            coordinator.error = coordinator.error or error
+
+
+def _trainable(plan: Plan, run: str, context: TrialContext) -> Any:  # noqa: ANN401 (a class that Tune makes)
+    from ray import tune
+
+    resources = plan.space.resources
+    trainable = tune.with_parameters(
+        type("SweepTrial", (TrialSteps, tune.Trainable), {}),
+        context=context,
+        dataset=plan.dataset,
+        cpus=resources.cpus,
+        gpus=resources.gpus,
+    )
+    trainable = tune.with_resources(
+        trainable, tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
+    )
+    # Ray names actors after their class, and the names of Tune's wrappers say nothing in the dashboard.
+    trainable.__name__ = trainable.__qualname__ = f"SweepTrial[{run}]"
+    return trainable
+
+
+def _trial_name(run: str) -> Any:  # noqa: ANN401 (a Tune callback)
+    return lambda trial: f"{run}/trial-{trial.config[NUMBER]:04d}"

@@ -1,0 +1,55 @@
+"""Gauges and counters at every node's Prometheus endpoint, where Ray exports them with the prefix `ray_`."""
+
+from __future__ import annotations
+
+from sweep.execution.events import TrialEnded, TrialStarted
+from sweep.trials.messages import EpochResult
+
+
+class PrometheusObserver:
+    """Follows a run. Tags: `run` on all, `state` on trials, `trial` on the per-trial gauges."""
+
+    def __init__(self, run: str) -> None:
+        from ray.util.metrics import Counter, Gauge
+
+        self._run = {"run": run}
+        self._trials = Gauge("sweep_trials", "Trials by state.", ("run", "state"))
+        self._best = Gauge("sweep_best_val_loss", "Lowest validation loss of a complete trial (nats).", ("run",))
+        self._epochs = Counter("sweep_epochs_done", "Epochs finished, over all trials.", ("run",))
+        per_trial = ("run", "trial")
+        self._val_loss = Gauge("sweep_val_loss", "Validation loss of the last epoch (nats).", per_trial)
+        self._kl = Gauge("sweep_kl", "KL to the reference policy in the last epoch (nats).", per_trial)
+        self._advantage = Gauge("sweep_advantage_std", "Standard deviation of the advantage.", per_trial)
+        self._states: dict[str, int] = {}
+        self._speed = Gauge("sweep_queries_per_second", "Training queries per second.", per_trial)
+
+    def started(self, event: TrialStarted) -> None:
+        """A trial was handed to Tune."""
+        self._states = event.states
+        self._set_counts()
+
+    def epoch(self, result: EpochResult) -> None:
+        """An epoch is done."""
+        self._set_counts()  # again: what is set before Ray's exporter is up may be lost
+        self._epochs.inc(1, self._run)
+        tags = {**self._run, "trial": str(result.number)}
+        report = result.report
+        for gauge, value in (
+            (self._val_loss, report.val_loss),
+            (self._kl, report.kl),
+            (self._advantage, report.advantage_std),
+            (self._speed, report.queries_per_second),
+        ):
+            if value is not None:
+                gauge.set(value, tags)
+
+    def ended(self, event: TrialEnded) -> None:
+        """A trial reached a terminal state."""
+        self._states = event.states
+        self._set_counts()
+        if event.best_value is not None:
+            self._best.set(event.best_value, self._run)
+
+    def _set_counts(self) -> None:
+        for state, count in self._states.items():
+            self._trials.set(count, {**self._run, "state": state})

@@ -1,0 +1,89 @@
+"""A trial as a Tune trainable. One actor serves many trials one after the other (`reuse_actors`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from selector.data import Dataset
+from selector.errors import UserError
+from selector.settings import TrialSettings
+from sweep.runs.paths import RunPaths
+from sweep.storage.outage import is_outage
+from sweep.trials.messages import EpochResult, TrialContext
+from sweep.trials.trial import Trial, load_shared
+
+# Settings and results travel as text: Tune flattens, merges and copies dicts.
+NUMBER, SETTINGS = "number", "settings"
+RESULT, FAILURE, OUTAGE, WORKER = "result", "failure", "outage", "worker"
+
+
+class TrialSteps:
+    """Steps through a `Trial`. Mixed into Tune's `Trainable`, so that this module can be imported without Ray.
+
+    Every exception of a configuration (impossible settings, GPU out of memory, a bug) becomes a result with `failure`:
+    running it again elsewhere would end the same way. Only a dying worker is left for Tune to retry. A full disk and
+    the like are no failure of the trial but an `outage` of the run.
+    """
+
+    def setup(self, config: dict[str, Any], context: TrialContext, dataset: Dataset, cpus: float, gpus: float) -> None:
+        """Called once per actor; `dataset` is a read-only view into Ray's object store."""
+        torch.set_num_threads(max(1, int(cpus)))
+        self._context = context
+        self._run = RunPaths.at(context.run_folder)
+        self._dataset, self._gpus = dataset, gpus
+        self._shared: Any = None
+        self._name = f"{self._run.name}/trial-{int(config[NUMBER]):04d}"
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up the next trial on the same actor."""
+        self._end()
+        self._begin(new_config)
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._number = int(config[NUMBER])
+        self._settings = TrialSettings.model_validate_json(config[SETTINGS])
+        self._epochs: Iterator[EpochResult] | None = None
+
+    def _start(self) -> Iterator[EpochResult]:
+        if self._shared is None:
+            self._shared = load_shared(self._dataset, self._context, self._gpus)
+        data, evaluate = self._shared
+        return iter(Trial(self._context, self._run, self._number, self._settings, data, evaluate))
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        import ray
+
+        where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"}
+        try:
+            self._epochs = self._epochs or self._start()
+            result = next(self._epochs)
+        except UserError as error:
+            return {**where, FAILURE: str(error), "done": True}
+        except Exception as error:  # any failure of one configuration ends that trial alone, with its reason
+            traceback.print_exc()
+            if isinstance(error, OSError) and is_outage(error):
+                return {**where, OUTAGE: json.dumps([error.errno, error.strerror, error.filename]), "done": True}
+            return {**where, FAILURE: f"{type(error).__name__}: {error}", "done": True}
+        return {**where, RESULT: result.to_json(), "done": result.done or result.stop is not None}
+
+    def cleanup(self) -> None:
+        """Called before the actor goes."""
+        self._end()
+
+    def _end(self) -> None:
+        # Closing the generator frees the RCE lock and the event file of a trial that was stopped from outside.
+        if self._epochs is not None:
+            self._epochs.close()  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        """Shown in Ray's dashboard and logs. Ray asks once per actor: a reused actor keeps its first trial's name."""
+        return getattr(self, "_name", type(self).__name__)

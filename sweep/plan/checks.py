@@ -1,0 +1,63 @@
+"""Whether items, data and splits fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selector.data import Dataset
+from selector.errors import DataError
+from sweep.collect.beams import Beams
+from sweep.evaluation.questions import choose_questions, images_of
+from sweep.items import ImageError, ItemTable
+from sweep.settings.evaluation import EvaluationSettings, evaluation_splits
+from sweep.vlm.failure_limit import FailureLimit
+
+
+def check_items(table: ItemTable, dataset: Dataset, settings: EvaluationSettings) -> None:
+    """Refuse items that an evaluation of this data would stumble over.
+
+    Raises:
+        DataError: the items are not those of the data, one that may be shown has no answer, or too many questions
+            lack their image.
+    """
+    if len(table) != len(dataset.embeddings):
+        raise DataError(
+            f"items: {len(table)} items, but the data's embeddings have {len(dataset.embeddings)} rows; both must be "
+            "the same items in the same order"
+        )
+    for split in evaluation_splits(settings):
+        questions = choose_questions(dataset, split, None, settings.seed, images_of(table))
+        _check_images(table, questions.items_Q[: settings.samples].tolist(), FailureLimit(settings.failure_limit))
+        for item in {*questions.items_Q.tolist(), *questions.pools_QK.reshape(-1).tolist()} - {-1}:
+            if not table.answers(item):
+                raise DataError(
+                    f"items: item {item} (question {table.question_id(item)}) has no answers, but the {split} split "
+                    "asks or shows it; give its annotations"
+                )
+
+
+def _check_images(table: ItemTable, questions: Sequence[int], limit: FailureLimit) -> None:
+    """Refuse questions of which so many lack their image that the evaluation would stop over them."""
+    if not table.images_missing():
+        return
+    failures = []
+    for item in questions:
+        try:
+            table.image_hash(item)
+        except ImageError as error:
+            failures.append(error)
+    if limit.is_exceeded(len(failures), len(questions)):
+        raise DataError(
+            f"items: {len(failures)} of {len(questions)} questions to be asked lack their image, which is more than "
+            f"{limit} allows; the first: {failures[0]}"
+        )
+
+
+def check_splits(settings: EvaluationSettings | None, beams: Beams) -> None:
+    """Refuse a collection that would leave an evaluation without questions. Raises DataError."""
+    for split in [] if settings is None else evaluation_splits(settings):
+        if not (beams.queries.split == int(split.in_data)).any():
+            raise DataError(
+                f"the {split} split would have no query to evaluate on: give it a share in collect.build.split, or "
+                "name another one in evaluation.split"
+            )

@@ -1,0 +1,120 @@
+"""From a request to a plan, with every check that can be made before a trial starts. Needs no Ray."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import torch
+
+from selector.batches import TensorData
+from selector.data import Dataset, DataSettings, DataSummary, Split, describe, load
+from selector.errors import DataError
+from selector.model import PointerSelector, SelectorConfig
+from selector.rewards import compute_rewards
+from selector.validation import Evaluator
+from sweep.errors import SpaceError
+from sweep.items import ItemTable
+from sweep.plan.checks import check_items
+from sweep.plan.collection import is_collected, plan_collection
+from sweep.plan.items import open_source
+from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
+from sweep.plan.requests import Request
+from sweep.space import SearchSpace, reachable_rewards
+from sweep.storage.path import StoredPath
+from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
+
+
+class Answers(Enum):
+    """What a plan's evaluation is for, and so what is checked."""
+
+    UNUSED = auto()  # the plan has no evaluation, whatever the space says
+    STORED = auto()  # stored answers are scored again: items are needed
+    ASKED = auto()  # the model is asked: its files are needed too
+
+
+def make_plan(request: Request, answers: Answers = Answers.ASKED) -> Plan | CollectionPlan:
+    """Read and check what a request names. Where the data is still to be measured, what can be known before that.
+
+    Raises:
+        SpaceError: a section is missing.
+        DataError: the data or the items are wrong, do not fit each other, or lack what the space needs.
+        UserError: the model's files cannot be used.
+    """
+    if not request.collects:
+        return _plan(request, request.data, None, answers, request.collected)
+    collection = plan_collection(request)
+    return plan_of_collected(collection, answers) if is_collected(collection) else collection
+
+
+def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASKED) -> Plan:
+    """The plan over data that has been collected, with the items that are open already.
+
+    Raises:
+        DataError: the folder was damaged since. The message says how to mend it.
+    """
+    request = collection.request
+    data = DataSettings.model_validate({**dict(request.data), "path": collection.folder.local()})
+    try:
+        return _plan(request, data, collection.items, answers, collection.folder)
+    except DataError as error:
+        raise DataError(
+            f"{error} (collected data; if {collection.folder} is damaged, delete it: it is made again from stored "
+            "answers)"
+        ) from None
+
+
+def _plan(
+    request: Request, data: DataSettings, items: ItemTable | None, answers: Answers, collected: StoredPath | None
+) -> Plan:
+    dataset, summary = _load(request.space, data)
+    evaluation = plan_evaluation(request, dataset, items, answers)
+    return Plan(request, data, dataset, summary, _parameters(request.space, dataset.width), evaluation, collected)
+
+
+def _load(space: SearchSpace, data: DataSettings) -> tuple[Dataset, DataSummary]:
+    """The data, known to hold what every trial of the space needs."""
+    dataset = load(data)
+    for reward in (*reachable_rewards(space), space.validation.reward):
+        try:
+            compute_rewards(dataset.outcomes, reward)
+        except DataError as error:
+            raise DataError(f"{data.path or 'demo data'}: {error}") from None
+    if not len(dataset.indices(Split.TRAIN)):
+        raise DataError("the train split is empty: lower data.split.val and data.split.test")
+    Evaluator(TensorData(dataset, torch.device("cpu")), space.validation)
+    return dataset, describe(dataset, compute_rewards(dataset.outcomes, space.validation.reward))
+
+
+def _parameters(space: SearchSpace, width: int) -> int:
+    """Weights of the selector that the space trains."""
+    settings = space.trial if space.parameters else space.resolve({}, 0)
+    model = PointerSelector(SelectorConfig(width=width, **settings.model.model_dump(mode="json")))
+    return sum(weights.numel() for weights in model.parameters())
+
+
+def plan_evaluation(
+    request: Request, dataset: Dataset, items: ItemTable | None = None, answers: Answers = Answers.ASKED
+) -> EvaluationPlan | None:
+    """The evaluation that a request asks for, checked now, so that nothing of it fails when all trials have ended.
+
+    Args:
+        request: whose `answers` count.
+        dataset: what the trials are trained on.
+        items: the items, if they are open already.
+        answers: what the evaluation is for.
+
+    Raises:
+        SpaceError: the space has no section `vlm` or `items`.
+        DataError: the items do not fit the data.
+        UserError: the model's files cannot be found, or are no Qwen2.5-VL.
+    """
+    settings, vlm = request.answers.evaluation, request.answers.vlm
+    if settings is None or answers is Answers.UNUSED:
+        return None
+    if vlm is None:
+        raise SpaceError(f"space {request.answers.name!r} has no section vlm: the model that answers")
+    table = items or open_source(request.answers, request.shared).table
+    check_items(table, dataset, settings)
+    if answers is Answers.ASKED:
+        check_checkpoint(resolve_folder(vlm.model))
+    return EvaluationPlan(settings, vlm, table)

@@ -1,0 +1,107 @@
+"""What is about to happen, checked. `CollectionPlan` is for a run whose data is still to be measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from selector.data import Dataset, DataSettings, DataSummary
+from sweep.collect.beams import Beams
+from sweep.errors import RunError
+from sweep.items import ItemTable
+from sweep.plan.requests import Request
+from sweep.settings.collect import CollectSettings
+from sweep.settings.evaluation import EvaluationSettings
+from sweep.settings.vlm import VlmSettings
+from sweep.space import SearchSpace
+from sweep.storage.path import StoredPath
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """How the best trials answer questions.
+
+    Attributes:
+        settings: questions, rows and statistics.
+        vlm: the model that answers.
+        items: the questions with their images, opened. They are the items of the plan's data.
+    """
+
+    settings: EvaluationSettings
+    vlm: VlmSettings
+    items: ItemTable
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A space and its data, known to fit.
+
+    Attributes:
+        request: the space, as its file describes it, and where it comes from.
+        data: where the data was read.
+        dataset: all splits.
+        summary: what the data holds, with its fingerprint.
+        parameters: weights of the selector.
+        evaluation: None where the model is not asked.
+        collected: where the data is kept, if runs share it. `data` then names this machine's copy.
+    """
+
+    request: Request
+    data: DataSettings
+    dataset: Dataset
+    summary: DataSummary
+    parameters: int
+    evaluation: EvaluationPlan | None
+    collected: StoredPath | None = None
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is swept."""
+        return self.request.space
+
+    @property
+    def bytes(self) -> int:
+        """Size of the data in memory, roughly."""
+        return self.dataset.embeddings.nbytes + self.dataset.beam_picks.nbytes + self.dataset.pool_items.nbytes
+
+
+@dataclass(frozen=True)
+class CollectionPlan:
+    """A space whose data is still to be measured, checked as far as that goes.
+
+    Attributes:
+        request: as in `Plan`.
+        settings: the space's section `collect`, with the queries that lie beside the items.
+        vlm: the model that is asked.
+        items: the questions with their images, opened.
+        beams: what will be asked.
+        folder: where the data will be, named by everything that it depends on.
+    """
+
+    request: Request
+    settings: CollectSettings
+    vlm: VlmSettings
+    items: ItemTable
+    beams: Beams
+    folder: StoredPath
+
+    @property
+    def space(self) -> SearchSpace:
+        """What is swept when the data is there."""
+        return self.request.space
+
+    @property
+    def data(self) -> DataSettings:
+        """As the space has it: it names no file yet."""
+        return self.request.data
+
+    @property
+    def bytes(self) -> int:
+        """Size of the data in memory, roughly."""
+        return self.beams.embeddings.nbytes + self.beams.beam_picks.nbytes + self.beams.queries.pool_items.nbytes
+
+
+def require_data(plan: Plan | CollectionPlan) -> Plan:
+    """The plan, if its data is there. Raises RunError if it is still to be collected."""
+    if isinstance(plan, CollectionPlan):
+        raise RunError("the run's data is not collected yet: `python -m sweep resume` goes on with it")
+    return plan

@@ -1,0 +1,107 @@
+"""What somebody asks for: a search space, read and parsed once, and where its data and its answers come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from selector.data.settings import DataSettings
+from sweep.errors import RunError, SpaceError
+from sweep.runs.paths import RunPaths, SharedPaths, data_at
+from sweep.runs.record import read_record
+from sweep.space import SearchSpace, find_space, parse_space
+from sweep.storage.path import StoredPath
+
+
+@dataclass(frozen=True)
+class Request:
+    """One parsed space.
+
+    Attributes:
+        space: as its file describes it.
+        text: the file.
+        source: the file's name, for people.
+        data: the space's section `data`, or what the command line named instead.
+        answers: the space whose sections `items`, `vlm` and `evaluation` count: `space`, or another one.
+        shared: what the runs of one folder share.
+        collected: where the data is kept, if the run collected it. `data` then names this machine's copy.
+    """
+
+    space: SearchSpace
+    text: str
+    source: str
+    data: DataSettings
+    answers: SearchSpace
+    shared: SharedPaths
+    collected: StoredPath | None = None
+
+    @property
+    def collects(self) -> bool:
+        """Whether the data is measured with the model first."""
+        return self.space.collect is not None and self.data.path is None
+
+
+def request_of_space(
+    argument: str, shared: SharedPaths, data: Path | None = None, embeddings: Path | None = None
+) -> Request:
+    """A request for a new run.
+
+    Args:
+        argument: a file, or the name of a shipped space.
+        shared: what the runs of one folder share.
+        data: instead of the space's `data.path`.
+        embeddings: instead of the space's `data.embeddings`.
+
+    Raises:
+        SpaceError: the space is wrong.
+    """
+    text, source = find_space(argument)
+    space = parse_space(text, source)
+    return Request(space, text, source, _data(space, data, embeddings), space, shared)
+
+
+def request_of_run(
+    paths: RunPaths, data: Path | None = None, embeddings: Path | None = None, answers: Path | None = None
+) -> Request:
+    """The request that a run was started with.
+
+    Args:
+        paths: the run's.
+        data: where the data is now, if it was moved. Its fingerprint tells whether it is the same.
+        embeddings: where the embeddings are now.
+        answers: a space file whose sections `items`, `vlm` and `evaluation` count instead of the run's.
+
+    Raises:
+        RunError: the folder is not a run's.
+        SpaceError: the file of `answers` is wrong, or has no section `evaluation`.
+    """
+    record = read_record(paths)
+    text, source = _space_text(paths), paths.space_file.shown
+    space = parse_space(text, source)
+    collected = None
+    if data is None and record.data is not None:
+        kept = data_at(paths, record.data)
+        collected = kept if isinstance(kept, StoredPath) else None
+        data, embeddings = kept if isinstance(kept, Path) else kept.local(), embeddings or record.embeddings
+    other = space if answers is None else parse_space(*find_space(str(answers)))
+    if answers is not None and other.evaluation is None:
+        raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
+    return Request(space, text, source, _data(space, data, embeddings), other, paths.shared, collected)
+
+
+def _data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> DataSettings:
+    """The space's section `data` with other files; None keeps its own."""
+    if data is None and embeddings is None:
+        return space.data
+    if data is None and space.data.path is None:
+        raise SpaceError(f"--embeddings {embeddings}: name the data as well, with --data")
+    return DataSettings.model_validate({**dict(space.data), "path": data or space.data.path, "embeddings": embeddings})
+
+
+def _space_text(paths: RunPaths) -> str:
+    try:
+        return paths.space_file.read_text()
+    except OSError as error:
+        raise RunError(f"{paths.space_file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{paths.space_file}: not UTF-8 text (byte {error.start}): damaged") from None

@@ -1,0 +1,135 @@
+"""What would run, and what varies, before anything is started."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+
+from selector.data import DataSummary, Split
+from sweep.plan.plan import CollectionPlan, Plan
+from sweep.report.tables import labelled, titled
+from sweep.space import SearchSpace
+
+
+def plan_table(plan: Plan | CollectionPlan) -> Table:
+    """What would run."""
+    return labelled(describe_collection(plan) if isinstance(plan, CollectionPlan) else describe_plan(plan))
+
+
+def parameter_table(plan: Plan | CollectionPlan) -> Group:
+    """What varies."""
+    none = [("parameters", "none: every trial has the same settings")]
+    return titled("Parameters", labelled(describe_parameters(plan.space) or none))
+
+
+def data_table(summary: DataSummary) -> Table:
+    """What a data set holds."""
+    pools, groups = summary.pool_sizes, summary.group_sizes
+    beams = f"{groups.minimum} to {groups.maximum}; {summary.beams} in all, {summary.picks} picks each"
+    return labelled(
+        [
+            ("fingerprint", summary.fingerprint),
+            ("queries", _queries(summary)),
+            ("items", f"{summary.items} of width {summary.width}"),
+            ("candidates per query", f"{pools.minimum} to {pools.maximum}"),
+            ("beams per group", beams),
+            ("measured", ", ".join(summary.outcomes)),
+            ("left out or noticed", _noticed(summary)),
+        ]
+    )
+
+
+def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:
+    """What would be collected, and run after that, as (label, text) rows."""
+    beams, space = draft.beams, draft.space
+    sizes = np.diff(beams.beam_starts)
+    picks = beams.beam_picks.shape[1]
+    kinds = Counter(proposer.value for proposer in beams.proposers)
+    splits = ", ".join(f"{int((beams.queries.split == int(split)).sum())} {split.name.lower()}" for split in Split)
+    rce, grpo = space.epochs()
+    images = _missing(draft.items.images_missing())
+    return [
+        ("space", f"{space.name} ({draft.request.source})"),
+        ("data", f"to be collected -> {draft.folder}"),
+        ("items", f"{len(draft.items)}, embeddings of width {beams.embeddings.shape[1]}{images}"),
+        ("queries", splits),
+        (
+            "beams to measure",
+            f"{len(beams)} of {picks} picks, {sizes.min()} to {sizes.max()} per query",
+        ),
+        ("proposed by", ", ".join(f"{name} {count}" for name, count in kinds.items())),
+        *([("answered by", space.vlm.model.path)] if space.vlm else []),
+        ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
+        ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
+    ]
+
+
+def _missing(images: int) -> str:
+    return f"; {images} without {'its image' if images == 1 else 'their images'}" if images else ""
+
+
+def describe_plan(plan: Plan) -> list[tuple[str, str]]:
+    """What would run, as (label, text) rows."""
+    space, summary = plan.space, plan.summary
+    budget = space.budget
+    limits = [
+        f"{budget.trials} trials" if budget.trials else "",
+        f"{budget.hours:g} hours" if budget.hours else "",
+        f"{budget.trials_without_improvement} trials without improvement" if budget.trials_without_improvement else "",
+    ]
+    if budget.trials and space.repeats > 1:
+        limits[0] += f" = {-(-budget.trials // space.repeats)} configurations x {space.repeats} seeds"
+    images = plan.evaluation.items.images_missing() if plan.evaluation else 0
+    data = plan.collected or plan.data.path or "demo data"
+    rce, grpo = space.epochs()
+    pools, groups = summary.pool_sizes, summary.group_sizes
+    constant = ", ".join(f"{summary.zero_variance_share[split]:.1%} {split.name.lower()}" for split in Split)
+    return [
+        ("space", f"{space.name} ({plan.request.source})"),
+        ("data", f"{data}  fingerprint {summary.fingerprint[:16]}"),
+        ("queries", _queries(summary)),
+        ("items", f"{summary.items} of width {summary.width}{_missing(images)}"),
+        ("candidates per query", f"{pools.minimum} to {pools.maximum}, median {pools.median:g}"),
+        (
+            "beams per group",
+            f"{groups.minimum} to {groups.maximum}, median {groups.median:g}; {summary.picks} picks each",
+        ),
+        ("measured", ", ".join(summary.outcomes)),
+        ("zero-variance groups", f"{constant} (by {space.validation.reward.mode})"),
+        (
+            "positives",
+            f"{summary.positive_beams_share:.1%} of {summary.beams} beams, {summary.positive_groups_share:.1%} of "
+            f"groups have one ({summary.positives_by})",
+        ),
+        ("left out or noticed", _noticed(summary)),
+        ("selector", f"{plan.parameters:,} parameters, {space.trial.model.decoder} decoder"),
+        ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
+        ("budget", ", ".join(filter(None, limits))),
+        ("first points", str(len(space.enqueue))),
+        ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
+        ("ranked by", f"val_loss = {space.validation.metric}, lower is better"),
+    ]
+
+
+def _queries(summary: DataSummary) -> str:
+    return ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)
+
+
+def _noticed(summary: DataSummary) -> str:
+    counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
+    return ", ".join(counts) or "nothing"
+
+
+def describe_parameters(space: SearchSpace) -> list[tuple[str, str]]:
+    """The sampled and fixed parameters, as (path, text) rows."""
+    rows = []
+    for path in space.order:
+        values = space.parameters[path].model_dump(mode="json", exclude_defaults=True, exclude={"type", "when"})
+        text = ", ".join(f"{key} {value}" for key, value in values.items())
+        condition = space.parameters[path].conditions()
+        when = "".join(f", if {other} is {' or '.join(map(str, allowed))}" for other, allowed in condition.items())
+        rows.append((path, f"{space.parameters[path].type}: {text}{when}"))
+    return rows

@@ -1,0 +1,95 @@
+"""What commands print: the end of a run, its trials, a comparison by answers, recomputed numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.report.evaluation import render
+from sweep.report.held_out import held_out_table
+from sweep.report.tables import plain_table
+from sweep.report.trials import trial_table
+from sweep.results.outcome import RunOutcome
+from sweep.results.verify import Verified, VerifiedAnswers
+from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
+from sweep.study import read_summaries
+from sweep.study.ranking import rank
+
+TRIALS_AT_THE_END = 20
+
+
+def print_outcome(console: Console, ended: RunOutcome) -> None:
+    """The end of a run: ranking, held-out comparison, and where everything is."""
+    console.print()
+    title = "Trials by val_loss (lower is better; only complete trials have a rank)"
+    console.print(trial_table(ended.ranked, title, TRIALS_AT_THE_END))
+    if len(ended.ranked) > TRIALS_AT_THE_END:
+        left = len(ended.ranked) - TRIALS_AT_THE_END
+        _line(console, f"and {left} more: `python -m sweep status {ended.paths.shown}` shows all")
+    if ended.held_out:
+        console.print()
+        console.print(held_out_table(ended.held_out))
+    if ended.evaluation is not None:
+        console.print()
+        print_evaluation(console, ended.evaluation)
+    console.print()
+    if ended.ended_because:
+        _line(console, f"no more trials: {ended.ended_because}")
+    if ended.interrupted:
+        _line(console, f"interrupted; continue with: python -m sweep resume {ended.paths.shown}")
+    elif ended.exit_code:
+        console.print("no trial was completed", style="bold red")
+    else:
+        winner = ended.evaluation.winner.row if ended.evaluation is not None else None
+        best = f"{winner} by answers" if winner else f"trial {ended.ranked[0].number} by val_loss"
+        _line(console, f"best: {best}; take it home with")
+        _line(console, f"  python -m sweep export {ended.paths.shown} --out DIR")
+    _line(console, f"run folder: {ended.paths.shown}")
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """The comparison by answers."""
+    console.print(render(evaluation))
+
+
+def print_status(console: Console, paths: RunPaths) -> None:
+    """All trials of a run, running or finished."""
+    record = read_record(paths)
+    rows = rank(read_summaries(record.storage_url(paths), record.study))
+    states = Counter(row.state_name for row in rows)
+    ended = "finished" if paths.ranking_file.exists() else "not finished"
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
+    console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
+    if paths.evaluation_file.exists():
+        console.print("", read_evaluation(paths.evaluation_file).winner.sentence, highlight=False, markup=False)
+
+
+def print_verification(console: Console, epochs: Sequence[Verified], answers: Sequence[VerifiedAnswers]) -> int:
+    """Recomputed numbers beside the stored ones. Returns the exit code: 1 if any differs."""
+    table = plain_table(["trial", "epoch", "stored val_loss", "recomputed", ""])
+    for row in epochs:
+        table.add_row(str(row.trial), str(row.step), f"{row.stored:.6f}", f"{row.recomputed:.6f}", _verdict(row.agrees))
+    console.print(table)
+    if answers:
+        table = plain_table(["row", "stored accuracy", "recomputed", "other\ndemonstrations", ""])
+        for line in answers:
+            other = "checkpoint is gone" if line.missing else str(line.other_picks)
+            numbers = f"{line.stored:.4f}", f"{line.recomputed:.4f}"
+            table.add_row(escape(line.row), *numbers, other, _verdict(line.agrees))
+        console.print("", table)
+    agreed = [*(row.agrees for row in epochs), *(line.agrees for line in answers)]
+    return 0 if all(agreed) else 1
+
+
+def _verdict(agrees: bool) -> str:
+    return "ok" if agrees else "[bold red]differs[/bold red]"
+
+
+def _line(console: Console, text: str) -> None:
+    """A line that is never folded, so that commands and paths in it can be copied."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

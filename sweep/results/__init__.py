@@ -1,0 +1,1 @@
+"""What a run has to show: the files of a run, read and written without Ray."""

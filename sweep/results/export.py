@@ -1,0 +1,120 @@
+"""Taking results home. Works on a run folder; needs no Ray."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selector.model import CONFIG_FILE, WEIGHTS_FILE
+from sweep.errors import RunError
+from sweep.evaluation.records import read_evaluation
+from sweep.results.policies import winner_checkpoint
+from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
+from sweep.storage.local import stored_at
+from sweep.storage.path import StoredPath, json_text
+from sweep.study import read_summaries
+from sweep.study.ranking import rank
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+from sweep.trials.stored import best_checkpoint
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written where, and by which metric it is the best."""
+
+    folder: Path
+    trial: int
+    manifest: dict[str, Any]
+    chosen: str
+
+    @property
+    def sentence(self) -> str:
+        """For the screen."""
+        metrics = self.manifest["metrics"]
+        return (
+            f"trial {self.trial} ({self.chosen}), epoch {self.manifest['step']}, val_loss {metrics['val_loss']:.4f} "
+            f"-> {self.folder}"
+        )
+
+
+def export(paths: RunPaths, trial: str, out: Path) -> Exported:
+    """Write the best selector, or a trial's best epoch by val_loss: `model.safetensors`, `config.json`,
+    `manifest.json`, `README.md`. Best by answers where the run was evaluated, else by val_loss.
+
+    Args:
+        paths: of the run.
+        trial: `best`, or a number.
+        out: a folder that does not exist or is empty.
+
+    Raises:
+        RunError: no such trial, nothing complete yet, or `out` is taken.
+        CheckpointError: the stored checkpoint is damaged.
+    """
+    number, source, chosen = _choose(paths, trial)
+    read_checkpoint(source)  # its hash is checked
+    manifest = {**read_manifest(source), "chosen": chosen}
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RunError(f"{out} exists and is not an empty folder: name another --out")
+    if out.is_dir():
+        out.rmdir()
+    copy = source.local()
+    with stored_at(out).new_folder() as folder:
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            shutil.copyfile(copy / name, folder / name)
+        (folder / "README.md").write_text(_readme(manifest), encoding="utf-8")
+        (folder / MANIFEST_FILE).write_text(json_text(manifest), encoding="utf-8")
+    return Exported(out, number, manifest, chosen)
+
+
+def _choose(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
+    """Number, checkpoint folder, and by what it was chosen."""
+    record = read_record(paths)
+    if trial == "best" and paths.evaluation_file.exists():
+        winner = read_evaluation(paths.evaluation_file).winner
+        if winner.trial is not None:
+            source = winner_checkpoint(paths, read_evaluation(paths.evaluation_file))
+            if source is None:
+                raise RunError(
+                    f"run {paths.name}: the checkpoint of the winner, {winner.row}, is gone; `python -m sweep evaluate "
+                    f"{paths.shown}` compares what is left"
+                )
+            return winner.trial, source, f"best by the answers to held-out questions: {winner.row}"
+    ranked = rank(read_summaries(record.storage_url(paths), record.study))
+    if trial == "best":
+        if not ranked or not ranked[0].is_complete:
+            raise RunError(f"run {paths.name} has no complete trial yet; name one with --trial to take it as it is")
+        number = ranked[0].number
+        return number, best_checkpoint(paths, number), "best of all complete trials by val_loss on the validation split"
+    numbers = [row.number for row in ranked]
+    if not trial.isdecimal() or int(trial) not in numbers:
+        span = f"0 to {max(numbers)}" if numbers else "none"
+        raise RunError(f"run {paths.name} has no trial {trial!r}: it has {span}; or say --trial best")
+    return int(trial), best_checkpoint(paths, int(trial)), "chosen by number"
+
+
+def _readme(manifest: dict[str, Any]) -> str:
+    metrics = manifest["metrics"]
+    return f"""# Demonstration selector
+
+Run `{manifest["run"]}`, trial {manifest["trial"]}, epoch {manifest["step"]} ({manifest["stage"]}).
+Chosen as: {manifest["chosen"]}.
+Validation loss {metrics["val_loss"]:.4f}, expected validation reward {metrics["val_reward"]:.4f}.
+
+```python
+from selector import PointerSelector
+
+picks = PointerSelector.from_pretrained("THIS FOLDER").select(query_emb, cand_emb, shots=2)
+```
+
+`query_emb` is [D] or [B, D], `cand_emb` [K, D] or [B, K, D], from the encoder that made the training embeddings.
+`picks` are positions in the candidate axis, best first. It needs the package `selector` and torch.
+
+`manifest.json` holds the lineage: all settings, seed, data fingerprint, RCE artifact, versions, and the SHA-256 of
+`model.safetensors`.
+"""
+
+
+# Data -----------------------------------------------------------------------------------------------------------------

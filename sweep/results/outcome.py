@@ -1,0 +1,32 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweep.evaluation.records import Evaluation
+from sweep.results.held_out import HeldOutRow
+from sweep.runs.paths import RunPaths
+from sweep.study import TrialSummary
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """The end of a run. `ranked` has the complete trials first, best on top.
+
+    `evaluation` is None where no model answers; `held_out` is empty where one does.
+    """
+
+    paths: RunPaths
+    ranked: list[TrialSummary]
+    held_out: list[HeldOutRow]
+    evaluation: Evaluation | None
+    interrupted: bool
+    ended_because: str
+
+    @property
+    def exit_code(self) -> int:
+        """0: at least one complete trial; 1: none; 130: interrupted."""
+        if self.interrupted:
+            return 130
+        return 0 if any(row.is_complete for row in self.ranked) else 1

@@ -1,0 +1,1 @@
+"""Run folders: their paths, their records and how they are found."""

@@ -1,0 +1,54 @@
+"""Finding a run by folder, URI or name, or the newest one."""
+
+from __future__ import annotations
+
+from sweep.errors import RunError
+from sweep.runs.paths import RunPaths
+from sweep.storage.local import stored_at
+from sweep.storage.location import is_uri
+from sweep.storage.open import open_run_folder
+from sweep.storage.path import StoredPath, newest
+
+
+def find_run(argument: str | None, runs: StoredPath) -> RunPaths:
+    """A run by folder or URI, by name below `runs`, or the newest one, with its study as it is now.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    paths = RunPaths(_run_folder(argument, runs))
+    refresh(paths)
+    return paths
+
+
+def refresh(paths: RunPaths) -> None:
+    """Have the study as it is now, where the run is kept elsewhere. All else is read where it is kept."""
+    paths.study_file.forget()
+
+
+def _run_folder(argument: str | None, runs: StoredPath) -> StoredPath:
+    if argument is None:
+        found = _run_files(runs)
+        if not found:
+            _check_bucket(runs)
+            raise RunError(f"no runs in {runs}: start one with `python -m sweep run spaces/grpo.yaml`")
+        return newest(found).parent
+    folder = open_run_folder(argument)
+    for one in (folder, *([] if is_uri(argument) else [runs / argument])):
+        if RunPaths(one).run_file.exists():
+            return one if one.is_remote or one.name not in ("", "..") else stored_at(one.local().resolve())
+    if is_uri(argument):
+        _check_bucket(folder)
+        raise RunError(f"{folder}: no run there")
+    _check_bucket(runs)
+    names = ", ".join(sorted(file.parent.name for file in _run_files(runs))) or "none"
+    raise RunError(f"no run {argument!r}; runs in {runs}: {names}")
+
+
+def _check_bucket(folder: StoredPath) -> None:
+    if folder.lacks_bucket():
+        raise RunError(f"{folder}: its bucket does not exist; mind the spelling, or create it")
+
+
+def _run_files(runs: StoredPath) -> list[StoredPath]:
+    return runs.glob("[!.]*/run.json")

@@ -1,0 +1,208 @@
+"""Every path of a run folder, and of what the runs of one folder share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from sweep.storage.open import open_run_folder
+from sweep.storage.path import StoredPath
+from sweep.storage.scratch import cache_folder
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Names all files of one run. `root` is the run folder; its name is the run's name."""
+
+    root: StoredPath
+
+    @classmethod
+    def at(cls, place: str | Path) -> RunPaths:
+        """The run whose folder has this path or URI, opened for this process. Raises RunError as `open_run_folder`."""
+        return cls(open_run_folder(place))
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.root.name
+
+    @property
+    def shown(self) -> str:
+        """The run folder as people call it: a path or a URI."""
+        return self.root.shown
+
+    @property
+    def run_file(self) -> StoredPath:
+        """What the run is: resolved space, data fingerprint, versions, storage. Written before the first trial."""
+        return self.root / "run.json"
+
+    @property
+    def space_file(self) -> StoredPath:
+        """The search space as the user wrote it."""
+        return self.root / "space.yaml"
+
+    @property
+    def study_file(self) -> StoredPath:
+        """Optuna's SQLite file, where the storage is not elsewhere."""
+        return self.root / "study.db"
+
+    @property
+    def log_file(self) -> StoredPath:
+        """Everything Ray, Tune and Optuna have to say."""
+        return self.root / "run.log"
+
+    @property
+    def ranking_file(self) -> StoredPath:
+        """The final table. Written last: its presence means that the run has ended."""
+        return self.root / "ranking.json"
+
+    @property
+    def lock_file(self) -> StoredPath:
+        """Held by the one driver of the run."""
+        return self.root / "driver.lock"
+
+    @property
+    def rce_folder(self) -> StoredPath:
+        """RCE artifacts by content hash."""
+        return self.root / "rce"
+
+    @property
+    def tune_folder(self) -> StoredPath:
+        """Tune's own files; nothing of ours depends on them."""
+        return self.root / "tune"
+
+    @property
+    def trials_folder(self) -> StoredPath:
+        """One folder per trial."""
+        return self.root / "trials"
+
+    @property
+    def finalists_folder(self) -> StoredPath:
+        """Finalists that were trained again under fresh seeds, one folder each."""
+        return self.root / "finalists"
+
+    @property
+    def evaluation_folder(self) -> StoredPath:
+        """The answers of the vision-language model that the ranking rests on."""
+        return self.root / "evaluation"
+
+    @property
+    def evaluation_file(self) -> StoredPath:
+        """The evaluation's table and statistics. Written after the answers: its presence means that it is complete."""
+        return self.evaluation_folder / "evaluation.json"
+
+    @property
+    def answers_file(self) -> StoredPath:
+        """Every answer behind the table, one line per row, question and number of shots."""
+        return self.evaluation_folder / "answers.parquet"
+
+    @property
+    def shared(self) -> SharedPaths:
+        """What this run shares with those beside it."""
+        return SharedPaths.beside(self.root.parent)
+
+    def trial(self, number: int) -> TrialPaths:
+        """Paths of one trial."""
+        return TrialPaths(self.trials_folder / f"{number:04d}")
+
+    def finalist(self, number: int, seed: int) -> TrialPaths:
+        """Paths of a trial's configuration trained again under another seed."""
+        return TrialPaths(self.finalists_folder / f"{number:04d}-seed-{seed}")
+
+
+@dataclass(frozen=True)
+class SharedPaths:
+    """What the runs of one folder share, by content, so that nothing is made twice.
+
+    Attributes:
+        root: of what is shared.
+        scratch: where demo items are made if the runs have none yet; None: among what is shared. For commands that
+            only look.
+    """
+
+    root: StoredPath
+    scratch: Path | None = None
+
+    @classmethod
+    def beside(cls, runs: StoredPath, scratch: Path | None = None) -> SharedPaths:
+        """What the runs in this folder share. No run can have its name: it begins with an underscore."""
+        return cls(runs / "_shared", scratch)
+
+    @property
+    def answers_folder(self) -> StoredPath:
+        """Answers of vision-language models: what was asked once is not asked again."""
+        return self.root / "answers"
+
+    def items_folder(self, digest: str) -> Path:
+        """Demo items, by what they are made from. They can be made anywhere, so no storage elsewhere keeps them."""
+        root = cache_folder() if self.root.is_remote else self.root.local()
+        shared = root / "items" / digest[:16]
+        return shared if self.scratch is None or shared.exists() else self.scratch / digest[:16]
+
+    def data_folder(self, digest: str) -> StoredPath:
+        """Collected data, by everything that it depends on."""
+        return self.root / "data" / digest[:16]
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """Files of one trial."""
+
+    root: StoredPath
+
+    @property
+    def history_file(self) -> StoredPath:
+        """Reports of all finished epochs, one JSON object per line."""
+        return self.root / "epochs.jsonl"
+
+    @property
+    def settings_file(self) -> StoredPath:
+        """The trial's settings, resolved. A finalist is trained again with them."""
+        return self.root / "settings.json"
+
+    @property
+    def resume_folder(self) -> StoredPath:
+        """States between epochs, one folder per step; the highest counts. Removed when the trial has ended."""
+        return self.root / "resume"
+
+    @property
+    def best_folder(self) -> StoredPath:
+        """The best epochs by validation, one checkpoint folder each."""
+        return self.root / "best"
+
+    @property
+    def events_folder(self) -> StoredPath:
+        """TensorBoard events."""
+        return self.root / "tensorboard"
+
+    @property
+    def result_file(self) -> StoredPath:
+        """How a finalist's training ended. Its presence means that it has."""
+        return self.root / "result.json"
+
+    def epoch(self, step: int) -> StoredPath:
+        """Checkpoint of one epoch, counted over both stages."""
+        return self.best_folder / f"step-{step:04d}"
+
+
+def place_of_data(paths: RunPaths, data: StoredPath | Path | None) -> Path | None:
+    """How a run remembers where its data is: absolute, or relative to the folder of runs where that is elsewhere.
+
+    Args:
+        paths: the run's.
+        data: a folder that the runs share, or what the user named.
+    """
+    if isinstance(data, StoredPath):
+        return Path(data.key).relative_to(paths.root.parent.key) if data.is_remote else data.local().absolute()
+    return data and data.absolute()
+
+
+def data_at(paths: RunPaths, place: Path) -> StoredPath | Path:
+    """The inverse of `place_of_data`."""
+    return place if place.is_absolute() else paths.root.parent / place.as_posix()
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file; `%`, `?` and `#` in its path are quoted, or they would name another file."""
+    return f"sqlite:///{quote(str(path), safe='/ ')}"

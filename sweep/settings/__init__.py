@@ -1,0 +1,1 @@
+"""The sections of a search space, one file each: frozen models without behaviour."""

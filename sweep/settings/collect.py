@@ -1,0 +1,122 @@
+"""Which beams are measured. Part of a space, never sampled."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from selector.data.settings import SplitSettings
+from selector.settings import Fraction, FrozenModel, NonNegativeInt, PositiveInt
+from sweep.vqa.accuracy import AnswerNormalisation
+
+Temperature = Annotated[float, Field(ge=1e-4)]
+BeamCount = Annotated[int, Field(ge=0, le=100_000)]
+
+
+class Proposer(StrEnum):
+    """Where a beam comes from, in the order in which they propose."""
+
+    SIMILARITY = "similarity"
+    SELECTOR_BEAM = "selector_beam"
+    SIMILARITY_SAMPLED = "similarity_sampled"
+    SELECTOR_SAMPLED = "selector_sampled"
+    RANDOM = "random"
+
+
+class PoolBy(StrEnum):
+    """How a query's candidates are chosen."""
+
+    SIMILARITY = "similarity"  # the nearest by cosine
+    RANDOM = "random"
+    MIXED = "mixed"  # a share of nearest ones, the rest at random
+
+
+class PoolSettings(FrozenModel):
+    """A query's candidates."""
+
+    size: PositiveInt = Field(default=64, description="Candidates per query; fewer where there are not so many.")
+    by: PoolBy = PoolBy.MIXED
+    share: Fraction = Field(default=0.375, description="Share of nearest candidates, for `mixed` only.")
+
+
+class BuildSettings(FrozenModel):
+    """How queries and pools are made from the items (rules: `sweep.collect.queries`)."""
+
+    count: PositiveInt | None = Field(default=None, description="Number of queries; null: every item that has answers.")
+    pool: PoolSettings = PoolSettings()
+    split: SplitSettings = Field(default=SplitSettings(), description="Shares of the queries' images.")
+
+
+class BeamCounts(FrozenModel):
+    """Distinct beams per query and proposer."""
+
+    similarity: Annotated[int, Field(ge=0, le=1)] = Field(
+        default=1, description="The nearest candidates by cosine, the nearest one last. There is only one such beam."
+    )
+    selector_beam: BeamCount = Field(default=0, description="The most likely beams of the selector, by beam search.")
+    similarity_sampled: BeamCount = 9
+    selector_sampled: BeamCount = 0
+    random: BeamCount = 10
+
+    @model_validator(mode="after")
+    def _some(self) -> BeamCounts:
+        if self.total == 0:
+            raise ValueError("all counts are 0: no beam would be measured")
+        return self
+
+    @property
+    def total(self) -> int:
+        """Beams per query, where the pool has so many."""
+        return sum(self.of(proposer) for proposer in Proposer)
+
+    def of(self, proposer: Proposer) -> int:
+        """The count of a proposer."""
+        count: int = getattr(self, proposer.value)
+        return count
+
+
+class CollectSettings(FrozenModel):
+    """Queries, pools and beams to measure.
+
+    Attributes:
+        queries: a Parquet file with the columns query_item, pool and split (as in a native folder).
+        build: how queries are made where no file is given.
+        embeddings: one row per item. None: those that come with the items.
+        picks: demonstrations per beam (S).
+        similarity_temperature: cosine similarities are divided by it before sampling.
+        selector: an exported selector, for the two proposers that need one.
+        metric: which VQA accuracy `vqa_acc_score` is.
+        gt_prob: whether the probability of the ground truth is measured too (`vqa_gt_prob`).
+    """
+
+    queries: Path | None = None
+    build: BuildSettings = BuildSettings()
+    embeddings: Path | None = None
+    picks: Annotated[int, Field(ge=1, le=16)] = 2
+    beams: BeamCounts = BeamCounts()
+    similarity_temperature: Temperature = 0.1
+    selector_temperature: Temperature = 1.0
+    selector: Path | None = None
+    metric: AnswerNormalisation = AnswerNormalisation.OFFICIAL
+    gt_prob: bool = True
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _one_source_of_queries(self) -> CollectSettings:
+        if self.queries is not None and self.build != BuildSettings():
+            raise ValueError("queries names a file with pools and splits, so build has no effect; use one of them")
+        if self.queries is None and self.build.pool.size < self.picks:
+            raise ValueError(f"build.pool.size {self.build.pool.size} is below picks {self.picks}")
+        return self
+
+    @model_validator(mode="after")
+    def _selector_where_it_is_used(self) -> CollectSettings:
+        used = self.beams.selector_beam + self.beams.selector_sampled > 0
+        if used and self.selector is None:
+            raise ValueError("beams.selector_beam and beams.selector_sampled need a selector: name its folder")
+        if self.selector is not None and not used:
+            raise ValueError("selector is given, but beams.selector_beam and beams.selector_sampled are 0")
+        return self

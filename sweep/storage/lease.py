@@ -1,0 +1,197 @@
+"""A lock as a file of the remote storage, which has no locks: its holder changes the file every few seconds.
+
+Whoever wants the lock and finds the file looks whether it still changes. No clocks are compared, so those of different
+machines may differ. Storage without conditional writes cannot tell two that write at the same moment which one was
+first; both then wait for a moment and the one whose text stands has the lock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from filelock import Timeout
+
+from sweep.storage.remote_files import RemoteFiles
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
+SETTLE_SECONDS = 1.0
+LOOK_SECONDS = 0.5
+
+
+class Lease:
+    """One holder at a time, as `filelock.FileLock` with its `acquire`, `release` and `Timeout`.
+
+    `lost` becomes true if the holder could not prolong it in time or somebody else has taken it over; a holder that
+    writes something which others must not overwrite looks at it before.
+    """
+
+    def __init__(
+        self,
+        files: RemoteFiles,
+        key: str,
+        beat: float = BEAT_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+        settle: float = SETTLE_SECONDS,
+    ) -> None:
+        """The file `key` is changed every `beat` seconds, and given up after `patience` seconds without a change."""
+        self._files = files
+        self._key = key
+        self._beat, self._patience, self._settle = beat, patience, settle
+        self._token = uuid4().hex
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stored = 0.0
+        self._lost = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else may have it by now. Once lost, it stays lost, also while a request hangs."""
+        if self._thread is not None and time.monotonic() - self._stored > self._patience:
+            self._lost = True
+        return self._lost
+
+    def acquire(self, timeout: float = 0.0) -> Self:
+        """Take the lease, after looking as long as it takes to know whether its holder lives.
+
+        Args:
+            timeout: as a file lock's, but a dead holder on another machine takes `patience` seconds to tell.
+
+        Raises:
+            Timeout: somebody holds it.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._is_free():
+            if time.monotonic() >= deadline:
+                raise Timeout(self._files.location.child(self._key).shown)
+        self._token, self._lost, self._stored = uuid4().hex, False, time.monotonic()
+        self._write(0)
+        time.sleep(self._settle)
+        if (self._read() or {}).get("token") != self._token:
+            raise Timeout(self._files.location.child(self._key).shown)
+        self._ended.clear()
+        self._thread = threading.Thread(target=self._prolong, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def release(self) -> None:
+        """Let go of it. A lease that is somebody else's by now stays theirs, and one that cannot be removed ages."""
+        if self._thread is None:
+            return
+        self._ended.set()
+        self._thread.join()
+        lost, self._thread = self.lost, None
+        try:
+            if not lost and (self._read() or {}).get("token") == self._token:
+                self._files.delete(self._key)
+        except OSError as error:
+            logger.warning("cannot give the lease %s back: %s", self._key, error)
+
+    def __enter__(self) -> Self:
+        """Acquire; also right after `acquire`, as with a file lock, where nothing is left to do."""
+        return self if self._thread is not None else self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _is_free(self) -> bool:
+        """Nobody holds it, or its holder is dead. Returns when that is known."""
+        first = self._read()
+        if first is None or _is_dead_here(first):
+            return True
+        logger.info("%s is held; looking whether its holder lives", self._key)
+        since = time.monotonic()
+        while time.monotonic() - since < self._patience:
+            time.sleep(min(LOOK_SECONDS, self._beat / 2))
+            now = self._read()
+            if now is None:
+                return True
+            if now != first:
+                return False
+        return True
+
+    def _prolong(self) -> None:
+        beats = 0
+        while not self.lost and not self._ended.wait(self._beat):
+            began = time.monotonic()
+            try:
+                if (self._read() or {}).get("token") != self._token:
+                    self._lost = True
+                if self.lost:  # also if reading took too long: nothing is written then
+                    return
+                beats += 1
+                self._write(beats)
+            except OSError as error:
+                logger.warning("cannot prolong the lease %s: %s", self._key, error)
+                continue
+            if not self.lost:
+                self._stored = began  # who watches has seen the change no earlier
+
+    def _read(self) -> dict[str, Any] | None:
+        content = self._files.read(self._key)
+        if content is None:
+            return None
+        try:
+            found = json.loads(content)
+        except ValueError:
+            found = None
+        return found if isinstance(found, dict) else {"unreadable": content.hex()}
+
+    def _write(self, beat: int) -> None:
+        holder = {"token": self._token, "beat": beat, "host": socket.gethostname(), **_process(os.getpid())}
+        self._files.write(self._key, json.dumps(holder).encode())
+
+
+def _process(pid: int) -> dict[str, Any]:
+    """What tells a process of this machine from others that had or will have its number."""
+    return {"pid": pid, "pids": _pids(), "boot": _boot(), "started": _started(pid)}
+
+
+def _pids() -> str | None:
+    """The namespace that process numbers belong to: containers have their own, also with the host's name."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (no path: pid:[4026531836])
+    except OSError:
+        return None
+
+
+def _boot() -> str | None:
+    """Identity of this machine since it was switched on. None where the system does not tell."""
+    return _text("/proc/sys/kernel/random/boot_id")
+
+
+def _started(pid: int) -> str | None:
+    """When a process was started; None if there is none, or the system does not tell."""
+    status = _text(f"/proc/{pid}/stat")
+    # The name, in parentheses, may hold spaces. A zombie (state Z) holds nothing any more.
+    fields = status.rpartition(")")[2].split() if status else []
+    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else None
+
+
+def _text(file: str) -> str | None:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
+            return stream.read().strip()
+    except OSError:
+        return None
+
+
+def _is_dead_here(holder: dict[str, Any]) -> bool:
+    """Whether the holder was a process of this machine, and of this container, and is no more."""
+    here = {"host": socket.gethostname(), "boot": _boot(), "pids": _pids()}
+    if None in here.values() or any(holder.get(name) != value for name, value in here.items()):
+        return False
+    pid = holder.get("pid")
+    return isinstance(pid, int) and _started(pid) != holder.get("started")

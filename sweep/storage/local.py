@@ -1,0 +1,198 @@
+"""Files of this machine, written so that nobody ever reads a part of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock
+
+from sweep.storage.growing import GrowingFile
+from sweep.storage.path import StoredPath
+from sweep.storage.storage import Storage
+
+
+@dataclass(frozen=True)
+class LocalStorage(Storage):
+    """The file system of this machine. Keys are paths, absolute or relative to the working directory."""
+
+    is_remote = False
+
+    def shown(self, key: str) -> str:
+        """The path."""
+        return key
+
+    def place(self, key: str) -> str:
+        """The absolute path."""
+        return str(Path(key).resolve())
+
+    def lacks_bucket(self) -> bool:
+        """There are none."""
+        return False
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file or folder."""
+        return Path(key).exists()
+
+    def read(self, key: str) -> bytes:
+        """What a file holds."""
+        return Path(key).read_bytes()
+
+    def glob(self, key: str, pattern: str) -> list[str]:
+        """Sorted as paths are."""
+        return [path.as_posix() for path in sorted(Path(key).glob(pattern))]
+
+    def modified(self, keys: list[str]) -> list[float | None]:
+        """As the file system has it."""
+        return [path.stat().st_mtime if path.is_file() else None for path in map(Path, keys)]
+
+    def size(self, key: str) -> int:
+        """Bytes that are occupied, links not followed. What vanishes meanwhile counts nothing."""
+        if Path(key).is_file():
+            return _occupied(Path(key))
+        total, folders = 0, [Path(key)]
+        while folders:
+            try:
+                with os.scandir(folders.pop()) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(Path(entry.path))
+                        total += _occupied(entry)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return total
+
+    def local(self, key: str) -> Path:
+        """The path itself."""
+        return Path(key)
+
+    def forget(self, key: str) -> None:
+        """There are no copies."""
+
+    def make_folder(self, key: str) -> None:
+        """One that is there stays."""
+        Path(key).mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def replacing(self, key: str, *, private: bool = False) -> Iterator[Path]:
+        """The temporary file stands beside the file, its name begins with a dot."""
+        file = Path(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = hidden(file)
+        # Not mkstemp, whose files are their owner's alone: what is exported is for everybody whom umask lets in.
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        try:
+            yield temporary
+            os.fsync(descriptor)  # of the file, not of what wrote to it
+            temporary.replace(file)
+            _sync(file.parent)
+        except BaseException as error:
+            temporary.unlink(missing_ok=True)
+            _name(error, str(temporary), file)
+            raise
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def new_folder(self, key: str) -> Iterator[Path]:
+        """The temporary folder stands beside the folder, its name begins with a dot."""
+        target = Path(key)
+        temporary = hidden(target)
+        temporary.mkdir(parents=True)  # not mkdtemp: what stands here in the end is for everybody whom umask lets in
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                _sync(file)
+            try:
+                temporary.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        except OSError as error:
+            _name(error, str(temporary), target)
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def is_taken(self, key: str, last: str) -> bool:
+        """Whatever has the name."""
+        return Path(key).exists()
+
+    def claim(self, key: str, files: Mapping[str, str]) -> bool:
+        """By renaming, which of several processes only one can do."""
+        target = Path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = hidden(target)
+        temporary.mkdir()
+        try:
+            for name, text in files.items():
+                StoredPath(self, (temporary / name).as_posix()).write_text(text, private=True)
+            temporary.rename(target)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody else was faster
+                return False
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return True
+
+    def remove(self, key: str) -> None:
+        """A folder is renamed first."""
+        path = Path(key)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+            return
+        doomed = hidden(path)
+        try:
+            path.rename(doomed)
+        except OSError:
+            return
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def lock(self, key: str) -> FileLock:
+        """The operating system's, which frees it when its process dies."""
+        Path(key).parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(key)
+
+    def growing(self, key: str) -> GrowingFile:
+        """The file itself. Nothing is uploaded."""
+        Path(key).parent.mkdir(parents=True, exist_ok=True)
+        return GrowingFile(Path(key))
+
+
+def stored_at(path: Path) -> StoredPath:
+    """The handle of a file or folder of this machine."""
+    return StoredPath(LocalStorage(), path.as_posix())
+
+
+def hidden(path: Path) -> Path:
+    """A name beside this one that nobody has and no reader takes for ours."""
+    return path.with_name(f".{path.name}.{uuid4().hex}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _occupied(entry: os.DirEntry[str] | Path) -> int:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return max(status.st_size, status.st_blocks * 512)  # blocks may not be counted before they are written out
+
+
+def _name(error: BaseException, temporary: str, file: Path) -> None:
+    """Have an error of the system name the file that was to be written, where it names none or a temporary one."""
+    if isinstance(error, OSError) and (error.filename is None or str(error.filename).startswith(temporary)):
+        error.filename, error.filename2 = str(file), None

@@ -1,0 +1,48 @@
+"""The stored epochs of a run's trials and finalists: which there are, best first, and whether they are whole."""
+
+from __future__ import annotations
+
+from sweep.errors import RunError
+from sweep.runs.paths import RunPaths
+from sweep.storage.path import StoredPath
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+
+
+def best_epochs(paths: RunPaths, number: int) -> list[StoredPath]:
+    """Folders of a trial's stored epochs, best val_loss first.
+
+    Raises:
+        RunError: the trial has none (pruned before its first epoch, failed, or removed by hand).
+    """
+    folders = [file.parent for file in paths.trial(number).best_folder.glob(f"step-*/{MANIFEST_FILE}")]
+    if not folders:
+        raise RunError(
+            f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.shown}` lists trials"
+        )
+    return sorted(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
+
+
+def check_epochs(paths: RunPaths, number: int, count: int) -> None:
+    """Read what a comparison would load of a trial: its `count` best stored epochs, or as many as there are.
+
+    Raises:
+        RunError: the trial has no stored epoch.
+        CheckpointError: one of them is damaged.
+    """
+    for folder in best_epochs(paths, number)[:count]:
+        read_checkpoint(folder)
+
+
+def stored_epochs(trials: StoredPath) -> list[StoredPath]:
+    """Folders of all stored epochs of all trials, or of all finalists, by name."""
+    return [file.parent for file in trials.glob(f"*/best/step-*/{MANIFEST_FILE}")]
+
+
+def best_checkpoint(paths: RunPaths, number: int) -> StoredPath:
+    """Folder of a trial's best stored epoch by val_loss. Raises RunError if the trial has none."""
+    return best_epochs(paths, number)[0]
+
+
+def step_of(folder: StoredPath) -> int:
+    """The step that a folder `step-NNNN` stands for."""
+    return int(folder.name.removeprefix("step-"))

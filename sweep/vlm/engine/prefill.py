@@ -1,0 +1,149 @@
+"""One forward pass over many prompts, shared beginnings computed once.
+
+The tokens of a batch lie in one packed sequence (`packing.pack`). Attention follows each prompt's path (`attention`).
+Nothing is padded in the linear layers, which are most of the work. Only attention pads, within blocks of segments of
+similar size. A prompt that shares nothing is causal attention as ever. A token's state depends on its path alone, so a
+shared token has the same state for every prompt that goes through it (prefix caching: Zheng et al. 2024, SGLang).
+
+Letters:
+    S  packed tokens            P  prompts
+    D  width                    E  segments of a block
+    Q  queries of a segment     K  keys of a segment
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selector.arrays import Int64Array
+from sweep.vlm.engine.attention import Block, PackedLayout
+from sweep.vlm.engine.devices import to_device
+from sweep.vlm.engine.key_values import PackedKeyValues, Prefix
+from sweep.vlm.engine.loading import Loaded
+from sweep.vlm.engine.packing import Packed, TokenRow, pack
+
+_SLACK = 1 << 14  # entries of padded score matrices that are cheaper than another call
+_MASK_ENTRIES = 1 << 26  # of one block's mask
+_ALIGNED = 16  # keys of a masked block: what GPU kernels want
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prefilled:
+    """A prompt that has been read.
+
+    Attributes:
+        last_D: the language model's last hidden state, from which the first token follows.
+        next_position: of the first generated token.
+    """
+
+    prefix: Prefix
+    last_D: Tensor
+    next_position: int
+
+
+def prefill(loaded: Loaded, rows: Sequence[TokenRow], features: Mapping[str, Tensor]) -> tuple[list[Prefilled], Packed]:
+    """Read prompts.
+
+    Args:
+        loaded: the model.
+        rows: different prompts, sorted by `TokenRow.key`.
+        features: image features by key, [tokens, D] each.
+
+    Returns:
+        One record per prompt, in their order, and how they were packed.
+    """
+    packed = pack(rows)
+    states, last_PD = _forward(loaded, packed, features)
+    read = [
+        Prefilled(Prefix(states, path), last, row.next_position)
+        for path, last, row in zip(packed.paths, last_PD.unbind(), rows, strict=True)
+    ]
+    return read, packed
+
+
+def _forward(loaded: Loaded, packed: Packed, features: Mapping[str, Tensor]) -> tuple[PackedKeyValues, Tensor]:
+    """Keys and values of all packed tokens, and the last state of each prompt, [P, D]."""
+    language, device = loaded.model.model.language_model, loaded.device
+    embedded_SD = language.embed_tokens(to_device(packed.tokens, device))
+    if packed.images:
+        image_places = np.flatnonzero(packed.tokens == loaded.model.config.image_token_id)
+        # `packed.images` names the images in the order of their tokens, so features fill the marks from left to right.
+        embedded_SD[to_device(image_places, device)] = torch.cat([features[key] for key in packed.images])
+    states = PackedKeyValues()
+    hidden_SD = language(
+        inputs_embeds=embedded_SD[None],
+        position_ids=to_device(packed.positions[:, None], device),  # [3, 1, S]
+        # A mapping says that the mask is made already, so that transformers makes none; `layout` holds ours.
+        attention_mask={"full_attention": None},
+        past_key_values=states,
+        use_cache=True,
+        layout=layout_of(packed, device, embedded_SD.dtype),
+    ).last_hidden_state[0]
+    ends = np.array([path[-1] for path in packed.paths])
+    return states, hidden_SD[to_device(ends, device)]
+
+
+def layout_of(packed: Packed, device: torch.device, dtype: torch.dtype) -> PackedLayout:
+    """Who attends to whom, as a few padded blocks."""
+    shared = np.asarray(packed.shared)
+    lengths = np.array([len(path) for path in packed.paths])
+    return PackedLayout(
+        tuple(
+            _block([packed.paths[segment] for segment in group], shared[group], len(packed.tokens), device, dtype)
+            for group in block_groups(lengths - shared, lengths)
+        )
+    )
+
+
+def block_groups(queries: Int64Array, keys: Int64Array) -> list[Int64Array]:
+    """Segments that are computed together: of similar numbers of queries and keys, so that little is padded.
+
+    Greedy over segments from many keys to few. One joins the block before it if the padded scores (segments x most
+    queries x most keys) stay within 5/4 of those that are needed, plus a slack that is worth a saved call.
+
+    Args:
+        queries: int64 [segments], new tokens of each.
+        keys: int64 [segments], tokens of its whole path.
+    """
+    groups: list[list[int]] = []
+    widest_queries = widest_keys = exact = 0
+    for segment in np.lexsort((queries, keys))[::-1].tolist():
+        now = int(queries[segment] * keys[segment])
+        wide_queries, wide_keys = max(widest_queries, int(queries[segment])), max(widest_keys, int(keys[segment]))
+        padded = (len(groups[-1]) + 1) * wide_queries * wide_keys if groups else 0
+        if groups and padded <= min(_MASK_ENTRIES, (exact + now) * 5 // 4 + _SLACK):
+            groups[-1].append(segment)
+            widest_queries, widest_keys, exact = wide_queries, wide_keys, exact + now
+        else:
+            groups.append([segment])
+            widest_queries, widest_keys, exact = int(queries[segment]), int(keys[segment]), now
+    return [np.asarray(group) for group in groups]
+
+
+def _block(
+    paths: Sequence[Int64Array], shared_E: Int64Array, packed: int, device: torch.device, dtype: torch.dtype
+) -> Block:
+    """One block. Queries are the ends of paths, so a query's place in its path says which keys it may see."""
+    lengths_E = np.array([len(path) for path in paths])
+    own_E = lengths_E - shared_E
+    causal = not shared_E.any()  # then queries are all keys, and sdpa's causal kernel needs no mask
+    widest = int(lengths_E.max())
+    keys = np.zeros((len(paths), widest if causal else -(-widest // _ALIGNED) * _ALIGNED), dtype=np.int64)
+    queries = np.zeros((len(paths), widest if causal else int(own_E.max())), dtype=np.int64)
+    into = np.full_like(queries, packed)  # padding is written to the row that is cut off
+    for at, (path, shared, own) in enumerate(zip(paths, shared_E.tolist(), own_E.tolist(), strict=True)):
+        keys[at, : len(path)] = path
+        queries[at, :own] = into[at, :own] = path[shared:]
+    mask = None
+    if not causal:
+        # Query q of a segment stands at place shared + q of its path and sees the keys up to there: [E, Q].
+        # Padded keys stand behind every real query. Padded queries see key 0, so that no row of the softmax is empty.
+        last_EQ = to_device(shared_E, device)[:, None] + torch.arange(queries.shape[1], device=device)
+        hidden_EQK = torch.arange(keys.shape[1], device=device) > last_EQ[:, :, None]
+        mask = torch.zeros(hidden_EQK.shape, dtype=dtype, device=device).masked_fill_(hidden_EQK, -torch.inf)[:, None]
+    return Block(to_device(queries, device), to_device(keys, device), mask, to_device(into, device))

@@ -1,0 +1,134 @@
+"""The model that answers: its pool of workers and the memory of what it said before, behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+
+from rich.console import Console
+
+from sweep.items import ItemTable
+from sweep.items.errors import ImageError
+from sweep.settings.vlm import VlmSettings
+from sweep.storage.path import StoredPath
+from sweep.vlm.answers.cached import AnswerSet, ResultObserver, answer_all
+from sweep.vlm.answers.parquet import Wanted
+from sweep.vlm.answers.store import AnswerStore
+from sweep.vlm.engine.engine import Engine
+from sweep.vlm.keys import answer_key, model_identity, score_key
+from sweep.vlm.pool.pool import Pool
+from sweep.vlm.pool.progress import PoolProgress, ProgressLine
+from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
+
+
+class AnswerService:
+    """Has work items answered, each content once in all runs that share a folder. Use as a context manager.
+
+    Workers are started, and the model is loaded, only when something is asked that nobody knows yet. They stay until
+    the end. Needs a connected Ray from then on.
+    """
+
+    def __init__(
+        self, settings: VlmSettings, table: ItemTable, answers: StoredPath, run: str, console: Console
+    ) -> None:
+        """Prepare answers of one model. Nothing is started yet.
+
+        Args:
+            settings: of the model.
+            table: what the numbers in work items are about.
+            answers: the folder where they are kept.
+            run: name in Ray's dashboard.
+            console: shows progress.
+
+        Raises:
+            UserError: the model's files cannot be found.
+        """
+        self._table = table
+        self._store = AnswerStore(answers)
+        self._run = run
+        self._console = console
+        self._pool: Pool[ItemTable] | None = None
+        self._line: ProgressLine | None = None
+        self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
+        self.identity = model_identity(settings.model)
+        self._settings = _pinned(settings, self.identity)
+
+    def __enter__(self) -> AnswerService:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.__exit__(kind, error, trace)
+            self._pool = None
+
+    def answer_all(
+        self,
+        items: Iterable[WorkItem],
+        what: str,
+        *,
+        score: bool = False,
+        failure_limit: float = 1.0,
+        observer: ResultObserver | None = None,
+    ) -> AnswerSet:
+        """Results of all items.
+
+        Args:
+            items: may repeat.
+            what: is being done, in a word, for the progress line.
+            score: whether answers shall have `gt_prob`.
+            failure_limit: share of items without an answer above which this stops.
+            observer: told of every result as it comes.
+
+        Raises:
+            EvaluationError: too many items have no answer.
+            RunError: the model cannot be loaded, or no worker can be had.
+        """
+        return answer_all(
+            items,
+            wants=partial(self._wanted, score=score),
+            store=self._store,
+            run=partial(self._dispatch, what),
+            score=score,
+            model=self._settings.model.path,
+            failure_limit=failure_limit,
+            observer=observer,
+        )
+
+    def _wanted(self, item: WorkItem, *, score: bool) -> Wanted | Failure:
+        try:
+            key = answer_key(self.identity, self._settings, self._table, item, self._device)
+        except ImageError as error:
+            return Failure(FailureKind.MISSING, error.reason, error.label)
+        return Wanted(key, score_key(self._table, item) if score else None)
+
+    def _dispatch(
+        self, what: str, items: Sequence[WorkItem], score: bool
+    ) -> Generator[tuple[WorkItem, Result], None, None]:
+        with ProgressLine(self._console, what) as line:
+            if self._pool is None:
+                factory = partial(_engine, self._settings, self._device)
+                self._pool = Pool(factory, self._table, self._settings.workers, self._run, self._show)
+                self._pool.__enter__()
+            self._line = line
+            yield from self._pool.run(items, score)
+
+    def _show(self, progress: PoolProgress) -> None:
+        if self._line is not None:
+            self._line(progress)
+
+
+def _pinned(settings: VlmSettings, identity: str) -> VlmSettings:
+    """The settings with the commit that the keys stand for: a branch may move before a worker looks it up."""
+    if identity.startswith("sha256:"):
+        return settings
+    content = settings.model_dump()
+    content["model"] |= {"revision": identity.rpartition("@")[2]}
+    return VlmSettings.model_validate(content)
+
+
+def _engine(settings: VlmSettings, device: str) -> Engine:
+    """Runs in a worker's process."""
+    return Engine(settings, device)

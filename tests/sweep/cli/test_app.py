@@ -1,0 +1,226 @@
+"""The command line as a person uses it: real processes, real Ray, real kills."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from selector import PointerSelector
+from sweep.cli.app import main
+from tests.sweep.commands import call, finish, start, stop_at_once, study_of, wait_for, write_space
+from tests.sweep.spaces import SMALL
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder made by `python -m sweep run`, and its output beside it."""
+    folder = tmp_path_factory.mktemp("cli")
+    process = start(folder, "run", str(write_space(folder)), "--name", "mine", dashboard=True)
+    output = finish(process)
+    (folder / "output.txt").write_text(output)
+    assert process.returncode == 0, output
+    return folder / "runs" / "mine"
+
+
+def test_run_ends_with_a_table_and_the_folder(finished: Path) -> None:
+    output = (finished.parent.parent / "output.txt").read_text()
+    for expected in (
+        "dashboard  http://127.0.0.1:",
+        "metrics    http://127.0.0.1:",
+        "Trials by val_loss",
+        "run folder: runs/mine",
+    ):
+        assert expected in output
+    for noise in ("INFO", "WARNING", "Traceback", "raylet", "SearchGenerator"):
+        assert noise not in output
+    assert "SearchGenerator" in (finished / "run.log").read_text(), "it is in the log"
+
+
+def test_a_run_uses_no_loader_that_executes_data(finished: Path) -> None:
+    kinds = {
+        path.suffix for path in finished.rglob("*") if path.is_file() and "tune" not in path.relative_to(finished).parts
+    }
+    assert kinds <= {".json", ".jsonl", ".yaml", ".db", ".db-wal", ".db-shm", ".log", ".lock", ".safetensors"} | {
+        path.suffix for path in finished.rglob("events.out.tfevents.*")
+    }
+
+
+def test_status_from_another_process(finished: Path) -> None:
+    process = start(finished.parent.parent, "status")
+    output = finish(process)
+    assert process.returncode == 0 and "mine: finished; " in output and "val_loss" in output
+
+
+def test_status_of_a_named_run_and_of_none(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweep", "status", "mine", "--runs", str(finished.parent)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code and "mine: finished" in capsys.readouterr().out
+    code, _, error = call(capsys, monkeypatch, "status", "nowhere", "--runs", str(finished.parent))
+    assert code == 2 and error == f"error: no run 'nowhere'; runs in {finished.parent}: mine\n"
+    code, _, error = call(capsys, monkeypatch, "status", "--runs", str(tmp_path))
+    assert code == 2 and "no runs in" in error
+
+
+def test_export_gives_the_trials_picks_with_selector_and_torch_alone(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "best"
+    code, output, _ = call(capsys, monkeypatch, "export", "mine", "--runs", str(finished.parent), "--out", str(out))
+    assert code == 0 and "by val_loss" in output
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+    ]
+    manifest = json.loads((out / "manifest.json").read_text())
+    best = study_of(finished).best_trial
+    assert manifest["trial"] == best.number and manifest["step"] == best.user_attrs["standing"]["best_step"]
+    assert "best of all complete trials by val_loss" in manifest["chosen"]
+    stored = finished / f"trials/{best.number:04d}/best/step-{manifest['step']:04d}"
+    generator = torch.Generator().manual_seed(0)
+    width = manifest_width = json.loads((out / "config.json").read_text())["selector"]["width"]
+    query, pool = torch.randn(3, width, generator=generator), torch.randn(3, 9, manifest_width, generator=generator)
+    picks = PointerSelector.from_pretrained(out).select(query, pool, 4)
+    assert torch.equal(picks, PointerSelector.from_pretrained(stored).select(query, pool, 4))
+    program = (
+        "import sys, json, torch\n"
+        "for name in 'numpy pydantic safetensors pyarrow ray optuna sweep'.split(): sys.modules[name] = None\n"
+        "from selector import PointerSelector\n"
+        "g = torch.Generator().manual_seed(0)\n"
+        f"q, p = torch.randn(3, {width}, generator=g), torch.randn(3, 9, {width}, generator=g)\n"
+        f"print(json.dumps(PointerSelector.from_pretrained({str(out)!r}).select(q, p, 4).tolist()))\n"
+    )
+    alone = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(alone.stdout) == picks.tolist()
+
+
+def test_export_refuses_clearly(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = ("--runs", str(finished.parent))
+    code, _, error = call(capsys, monkeypatch, "export", "mine", *runs, "--trial", "99", "--out", str(tmp_path / "a"))
+    assert code == 2 and "has no trial '99': it has 0 to 5" in error
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    code, _, error = call(capsys, monkeypatch, "export", "mine", *runs, "--out", str(tmp_path / "full"))
+    assert code == 2 and "is not an empty folder" in error and (tmp_path / "full" / "file").exists()
+
+
+def test_an_altered_checkpoint_is_not_exported(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = study_of(finished).best_trial
+    weights = (
+        next((finished / f"trials/{best.number:04d}/best").glob(f"step-*{best.user_attrs['standing']['best_step']}"))
+        / "model.safetensors"
+    )
+    original = weights.read_bytes()
+    try:
+        weights.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+        code, _, error = call(
+            capsys, monkeypatch, "export", "mine", "--runs", str(finished.parent), "--out", str(tmp_path / "best")
+        )
+    finally:
+        weights.write_bytes(original)
+    assert code == 2 and "altered or damaged" in error and not (tmp_path / "best").exists()
+
+
+def test_verify_recomputes_every_stored_number(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = call(capsys, monkeypatch, "verify", "mine", "--runs", str(finished.parent))
+    assert code == 0 and out.count("ok") == len(list(finished.glob("trials/*/best/step-*"))) > 0
+
+
+def test_verify_notices_a_wrong_number(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = next(iter(finished.glob("trials/*/best/step-*/manifest.json")))
+    original = file.read_text()
+    manifest = json.loads(original)
+    manifest["metrics"]["val_loss"] += 0.01
+    try:
+        file.write_text(json.dumps(manifest))
+        code, out, _ = call(capsys, monkeypatch, "verify", "mine", "--runs", str(finished.parent))
+    finally:
+        file.write_text(original)
+    assert code == 1 and out.count("differs") == 1
+
+
+@dataclass
+class Watched:
+    """A sweep that runs until the tests have looked at it."""
+
+    folder: Path
+    urls: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder, urls = tmp_path_factory.mktemp("watched"), {}
+    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 4000}}
+    space = write_space(folder, trial=trial, budget={"trials": 2})
+    process = start(folder, "run", str(space), "--name", "watched", dashboard=True)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            word = line.split()
+            if word and word[0] in ("dashboard", "metrics"):
+                urls[word[0]] = word[1]
+            if "trial   1 starts" in line:
+                break
+        trials = study_of(folder / "runs" / "watched")
+        wait_for(lambda: all("worker" in trial.user_attrs for trial in trials.trials))
+        yield Watched(folder, urls)
+    finally:
+        stop_at_once(process)
+
+
+def test_a_second_driver_is_refused(watched: Watched) -> None:
+    second = start(watched.folder, "resume", "watched")
+    output = finish(second)
+    assert second.returncode == 2 and "is being driven by another process" in output
+
+
+def test_status_of_a_run_that_goes_on(
+    watched: Watched, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, watching, _ = call(capsys, monkeypatch, "status", "watched", "--runs", str(watched.folder / "runs"))
+    assert code == 0 and "watched: not finished" in watching and "running" in watching
+
+
+def test_dashboard_names_and_prometheus(watched: Watched) -> None:
+    """While it runs: the dashboard answers, names say run and trial, gauges are at the printed endpoint."""
+    dashboard = watched.urls["dashboard"]
+    assert "<!doctype html" in fetch(dashboard)
+    (job,) = [job for job in json.loads(fetch(dashboard + "/api/jobs/")) if job["status"] == "RUNNING"]
+    assert job["metadata"] == {"job_name": "sweep watched", "run": "watched"}
+    actors = json.loads(fetch(dashboard + "/logical/actors"))["data"]["actors"].values()
+    assert {actor["actorClass"] for actor in actors} == {"SweepTrial[watched]"}
+    assert {actor["reprName"] for actor in actors} == {"watched/trial-0000", "watched/trial-0001"}
+    gauges = ("trials", "epochs_done_total", "kl", "advantage_std", "val_loss")
+    expected = [*(f"ray_sweep_{name}{{" for name in gauges), 'run="watched"', 'state="running"']
+    wait_for(lambda: all(text in fetch(watched.urls["metrics"]) for text in expected), 60)
+
+
+def fetch(url: str) -> str:
+    assert url.startswith("http://127.0.0.1:"), "nothing listens beyond this machine"
+    token = Path.home() / ".ray" / "auth_token"
+    headers = {"Authorization": f"Bearer {token.read_text().strip()}"} if token.exists() else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as response:
+        return str(response.read().decode())

@@ -1,0 +1,43 @@
+"""An S3 server of the session, and scratch that is not the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweep.storage.scratch import CACHE
+from tests.s3 import S3Server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("moto") / "moto.log")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        patch.delenv("AWS_PROFILE", raising=False)
+        patch.delenv("AWS_SESSION_TOKEN", raising=False)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Scratch of this test and of the processes that it starts."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(CACHE, str(folder))
+    return folder
+
+
+@pytest.fixture(params=["s3", "fsspec"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path, cache: Path) -> str:
+    """A folder of runs that other processes can reach: on S3, and where fsspec's local file system has it."""
+    if request.param == "fsspec":
+        return f"local://{tmp_path}/elsewhere"
+    server: S3Server = request.getfixturevalue("s3")
+    return server.folder("runs")

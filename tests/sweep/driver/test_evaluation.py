@@ -1,0 +1,282 @@
+"""The demo from collecting to the table by answers, as a person runs it: real processes, a real model, real kills."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from selector import PointerSelector
+from selector.data.native import read_native
+from sweep.driver.run import evaluate_again
+from sweep.evaluation.answer_table import read_answers, write_answers
+from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.execution.ray.options import RayOptions
+from sweep.runs.paths import RunPaths
+from sweep.storage.local import stored_at
+from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
+from tests.selector.data.builders import read_notes
+from tests.sweep.commands import call, finish, start, wait_for
+from tests.sweep.plans import plan_of_run, screen_on
+
+pytestmark = pytest.mark.slow
+
+SPACE = """
+name: world
+items:
+  demo: {demonstrations: 200, train: 48, val: 24, test: 40, concepts: 16, smallest_pool: 16, largest_pool: 24}
+vlm:
+  model: {path: demo}
+  images: {min_pixels: 784, max_pixels: 12544}
+  decoding: {max_new_tokens: 8}
+  workers: {count: 1, batch: 16}
+collect:
+  beams: {similarity: 1, similarity_sampled: 5, random: 2}
+trial:
+  model: {hidden: 32, heads: 2}
+  rce: {epochs: 3, lr: 2e-3, reward: {mode: hard_plus_soft}}
+  grpo: {epochs: 3}
+parameters:
+  grpo.lr: {type: float, low: 1e-3, high: 4e-3, log: true}
+  reward.mode: {type: categorical, choices: [hard_plus_soft, soft_only]}
+sampler: {type: random}
+pruner: {type: none}
+budget: {trials: 4}
+evaluation: {shots: 4, samples: null, top: 2, epochs_per_trial: 2, resamples: 1000, finalists: {count: 1, seeds: 2}}
+"""
+
+
+def write(folder: Path, **changes: object) -> Path:
+    file = folder / "world.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(SPACE), **changes}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a finished run; its output is beside `runs`."""
+    folder = tmp_path_factory.mktemp("judged")
+    process = start(folder, "run", str(write(folder)), "--name", "mine")
+    output = finish(process, 240)
+    (folder / "output.txt").write_text(output)
+    assert process.returncode == 0, output
+    return folder / "runs" / "mine"
+
+
+def table_of(run: Path) -> Evaluation:
+    return read_evaluation(stored_at(run / "evaluation" / "evaluation.json"))
+
+
+def evaluate(run: Path) -> str:
+    """What `sweep evaluate` does, on this session's Ray. Returns what it says."""
+    screen, paths = io.StringIO(), RunPaths.at(run)
+    evaluate_again(plan_of_run(paths), paths, RayOptions(), screen_on(screen))
+    return screen.getvalue()
+
+
+def copy_of(run: Path, folder: Path, *, answers: bool) -> Path:
+    """The whole folder of runs, with or without what the model has said."""
+    shutil.copytree(run.parent, folder / "runs", symlinks=True)
+    if not answers:
+        shutil.rmtree(folder / "runs" / "_shared" / "answers")
+        shutil.rmtree(folder / "runs" / run.name / "evaluation")
+    return folder / "runs" / run.name
+
+
+def stored_answers(run: Path) -> int:
+    parts = (run.parent / "_shared" / "answers").glob("part-*.parquet")
+    return sum(pq.read_metadata(part).num_rows for part in parts)
+
+
+def test_the_table_has_every_row_and_says_where_its_numbers_come_from(judged: Path) -> None:
+    output = (judged.parent.parent / "output.txt").read_text()
+    names = [row.name for row in table_of(judged).rows]
+    for expected in ("no demonstrations", "random", "similarity", "rce_only"):
+        assert expected in names and expected in output
+    assert sum(bool(re.fullmatch(r"trial \d+", name)) for name in names) == 2
+    assert sum("epoch" in name for name in names) == 2
+    assert sum("2 fresh seeds" in name for name in names) == 1
+    assert "collected" in output and "answered" in output and "VQA accuracy in %" in output
+    assert "Traceback" not in output and "Loading weights" not in output
+
+
+def test_rows_are_ordered_as_the_world_is_made(judged: Path) -> None:
+    found = table_of(judged)
+    means = {row.name: row.mean.value for row in found.rows if row.mean is not None}
+    assert means["no demonstrations"] <= means["random"] < means["similarity"]
+    assert found.failures == {} and found.questions == 40
+    assert found.correlation is not None
+
+
+def test_collected_data_holds_what_the_model_said(judged: Path) -> None:
+    (data,) = (judged.parent / "_shared" / "data").glob("*/")
+    dataset = read_native(data)
+    assert dataset.queries == 112 and len(dataset.beam_picks) == 112 * 8
+    assert {name.value for name in dataset.outcomes} == {
+        "vqa_correct", "vqa_acc_score", "vqa_gt_prob", "vqa_rel_score",
+    }  # fmt: skip
+    notes = read_notes(data)
+    assert len(set(notes["prediction"])) > 5
+    assert set(notes["proposer"]) == {"similarity", "similarity_sampled", "random"}
+
+
+def test_a_second_evaluation_asks_nothing_and_gives_the_same(ray_session: None, judged: Path, tmp_path: Path) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    before = (run / "evaluation" / "evaluation.json").read_bytes()
+    assert "answered 0 prompts now" in evaluate(run)
+    assert (run / "evaluation" / "evaluation.json").read_bytes() == before
+    assert stored_answers(run) == stored_answers(judged)
+
+
+def test_deleting_a_trial_changes_no_other_row(ray_session: None, judged: Path, tmp_path: Path) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    before = {row.name: row for row in table_of(run).rows}
+    gone = next(row.trial for row in before.values() if row.kind == "trial")
+    shutil.rmtree(run / "trials" / f"{gone:04d}")
+    shutil.rmtree(run / "finalists")
+    assert "answered " in evaluate(run)
+    after = {row.name: row for row in table_of(run).rows}
+    assert gone not in {row.trial for row in after.values()}
+    kept = [name for name in before if name in after]
+    assert {"random", "similarity", "rce_only"} <= set(kept)
+    for name in kept:
+        for field in ("shots", "mean", "asked", "checkpoint", "other_metrics"):
+            assert getattr(after[name], field) == getattr(before[name], field), (name, field)
+
+
+@pytest.mark.long  # the chaos test kills both, though rarely here
+@pytest.mark.parametrize("victim", ["driver", "worker"])
+def test_a_kill_in_mid_evaluation_changes_nothing(
+    judged: Path, tmp_path: Path, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def workers() -> list[Process]:
+        return [one for one in processes_of(str(tmp_path)) if one.kind is Kind.POOL]
+
+    run = copy_of(judged, tmp_path, answers=False)
+    two = write(tmp_path, vlm={**yaml.safe_load(SPACE)["vlm"], "workers": {"count": 2, "batch": 16}})
+    command = ("evaluate", run.name, "--space", str(two))
+    monkeypatch.setenv(MARK, str(tmp_path))
+    process = start(run.parent.parent, *command)
+    wait_for(workers, 150)
+    if victim == "driver":
+        wait_for(lambda: stored_answers(run) or process.poll() is not None, 150)
+        process.kill()
+        finish(process)
+        process = start(run.parent.parent, *command)
+        output = finish(process, 120)
+        assert process.returncode == 0, output
+    else:
+        kill(workers()[0], str(tmp_path))
+        output = finish(process, 120)
+        assert process.returncode == 0, output
+    expected = json.loads((judged / "evaluation" / "evaluation.json").read_bytes())
+    assert json.loads((run / "evaluation" / "evaluation.json").read_bytes()) == expected
+
+
+@pytest.mark.long  # the chaos test's first kill is in its collection
+def test_a_killed_collection_goes_on_with_resume(judged: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, "run", str(write(tmp_path)), "--name", "again")
+    run = tmp_path / "runs" / "again"
+    wait_for(lambda: stored_answers(run) or process.poll() is not None, 200)
+    process.kill()
+    finish(process)
+    resumed = start(tmp_path, "resume", "again")
+    output = finish(resumed, 240)
+    assert resumed.returncode == 0, output
+    first, second = ((path.parent / "_shared" / "data") for path in (judged, run))
+    (one,), (other,) = first.glob("*/"), second.glob("*/")
+    assert one.name == other.name
+    assert read_native(one).fingerprint() == read_native(other).fingerprint()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_collect_alone_gives_the_same_data_without_asking_again(
+    judged: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    command = ("collect", str(write(tmp_path)), "--out", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    code, output, error = call(capfd, monkeypatch, *command)
+    assert code == 0 and "0 answered now, 896 known before" in output, error
+    (shared,) = (run.parent / "_shared" / "data").glob("*/")
+    assert read_native(tmp_path / "data").fingerprint() == read_native(shared).fingerprint()
+    code, _, error = call(capfd, monkeypatch, *command)
+    assert code == 2 and "not empty" in error
+
+
+def change_a_mean(run: Path) -> None:
+    stored = run / "evaluation" / "evaluation.json"
+    values = json.loads(stored.read_text())
+    row = next(row for row in values["rows"] if row["name"] == "rce_only")
+    row["mean"]["value"] += 0.01
+    stored.write_text(json.dumps(values))
+
+
+def change_answers(**values: object) -> Callable[[Path], None]:
+    """Of one line of the table."""
+
+    def change(run: Path) -> None:
+        file = run / "evaluation" / "answers.parquet"
+        records = read_answers(stored_at(file))
+        place = next(index for index, one in enumerate(records) if one.row == "rce_only" and one.demonstrations)
+        records[place] = replace(records[place], **values)  # type: ignore[arg-type]
+        write_answers(stored_at(file), records)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "differ"),
+    [
+        (lambda run: None, 0),
+        (change_a_mean, 1),
+        (change_answers(demonstrations=(1, 2)), 1),
+        (change_answers(query=10**6), 1),
+        (change_answers(item=-3, draw=9), 1),
+        (change_answers(text="no such answer", shots=77), 1),
+    ],
+    ids=["nothing", "mean", "demonstrations", "query", "item", "text"],
+)
+def test_stored_answers_are_verified(
+    judged: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    differ: int,
+) -> None:
+    run = copy_of(judged, tmp_path, answers=True)
+    change(run)
+    code, out, _ = call(capsys, monkeypatch, "verify", "mine", "--runs", str(run.parent))
+    assert code == min(differ, 1) and "rce_only" in out and out.count("differs") == differ, out
+
+
+def test_export_takes_the_winner_by_answers(
+    judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "best"
+    code, output, _ = call(capsys, monkeypatch, "export", "mine", "--runs", str(judged.parent), "--out", str(out))
+    winner = table_of(judged).winner
+    assert code == 0 and "answers" in output and winner.row is not None
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["trial"] == winner.trial and winner.row in manifest["chosen"]
+    PointerSelector.from_pretrained(out)
+
+
+def test_the_exact_prompt_can_be_printed(
+    judged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(judged.parent.parent)
+    code, output, _ = call(capsys, monkeypatch, "show-prompt", "world.yaml", "--query", "3", "--demonstrations", "7,1")
+    assert code == 0 and "You have seen 2 demonstrations." in output and output.count("<|image_pad|>") == 3
+    assert [int(item) for item in re.findall(r"^image \d: item (\d+)", output, re.MULTILINE)] == [7, 1, 3]
+    code, _, error = call(capsys, monkeypatch, "show-prompt", "world.yaml", "--query", "99999")
+    assert code == 2 and "item 99999 does not exist" in error

@@ -1,0 +1,79 @@
+"""What commands print at the end of a run and of its looks at it, within 80 columns."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+from optuna.trial import TrialState
+from rich.console import Console
+
+from sweep.report.held_out import held_out_table
+from sweep.report.tables import labelled
+from sweep.report.terminal import print_outcome, print_verification
+from sweep.results.held_out import HeldOutRow
+from sweep.results.outcome import RunOutcome
+from sweep.results.verify import Verified, VerifiedAnswers
+from sweep.runs.paths import RunPaths
+from sweep.study.ranking import rank
+from tests.sweep.report.test_trials import summary
+
+HELD_OUT = [
+    HeldOutRow("random", 1.23456, 0.5, None, (0.1, 0.2), None),
+    HeldOutRow("rce_only 0123ab", float("nan"), 0.25, (0.0, -0.25, 0.25), (0.3, 0.4), (-0.1234, -0.2, -0.0001)),
+]
+
+
+def screen(width: int = 80) -> Console:
+    return Console(file=io.StringIO(), width=width)
+
+
+def text_of(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_end_of_a_run_has_20_trials_and_says_where_the_others_are(tmp_path: Path) -> None:
+    rows = rank([summary(number) for number in range(24)])
+    console = screen()
+    print_outcome(console, RunOutcome(RunPaths.at(tmp_path / "mine"), rows, HELD_OUT, None, False, "all are done"))
+    lines = text_of(console).splitlines()
+    assert len([line for line in lines if re.match(r" *\d+ +\d+ complete ", line)]) == 20
+    assert f"and 4 more: `python -m sweep status {tmp_path / 'mine'}` shows all" in lines
+    assert f"run folder: {tmp_path / 'mine'}" in lines and "no more trials: all are done" in lines
+    assert "best: trial 0 by val_loss; take it home with" in lines
+
+
+def test_a_run_without_a_complete_trial_says_so_and_an_interrupted_one_how_to_go_on(tmp_path: Path) -> None:
+    rows = [summary(0, TrialState.FAIL, "no memory")]
+    for interrupted, expected in ((False, "no trial was completed"), (True, "interrupted; continue with: python -m")):
+        console = screen()
+        print_outcome(console, RunOutcome(RunPaths.at(tmp_path), rows, [], None, interrupted, ""))
+        assert expected in text_of(console) and "best:" not in text_of(console)
+
+
+def test_held_out_rows_within_80_columns() -> None:
+    console = screen()
+    console.print(held_out_table(HELD_OUT))
+    lines = text_of(console).splitlines()
+    assert max(map(len, lines)) <= 80
+    accuracy, reward = [line.split() for line in lines if line.startswith("rce_only")]
+    assert accuracy[2:] == ["0.300", "0.400", "-0.123", "[-0.200,", "+0.000]"]
+    assert reward[2:] == ["0.250", "+0.000", "[-0.250,", "+0.250]", "undefined"]
+
+
+def test_verification_names_what_differs() -> None:
+    console = screen()
+    epochs = [Verified(1, 3, 0.5, 0.5), Verified(2, 4, 0.5, 0.6)]
+    answers = [VerifiedAnswers("trial [1]", 0.5, 0.5, 0, missing=True)]
+    assert print_verification(console, epochs, answers) == 1
+    text = text_of(console)
+    assert text.count("differs") == 2 and "trial [1]" in text and "checkpoint is gone" in text
+    assert print_verification(screen(), epochs[:1], []) == 0
+
+
+def test_nothing_in_labelled_texts_is_markup() -> None:
+    console = screen()
+    console.print(labelled([("data", "/runs/[red]x[/red]/[/]")]))
+    assert "/runs/[red]x[/red]/[/]" in text_of(console)

@@ -3,15 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MINIMUM ?= .venv-minimum
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: help demo test test-fast test-long chaos fuzz fuzz-guided check format bench gpu-wheels gpu-check gpu-report clean
+.PHONY: help demo test test-fast test-minimum test-long chaos fuzz fuzz-guided check format bench gpu-wheels gpu-check gpu-report clean
 help:
 	@echo "demo       set up and run the demo sweep"
 	@echo "test       set up and run the tests"
 	@echo "test-long  the slow ones, and those that only run when asked for"
 	@echo "test-fast  the same without the slow ones"
+	@echo "test-minimum  test-fast with the lowest versions that pyproject.toml claims"
 	@echo "chaos      30 runs whose processes are killed at random (one to two hours)"
 	@echo "fuzz       20,000 random inputs for every loader (hours)"
 	@echo "fuzz-guided  atheris on every loader, FUZZ_SECONDS each (300), or on FUZZ_TARGET alone"
@@ -33,13 +35,22 @@ demo: $(STAMP)
 	$(BIN)/python -m sweep run spaces/grpo.yaml
 
 # Two at a time: what starts and kills processes often waits.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
-	$(PYTEST)
+	$(BIN)/$(PYTEST)
 
 test-fast: $(STAMP)
-	$(PYTEST) -m "not slow"
+	$(BIN)/$(PYTEST) -m "not slow"
+
+# An environment of its own: the packages that pyproject.toml names at their lowest, what these bring at its newest.
+$(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt
+	$(PYTHON) -m venv $(MINIMUM)
+	$(MINIMUM)/bin/pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]' -c constraints-minimum.txt
+	touch $@
+
+test-minimum: $(MINIMUM)/.installed
+	$(MINIMUM)/bin/$(PYTEST) -m "not slow"
 
 fuzz: $(STAMP)
 	HYPOTHESIS_PROFILE=fuzz-long $(BIN)/python -m pytest tests/fuzz --timeout=0 $(FUZZ)
@@ -83,4 +94,4 @@ gpu-report: $(STAMP)
 	$(BIN)/python -m benchmarks.gpu_check.report $(or $(GPU_RESULTS),build/gpu-check.jsonl)
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(MINIMUM) runs .pytest_cache .mypy_cache .ruff_cache *.egg-info

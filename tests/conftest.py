@@ -11,6 +11,9 @@ import torch
 from sweep.execution.ray.options import LOOPBACK_ONLY
 
 os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
+os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 (Ray knows it by this name alone)
+
+RAY_STARTS = 3
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,12 +39,19 @@ def ray_session() -> Iterator[None]:
     os.environ.update(ENVIRONMENT)
     import ray
 
-    ray.init(
-        num_cpus=2,
-        object_store_memory=128 * 1024**2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    for left in reversed(range(RAY_STARTS)):
+        try:
+            ray.init(
+                num_cpus=2,
+                object_store_memory=128 * 1024**2,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+            break
+        except Exception:  # Ray raises nothing narrower when it gives up on a busy machine
+            ray.shutdown()
+            if not left:
+                raise
     yield
     ray.shutdown()

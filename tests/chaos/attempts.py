@@ -21,6 +21,7 @@ from tests.chaos.cluster import TwoNodes
 from tests.chaos.processes import MARK, Kind, Process, end_all, kill, processes_of
 from tests.chaos.spaces import NAME
 from tests.s3 import S3Server
+from tests.sweep.commands import ray_failed
 
 POLL = 0.05
 PATIENCE = 180.0  # seconds without a word on the screen; a busy machine may take any time in all
@@ -145,8 +146,9 @@ class Run:
         self.course.finished = code == 0
         lethal = {one.kind for one in self.course.killed[before:]} & {Kind.DRIVER, Kind.RAYLET}
         by_hook = code == -9 and "SWEEP_CHAOS_AT" in self._environment
-        if code and not lethal and not by_hook:
-            lines = log.read_text(errors="replace").splitlines()[-8:]
+        said = log.read_text(errors="replace")
+        if code and not lethal and not by_hook and not ray_failed(said):
+            lines = said.splitlines()[-8:]
             self.course.failures.append(f"attempt {self.course.attempts} ended with {code}: " + " | ".join(lines))
 
     def _begun(self) -> bool:

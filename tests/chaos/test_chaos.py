@@ -47,16 +47,6 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(both: tuple[Reference,
     assert result.sound and len(result.recoveries) == 1, told
 
 
-@pytest.mark.long  # tests/sweep/remote/test_runs_on_s3.py kills a driver there
-def test_killed_and_resumed_on_s3_is_as_the_same_run_here(harness: Harness) -> None:
-    """The run's folder on an S3 server; whoever resumes has nothing but its address."""
-    kills = [Kill(Kind.POOL, 0.5), Kill(Kind.TRIAL, 2.0), Kill(Kind.DRIVER, 25.0)]
-    result = harness.judged("on S3", Mode.S3, harness.course("s3", Mode.S3, kills))
-    told = "\n".join(result.lines())
-    assert {one.kind for one in result.course.killed} == {Kind.POOL, Kind.TRIAL, Kind.DRIVER}, told
-    assert result.sound, told
-
-
 def repeat_an_epoch(run: Path) -> None:
     file = run / "trials/0000/epochs.jsonl"
     file.write_text(file.read_text() + file.read_text().splitlines()[-1] + "\n")

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
 
 from selector.errors import UserError
-from tests.fuzz.mutations import NUMBERS, TEXTS, altered_value, mutated_bytes
 
 settings.register_profile("fuzz-short", max_examples=60)
 settings.register_profile("fuzz-medium", max_examples=1000)
@@ -25,10 +23,10 @@ LONGEST = 2000
 MOST_LINES = 21  # a space's problems stand on lines of their own, twenty of them and how many more
 
 
-def budget(share: float = 1.0) -> settings:
+def budget() -> settings:
     """Of one test: `HYPOTHESIS_PROFILE=fuzz-long` (or `make fuzz`) for hours, otherwise about a second."""
     return settings(
-        max_examples=max(1, int(PROFILE.max_examples * share)),
+        max_examples=PROFILE.max_examples,
         deadline=timedelta(seconds=20),  # no example may hang
         suppress_health_check=list(HealthCheck),
     )
@@ -55,22 +53,3 @@ def held(load: Callable[[], Any], *also: type[Exception]) -> Any:
         lines = str(error).encode().decode().splitlines()  # a half of a surrogate pair could not be printed
         assert 0 < len(lines) <= MOST_LINES and max(map(len, lines)) < LONGEST, error
         return None
-
-
-@st.composite
-def mutated(draw: st.DrawFn, base: bytes) -> bytes:
-    """`mutated_bytes`, drawn by hypothesis."""
-    return mutated_bytes(base, draw(st.randoms(use_true_random=False)))
-
-
-SCALARS = (
-    st.none() | st.booleans() | st.sampled_from(NUMBERS) | st.floats() | st.text(max_size=6) | st.sampled_from(TEXTS)
-)
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner))
-
-
-@st.composite
-def altered(draw: st.DrawFn, base: Any) -> Any:
-    """`altered_value`, drawn by hypothesis."""
-    random = draw(st.randoms(use_true_random=False))
-    return altered_value(base, random, lambda: draw(VALUES), lambda: draw(st.text(max_size=5)))

@@ -92,11 +92,8 @@ def paths_into(value: Any) -> list[tuple[Any, ...]]:
     return [path for key, inner in steps for path in [(key,), *((key, *rest) for rest in paths_into(inner))]]
 
 
-def altered_value(base: Any, random: Random, value: Callable[[], Any], key: Callable[[], str]) -> Any:
-    """A JSON value with one to three places replaced, removed, doubled, wrapped or copied from elsewhere.
-
-    `value` and `key` give what is new in it.
-    """
+def altered_value(base: Any, random: Random) -> Any:
+    """A JSON value with one to three places replaced, removed, doubled, wrapped or copied from elsewhere."""
     content = copy.deepcopy(base)
     for _ in range(random.randint(1, 3)):
         places = paths_into(content)
@@ -108,7 +105,7 @@ def altered_value(base: Any, random: Random, value: Callable[[], Any], key: Call
             target = target[step]
         kind = random.choice(("replace", "remove", "wrap", "copy", "rename"))
         if kind == "replace":
-            target[last] = value()
+            target[last] = any_value(random)
         elif kind == "remove":
             del target[last]
         elif kind == "wrap":
@@ -119,24 +116,20 @@ def altered_value(base: Any, random: Random, value: Callable[[], Any], key: Call
                 source = source[step]
             target[last] = copy.deepcopy(source)
         elif isinstance(target, dict):
-            target[key()] = target.pop(last)
+            target[random.choice(("", "x", "type", "format"))] = target.pop(last)
     return content
-
-
-def _altered(value: Any, random: Random) -> Any:
-    return altered_value(value, random, lambda: any_value(random), lambda: random.choice(("", "x", "type", "format")))
 
 
 # Files, altered within their form. Raise ValueError where the content has not the form -------------------------------
 
 
 def altered_json(content: bytes, random: Random) -> bytes:
-    return json.dumps(_altered(json.loads(content), random)).encode()
+    return json.dumps(altered_value(json.loads(content), random)).encode()
 
 
 def altered_yaml(content: bytes, random: Random) -> bytes:
     try:
-        value = _altered(yaml.load(content, yaml.CSafeLoader), random)
+        value = altered_value(yaml.load(content, yaml.CSafeLoader), random)
         return yaml.dump(value, Dumper=yaml.CSafeDumper, allow_unicode=True).encode(errors="replace")
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(error) from None
@@ -156,7 +149,7 @@ def with_header(header: Any, body: bytes) -> bytes:
 
 def altered_safetensors(content: bytes, random: Random) -> bytes:
     header, body = header_of(content)
-    return with_header(_altered(header, random), body)
+    return with_header(altered_value(header, random), body)
 
 
 def altered_zip(content: bytes, random: Random) -> bytes:
@@ -199,12 +192,12 @@ def altered_cells(table: pa.Table, random: Random) -> pa.Table:
     """Some cells replaced, in columns that keep their type."""
     where = random.randint(0, table.num_columns - 1)
     cells = table.column(where).to_pylist()
-    for _ in range(random.randint(1, 3)):
-        if cells:
-            place = random.randint(0, len(cells) - 1)
-            cell = cells[place]
-            new = [_altered(cell, random)] if isinstance(cell, list) else [any_value(random, 0), random.choice(cells)]
-            cells[place] = random.choice(new)
+    for _ in range(random.randint(1, 3) if cells else 0):
+        place = random.randint(0, len(cells) - 1)
+        if isinstance(cells[place], list):
+            cells[place] = altered_value(cells[place], random)
+        else:
+            cells[place] = random.choice((any_value(random, 0), random.choice(cells)))
     field = table.schema.field(where)
     return table.set_column(where, field, pa.array(cells, field.type))
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
 from selector.data import Dataset, DataSettings, load
 from selector.model import PointerSelector
+from selector.reports import EpochReport
 from selector.training.stage import TrainingStage
+from sweep.errors import SpaceError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.items import ItemsSettings, ItemTable, open_items
 from sweep.report.evaluation import render
@@ -24,7 +27,10 @@ from sweep.storage.local import stored_at
 from sweep.study import Standing, TrialSummary
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.messages import EpochResult
+from sweep.trials.rce_store import RceStore
 from sweep.trials.trial import Trial, _latest_state
+from tests.fuzz.builders import Good
+from tests.sweep.spaces import trial
 
 
 def opened(path: Path, **more: Any) -> Dataset:
@@ -45,7 +51,11 @@ def opened_items(**settings: Any) -> ItemTable:
 
 def used_space(text: str) -> SearchSpace:
     """A space with what a run asks of it before its first trial; also this is quick and bounded."""
-    space = parse_space(text, "f.yaml")
+    try:
+        space = parse_space(text, "f.yaml")
+    except SpaceError as error:
+        assert str(error).startswith("f.yaml:"), error
+        raise
     assert isinstance(space, SearchSpace)
     _ = (space.order, space.distributions, space.points, space.epochs(), space.pruned_epochs(), canonical(space))
     return space
@@ -71,6 +81,12 @@ def compared(paths: RunPaths, digest: str) -> list[Policy]:
     for one in found:
         one.load()
     return found
+
+
+def warmed_up(good: Good) -> list[EpochReport]:
+    """The epochs of a warm-up that is complete, as the next trial that shares it reads them."""
+    key = trial(good.context, good.dataset)._key
+    return list(RceStore(good.paths.rce_folder).epochs(key, lambda: pytest.fail("it is complete"), {}))
 
 
 def continued(good: Trial, stage: TrainingStage) -> EpochResult:

@@ -44,7 +44,7 @@ from tests.fuzz.builders import (
 from tests.fuzz.harness import held
 from tests.fuzz.mutations import Alter, altered_json, altered_parquet, altered_safetensors, altered_yaml, altered_zip
 from tests.fuzz.mutations import mutated_bytes as any_bytes
-from tests.fuzz.readers import compared, continued, exported, opened, opened_items, shown, used_space
+from tests.fuzz.readers import compared, continued, exported, opened, opened_items, shown, used_space, warmed_up
 from tests.selector.data.builders import embeddings, older_data, rl_data
 from tests.sweep.items.builders import annotations, images, questions
 from tests.sweep.spaces import SETTINGS, trial
@@ -84,7 +84,9 @@ def _json(*values: Any) -> tuple[bytes, ...]:
 
 def space(_folder: Path) -> Target:
     small = {"name": "small", "parameters": {"grpo.lr": FULL["parameters"]["grpo.lr"]}}
-    texts = (yaml.safe_dump(small), yaml.safe_dump(FULL), *SHIPPED.values())
+    full = (FULL | {"sampler": {"type": kind}} for kind in ("tpe", "qmc", "cmaes", "random", "gp"))
+    grid = small | {"parameters": {"reward.mode": FULL["parameters"]["reward.mode"]}, "sampler": {"type": "grid"}}
+    texts = (yaml.safe_dump(small), yaml.safe_dump(grid), *map(yaml.safe_dump, full), *SHIPPED.values())
     return Target(
         tuple(text.encode() for text in texts),
         lambda content: held(lambda: used_space(content.decode("utf-8", errors="replace"))),
@@ -155,6 +157,20 @@ def items_json(folder: Path) -> Target:
     pictures = images(folder / "images")
     read = _reads(file, lambda: opened_items(questions=[file], annotations=[file], images=[pictures]))
     return Target(_json(questions() | annotations()), read, altered_json)
+
+
+def items_parquet(folder: Path) -> Target:
+    """Items in native form; of an opened table, every image is read or refused."""
+    file = make_forms(folder) / "items" / "items.parquet"
+
+    def load(content: bytes) -> object | None:
+        file.write_bytes(content)
+        table = held(lambda: opened_items(path=file))
+        for item in range(len(table) if table is not None else 0):
+            held(lambda item=item: table.image_bytes(item))
+        return table
+
+    return Target((file.read_bytes(),), load, altered_parquet)
 
 
 def answers(folder: Path) -> Target:
@@ -236,6 +252,7 @@ def warm_up_manifest(folder: Path) -> Target:
 
     def read() -> object:
         rows = compared(good.paths, good.warm_up.name)
+        held(lambda: warmed_up(good))
         return rows if len(rows) == 2 else None
 
     return Target((file.read_bytes(),), _reads(file, read), altered_json)
@@ -306,6 +323,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
         npy,
         pth,
         items_json,
+        items_parquet,
         run_record,
         epoch_manifest,
         selector_config,

@@ -56,41 +56,8 @@ def slow(group: list[float], mode: AdvantageMode, floor: float, clip: float) -> 
     groups=GROUPS, mode=st.sampled_from(MODES), floor=st.sampled_from([1e-4, 0.5, 10]), clip=st.sampled_from([0.7, 5])
 )
 def test_equals_a_slow_computation(groups: list[list[float]], mode: AdvantageMode, floor: float, clip: float) -> None:
+    """And so has mean zero before the clip, and does not depend on a shift of the rewards or on their order."""
     assert close(advantages(groups, mode, floor, clip), [slow(group, mode, floor, clip) for group in groups])
-
-
-@given(groups=GROUPS, mode=st.sampled_from(MODES))
-def test_the_mean_of_a_group_is_zero(groups: list[list[float]], mode: AdvantageMode) -> None:
-    assert all(abs(statistics.fmean(row)) < 1e-12 * len(row) * 10 for row in advantages(groups, mode))
-
-
-@given(groups=GROUPS, mode=st.sampled_from(MODES), shift=st.integers(-20, 20))
-def test_a_shift_of_rewards_changes_nothing(groups: list[list[float]], mode: AdvantageMode, shift: int) -> None:
-    moved = [[reward + shift for reward in group] for group in groups]
-    assert close(advantages(moved, mode), advantages(groups, mode))
-
-
-@given(groups=GROUPS, scale=st.sampled_from([0.25, 3.0, 100.0]))
-def test_scale(groups: list[list[float]], scale: float) -> None:
-    scaled = [[reward * scale for reward in group] for group in groups]
-    for mode in (AdvantageMode.ZSCORE, AdvantageMode.RANK):
-        assert close(advantages(scaled, mode), advantages(groups, mode))
-    times = [[value * scale for value in row] for row in advantages(groups, AdvantageMode.CENTER)]
-    assert close(advantages(scaled, AdvantageMode.CENTER), times)
-
-
-@given(groups=GROUPS, mode=st.sampled_from(MODES), clip=st.floats(0.01, 3))
-def test_clip(groups: list[list[float]], mode: AdvantageMode, clip: float) -> None:
-    free, bounded = advantages(groups, mode), advantages(groups, mode, clip=clip)
-    assert close(bounded, [[min(max(value, -clip), clip) for value in row] for row in free])
-
-
-@given(groups=GROUPS, mode=st.sampled_from(MODES), data=st.data())
-def test_permutation_equivariance(groups: list[list[float]], mode: AdvantageMode, data: st.DataObject) -> None:
-    orders = [data.draw(st.permutations(range(len(group)))) for group in groups]
-    mixed = [[group[i] for i in order] for group, order in zip(groups, orders, strict=True)]
-    expected = [[row[i] for i in order] for row, order in zip(advantages(groups, mode), orders, strict=True)]
-    assert close(advantages(mixed, mode), expected)
 
 
 @pytest.mark.parametrize("filler", [0.0, -1e6, math.inf, math.nan])
@@ -137,11 +104,6 @@ class TestTopK:
         for row, group in zip(kept.tolist(), groups, strict=True):
             best = sorted(range(len(group)), key=lambda i: (-group[i], i))[:k]
             assert [i for i, keep in enumerate(row) if keep] == sorted(best)
-
-    def test_ties(self) -> None:
-        reward_BN, mask_BN = pad([[1.0, 2.0, 1.0, 2.0, 1.0, 2.0]], filler=0)
-        assert keep_top_k(reward_BN, mask_BN, 2).tolist() == [[False, True, False, True, False, False]]
-        assert keep_top_k(reward_BN, mask_BN, 4).tolist() == [[True, True, False, True, False, True]]
 
     def test_truncation_removes_the_contrast(self) -> None:
         """The best k of a group with k equal best beams have no advantage left."""

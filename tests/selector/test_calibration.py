@@ -13,8 +13,9 @@ from selector.calibration import MeasuredGroups, calibrated_listwise
 from selector.data.dataset import Split
 from selector.losses import listwise_loss
 from selector.validation import Evaluator
-from tests.selector.test_validation import DATASET, some_model
-from tests.selector.worlds import evaluator
+from tests.selector.worlds import evaluator, make_dataset, some_model
+
+DATASET = make_dataset(queries=40)
 
 
 def groups(seed: int, count: int = 7, beams: int = 6, spread: float = 2.0, skill: float = 0.5) -> MeasuredGroups:
@@ -80,7 +81,7 @@ def test_without_groups_or_with_nan_it_is_nan() -> None:
 
 
 def test_the_evaluator_reports_it() -> None:
-    model = some_model()
+    model = some_model(DATASET)
     plain_loss = evaluator(DATASET)(model).loss
     for batch_size in (3, 64):
         found: Evaluator = evaluator(DATASET, metric="listwise_calibrated", batch_size=batch_size)

@@ -12,23 +12,7 @@ from torch.nn import functional
 
 from selector.losses import beam_log_probs
 from selector.model import Encoding, PointerSelector, SelectorConfig, build_selector
-from tests.selector.worlds import shake
-
-CONFIG = SelectorConfig(width=10, hidden=12, layers=1, heads=3, decoder="gate", temperature=0.1, dropout=0.5)
-ARCHITECTURES = [
-    replace(CONFIG, layers=layers, decoder=decoder) for layers in (0, 1, 3) for decoder in ("static", "gate")
-]
-
-
-def shaken(config: SelectorConfig, dtype: torch.dtype = torch.float64) -> PointerSelector:
-    return shake(build_selector(config, seed=3).to(dtype))
-
-
-def inputs(B: int = 3, K: int = 7, D: int = 10, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(B * 100 + K)
-    mask_BK = torch.arange(K) < torch.tensor([K, *range(K - 1, 0, -1)] * B)[:B, None].clamp_min(4)
-    query_BD = torch.randn(B, D, generator=generator, dtype=dtype)
-    return query_BD, torch.randn(B, K, D, generator=generator, dtype=dtype), mask_BK
+from tests.selector.worlds import ARCHITECTURES, CONFIG, inputs, shaken
 
 
 def some_beams(mask_BK: Tensor, N: int, S: int) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 
 from selector.errors import CheckpointError, SettingsError
 from selector.model import PointerSelector, SelectorConfig
-from tests.selector.test_model import ARCHITECTURES, CONFIG, inputs, shaken
+from tests.selector.worlds import ARCHITECTURES, CONFIG, inputs, shaken
 
 ROOT = Path(__file__).parents[2]
 

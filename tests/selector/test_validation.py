@@ -14,16 +14,19 @@ from selector.errors import DataError
 from selector.model import PointerSelector
 from selector.rewards import compute_rewards
 from selector.settings import RewardMode, ValidationSettings
-from selector.training import RceStage, Training
+from selector.training import Training
 from selector.validation import Evaluator
-from tests.selector.worlds import evaluator, group, make_dataset, make_settings, replace_columns, shake, tensors_of
+from tests.selector.worlds import (
+    evaluator,
+    group,
+    make_dataset,
+    make_settings,
+    replace_columns,
+    some_model,
+    tensors_of,
+)
 
 DATASET = make_dataset(queries=40)
-
-
-def some_model(seed: int = 0, dataset: Dataset = DATASET) -> PointerSelector:
-    settings = make_settings(seed=seed)
-    return shake(RceStage(settings, tensors_of(dataset), evaluator(dataset, metric="rce")).model, seed)
 
 
 @torch.no_grad()
@@ -53,7 +56,7 @@ def softmax(values: list[float]) -> list[float]:
 @pytest.mark.parametrize("tau", [0.25, 1.0])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_listwise_against_a_slow_loop(tau: float, seed: int) -> None:
-    model = some_model(seed)
+    model = some_model(DATASET, seed)
     found = evaluator(DATASET, tau=tau, batch_size=4)(model)
     losses, rewards, entropies, picks = [], [], [], []
     for query in DATASET.indices(Split.VAL):
@@ -74,7 +77,7 @@ def test_listwise_against_a_slow_loop(tau: float, seed: int) -> None:
 
 
 def test_rce_against_a_slow_loop_over_all_groups_at_tau_one() -> None:
-    model = some_model()
+    model = some_model(DATASET)
     losses = []
     for query in DATASET.indices(Split.VAL):
         log_probs, reward, _, _ = slow_query(model, DATASET, int(query))
@@ -84,7 +87,7 @@ def test_rce_against_a_slow_loop_over_all_groups_at_tau_one() -> None:
 
 
 def test_groups_of_constant_reward_count_in_rce_but_not_in_listwise() -> None:
-    model = some_model()
+    model = some_model(DATASET)
     val = DATASET.indices(Split.VAL)
     rewards = compute_rewards(DATASET.outcomes, ValidationSettings().reward)
     constant = [q for q in val if np.ptp(rewards[group(DATASET, q)]) == 0]
@@ -137,7 +140,7 @@ def test_the_metric_prefers_the_better_policy() -> None:
 
 
 def test_agreement_counts_first_picks_and_whole_sequences() -> None:
-    result = evaluator(DATASET)(some_model())
+    result = evaluator(DATASET)(some_model(DATASET))
     other = result.picks_QS.clone()
     assert result.agreement(other) == (1.0, 1.0)
     other[0, 1] += 1
@@ -149,7 +152,7 @@ def test_agreement_counts_first_picks_and_whole_sequences() -> None:
 def test_other_splits() -> None:
     test = Evaluator(tensors_of(DATASET), ValidationSettings(), Split.TEST)
     assert test.queries.tolist() == DATASET.indices(Split.TEST).tolist()
-    assert len(test(some_model()).picks_QS) == len(test.queries)
+    assert len(test(some_model(DATASET)).picks_QS) == len(test.queries)
 
 
 @pytest.mark.parametrize("split", [Split.VAL, Split.TEST])
@@ -166,7 +169,7 @@ def test_a_split_without_contrast_is_refused_by_listwise_only() -> None:
     with pytest.raises(DataError, match=r"no val group .*hard_plus_soft.* set validation.metric to rce") as caught:
         evaluator(dataset)
     assert "\n" not in str(caught.value)
-    assert math.isfinite(evaluator(dataset, metric="rce")(some_model(dataset=dataset)).loss)
+    assert math.isfinite(evaluator(dataset, metric="rce")(some_model(dataset)).loss)
 
 
 def test_a_missing_validation_column_is_named() -> None:

@@ -8,14 +8,16 @@ fails.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from selector.batches import EpochNoise, TensorData
 from selector.data.dataset import Dataset, Outcome, Split
-from selector.model import PointerSelector
+from selector.model import PointerSelector, SelectorConfig, build_selector
 from selector.reports import EpochReport
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import GrpoStage, RceStage
@@ -23,6 +25,10 @@ from selector.training.stage import EpochMeans, TrainingStage
 from selector.validation import Evaluator
 
 CPU = torch.device("cpu")
+CONFIG = SelectorConfig(width=10, hidden=12, layers=1, heads=3, decoder="gate", temperature=0.1, dropout=0.5)
+ARCHITECTURES = [
+    replace(CONFIG, layers=layers, decoder=decoder) for layers in (0, 1, 3) for decoder in ("static", "gate")
+]
 
 
 def make_dataset(
@@ -161,6 +167,22 @@ def pad(rows: Iterable[Iterable[float]], filler: float, extra: int = 0) -> tuple
     values = torch.tensor([row + [filler] * (longest - len(row)) for row in lists], dtype=torch.float64)
     mask = torch.tensor([[i < len(row) for i in range(longest)] for row in lists])
     return values, mask
+
+
+def shaken(config: SelectorConfig, dtype: torch.dtype = torch.float64) -> PointerSelector:
+    return shake(build_selector(config, seed=3).to(dtype))
+
+
+def inputs(B: int = 3, K: int = 7, D: int = 10, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(B * 100 + K)
+    mask_BK = torch.arange(K) < torch.tensor([K, *range(K - 1, 0, -1)] * B)[:B, None].clamp_min(4)
+    query_BD = torch.randn(B, D, generator=generator, dtype=dtype)
+    return query_BD, torch.randn(B, K, D, generator=generator, dtype=dtype), mask_BK
+
+
+def some_model(dataset: Dataset, seed: int = 0) -> PointerSelector:
+    settings = make_settings(seed=seed)
+    return shake(RceStage(settings, tensors_of(dataset), evaluator(dataset, metric="rce")).model, seed)
 
 
 def deterministic(report: EpochReport) -> dict[str, Any]:

@@ -1,14 +1,36 @@
-"""An S3 server of the session, and scratch that is not the user's."""
+"""What tests of several packages share: the command line in this process, runs, an S3 server, and scratch of a test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from sweep.runs.paths import RunPaths
 from sweep.storage.scratch import CACHE
 from tests.s3 import S3Server
+from tests.sweep.commands import ALONE, Command, Ran, call, sweep
+from tests.sweep.spaces import complete_run
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`command("status", "mine")` gives exit code, stdout and stderr."""
+    return partial(call, capfd, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def good_run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
+    """The run `mine`; tests that change it take a copy."""
+    return complete_run(tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A run of `ALONE`, which others are held against. Nobody changes it."""
+    return sweep(tmp_path_factory.mktemp("undisturbed"), **ALONE)
 
 
 @pytest.fixture(scope="session")

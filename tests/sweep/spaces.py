@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import yaml
 
 from selector.batches import TensorData
 from selector.data import Dataset, DataSettings, load
 from selector.data.settings import DemoSettings
 from selector.settings import HealthSettings, TrialSettings, ValidationSettings
 from selector.validation import Evaluator
-from sweep.runs.paths import RunPaths
+from sweep.driver.create import NewRun, create_run
+from sweep.runs.paths import RunPaths, sqlite_url
+from sweep.storage.local import stored_at
+from sweep.study import AskedTrial, StudyOwner
 from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.trial import Trial
 from tests.selector.worlds import deterministic
+from tests.sweep.plans import plan_of_space
 
 SMALL = """
 name: small
@@ -68,3 +73,21 @@ def trial(shared: TrialContext, dataset: Dataset, number: int = 0, settings: Tri
 def numbers(results: list[EpochResult]) -> list[dict[str, object]]:
     """What must be equal between equal trials."""
     return [deterministic(result.report) for result in results]
+
+
+def complete_run(folder: Path) -> RunPaths:
+    """The run `mine` with one complete trial, made without Ray."""
+    file = folder / "space.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(SMALL) | {"budget": {"trials": 2}}))
+    plan = plan_of_space(file)
+    paths = create_run(plan, NewRun(stored_at(folder), "mine"))
+    owner = StudyOwner.open(sqlite_url(paths.study_file), "mine", plan.space)
+    asked = owner.ask()
+    assert isinstance(asked, AskedTrial)
+    results = list(trial(context(paths.root.local(), plan.dataset), plan.dataset, asked.number, asked.settings))
+    for result in results:
+        owner.report(0, result.report.step, result.report.val_loss)
+    assert results[-1].best is not None
+    owner.complete(0, results[-1].best.val_loss)
+    owner.close()
+    return paths

@@ -23,6 +23,10 @@ def outcome(name, value):
     return {"outcomes": {name: values}}
 
 
+def picks(last):
+    return {"beam_picks": np.array([[0, 1], [2, 1], [1, 0], [3, 0], [0, 3], last])}
+
+
 BROKEN = {
     "no query": (
         {
@@ -40,6 +44,15 @@ BROKEN = {
         {"query_items": np.array([7, 4, 30])},
         "made: query 30: the query itself: embeddings too short",
     ),
+    "no pool": ({"pool_starts": np.array([0, 3, 3, 9])}, "made: query 4: pool: the pool is empty"),
+    "pool too small": (
+        {"pool_starts": np.array([0, 3, 4, 9])},
+        "made: query 4: pool: the pool of 1 is smaller than the 2 picks",
+    ),
+    "pool negative": (
+        {"pool_items": np.array([1, 2, 3, 5, -6, 10, 11, 12, 13])},
+        "made: query 4: pool: item -6 is negative",
+    ),
     "own pool twice": (
         {"pool_items": np.array([1, 2, 3, 5, 6, 10, 11, 12, 10])},
         "made: query 9: pool: item 10 appears twice",
@@ -49,6 +62,15 @@ BROKEN = {
         r"made: query 4: pool: embeddings too short: made has 30 rows, 71 are needed \(first by item 60\)",
     ),
     "empty group": ({"beam_starts": np.array([0, 3, 3, 6])}, "made: query 4: picks: the group is empty"),
+    "no picks": ({"beam_picks": np.zeros((6, 0), np.int64)}, "made: query 7: picks of beam 0: the beam picks nothing"),
+    "pick too large": (picks([4, 0]), "made: query 9: picks of beam 2: position 4 .* pool of 4; expected 0 to 3"),
+    "pick negative": (picks([1, -1]), "made: query 9: picks of beam 2: position -1"),
+    "pick twice": (picks([2, 2]), r"made: query 9: picks of beam 2: repeats a pick \(pool positions \[2, 2\]\)"),
+    "no outcome": ({"outcomes": {}}, "made: the beams carry no measured outcome; expected .*vqa_correct.*beam_score"),
+    "half correct": (outcome(Outcome.CORRECT, 0.5), "made: query 9: vqa_correct of beam 2: is 0.5; expected 0 or 1"),
+    "accuracy below 0": (outcome(Outcome.ACC_SCORE, -0.01), "made: query 9: vqa_acc_score of beam 2: is -0.01"),
+    "infinite": (outcome(Outcome.GT_PROB, np.inf), "made: query 9: vqa_gt_prob of beam 2: is inf in float32"),
+    "relevance below -1": (outcome(Outcome.REL_SCORE, -1.5), "made: .*: is -1.5; expected -1 to 1"),
     "zero row of a query": (
         {"embeddings": with_row(4, 0)},
         "made: query 4: the query itself: row 4 of made is all zero",
@@ -58,6 +80,7 @@ BROKEN = {
     "last beam": (outcome(Outcome.GT_PROB, 1.01), "made: query 9: vqa_gt_prob of beam 2: is 1.01; expected 0 to 1"),
     "score": (outcome(Outcome.LOGPROB_SCORE, np.nan), "made: query 9: logprob_score of beam 2: is nan"),
     "split": ({"split": np.array([0, 1, -1], np.int8)}, "made: query 9: split: is -1; expected 0 .train., 1 .val."),
+    "no val": ({"split": np.array([0, 0, 2], np.int8)}, "made: no query is in the val split"),
     "no train": ({"split": np.array([1, 1, 2], np.int8)}, "made: no query is in the train split"),
 }
 

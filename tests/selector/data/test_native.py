@@ -170,14 +170,10 @@ ALTERED = {
     "value": (BEAMS, lambda c: c["vqa_gt_prob"].__setitem__(4, 0.75), ("fingerprint", "altered")),
     "embedding": (EMBEDDINGS, lambda c: c["embedding"][29].__setitem__(0, 1.5), ("fingerprint",)),
     "split": (QUERIES, lambda c: c["split"].reverse(), ("fingerprint",)),
-    "split value": (QUERIES, lambda c: c["split"].__setitem__(2, 3), ("query 21", "split", "is 3", "2 (test)")),
-    "no validation": (QUERIES, lambda c: c.update(split=[0] * 6), ("val split",)),
     "pick range": (BEAMS, lambda c: c["picks"].__setitem__(4, [0, 6]), ("query 3: picks of beam 1", "position 6")),
-    "pick twice": (BEAMS, lambda c: c["picks"].__setitem__(4, [5, 5]), ("query 3: picks of beam 1", "repeats")),
     "pick count": (BEAMS, lambda c: c["picks"].__setitem__(4, [5]), (BEAMS, "query 3: picks of beam 1", "1 picks")),
     "null in picks": (BEAMS, lambda c: c["picks"].__setitem__(4, [5, None]), (BEAMS, "picks", "nulls")),
     "null outcome": (BEAMS, lambda c: c["vqa_correct"].__setitem__(4, None), (BEAMS, "vqa_correct", "nulls")),
-    "outcome range": (BEAMS, lambda c: c["vqa_correct"].__setitem__(4, 2), ("query 3: vqa_correct of beam 1", "is 2")),
     "unknown query": (BEAMS, lambda c: c["query_item"].__setitem__(4, 99), (BEAMS, "query 99", "not in queries")),
     "order": (BEAMS, lambda c: c["query_item"].reverse(), (BEAMS, "query 13", "stand together")),
     "empty group": (BEAMS, lambda c: c.update(query_item=[8] * 6 + c["query_item"][6:]), ("query 3", "empty")),
@@ -197,7 +193,6 @@ ALTERED = {
     "NaN embedding": (EMBEDDINGS, lambda c: c["embedding"][7].__setitem__(1, float("nan")), (EMBEDDINGS, "row 7")),
     "rows": (EMBEDDINGS, lambda c: c["embedding"].pop(), (EMBEDDINGS, "has 29 rows, manifest.json says 30")),
     "duplicate query": (QUERIES, lambda c: c["query_item"].__setitem__(0, 13), ("query 8 is not in queries",)),
-    "pool": (QUERIES, lambda c: c["pool"][1].__setitem__(0, -1), ("query 3: pool", "negative")),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -13,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from optuna.trial import TrialState
 
 from selector import PointerSelector
-from sweep.cli.app import main
-from tests.sweep.commands import call, finish, start, stop_at_once, study_of, wait_for, write_space
+from tests.sweep.commands import Command, Started, epochs_done, finish, start, study_of, wait_for, write_space
 from tests.sweep.spaces import SMALL
 
 pytestmark = pytest.mark.slow
@@ -24,19 +25,35 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder made by `python -m sweep run`, and its output beside it."""
+    """A run folder made by `sweep run`, Ctrl-C and `sweep resume`, and the output of both beside it."""
     folder = tmp_path_factory.mktemp("cli")
-    process = start(folder, "run", str(write_space(folder)), "--name", "mine", dashboard=True)
-    output = finish(process)
-    (folder / "output.txt").write_text(output)
-    assert process.returncode == 0, output
-    return folder / "runs" / "mine"
+    run = folder / "runs" / "mine"
+    process = start(folder, "run", str(write_space(folder)), "--name", "mine")
+    wait_for(lambda: epochs_done(run) >= 4)
+    process.send_signal(signal.SIGINT)
+    (folder / "interrupted.txt").write_text(finish(process))
+    assert process.returncode == 130 and epochs_done(run) < 24
+    assert not (run / "ranking.json").exists()
+    process = start(folder, "resume", "mine")
+    (folder / "output.txt").write_text(finish(process))
+    assert process.returncode == 0, (folder / "output.txt").read_text()
+    return run
+
+
+def test_ctrl_c_stops_after_the_epoch_and_resume_goes_on(finished: Path) -> None:
+    output = (finished.parent.parent / "interrupted.txt").read_text()
+    assert "python -m sweep resume runs/mine" in output and "Traceback" not in output
+    assert "dashboard  none\n" in output, "no test but the dashboard's starts one"
+    trials = study_of(finished).trials
+    assert len(trials) == 6 and all(trial.state.is_finished() for trial in trials)
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    assert complete and all(list(trial.intermediate_values) == [1, 2, 3, 4, 5] for trial in complete)
 
 
 def test_run_ends_with_a_table_and_the_folder(finished: Path) -> None:
     output = (finished.parent.parent / "output.txt").read_text()
     for expected in (
-        "dashboard  http://127.0.0.1:",
+        "dashboard  none",
         "metrics    http://127.0.0.1:",
         "Trials by val_loss",
         "run folder: runs/mine",
@@ -56,30 +73,20 @@ def test_a_run_uses_no_loader_that_executes_data(finished: Path) -> None:
     }
 
 
-def test_status_from_another_process(finished: Path) -> None:
-    process = start(finished.parent.parent, "status")
-    output = finish(process)
-    assert process.returncode == 0 and "mine: finished; " in output and "val_loss" in output
-
-
-def test_status_of_a_named_run_and_of_none(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["sweep", "status", "mine", "--runs", str(finished.parent)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert not stopped.value.code and "mine: finished" in capsys.readouterr().out
-    code, _, error = call(capsys, monkeypatch, "status", "nowhere", "--runs", str(finished.parent))
+def test_status_of_a_named_run_and_of_none(finished: Path, tmp_path: Path, command: Command) -> None:
+    code, out, _ = command("status", "mine", "--runs", str(finished.parent))
+    assert not code and "mine: finished; " in out and "val_loss" in out
+    code, _, error = command("status", "nowhere", "--runs", str(finished.parent))
     assert code == 2 and error == f"error: no run 'nowhere'; runs in {finished.parent}: mine\n"
-    code, _, error = call(capsys, monkeypatch, "status", "--runs", str(tmp_path))
+    code, _, error = command("status", "--runs", str(tmp_path))
     assert code == 2 and "no runs in" in error
 
 
 def test_export_gives_the_trials_picks_with_selector_and_torch_alone(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished: Path, tmp_path: Path, command: Command
 ) -> None:
     out = tmp_path / "best"
-    code, output, _ = call(capsys, monkeypatch, "export", "mine", "--runs", str(finished.parent), "--out", str(out))
+    code, output, _ = command("export", "mine", "--runs", str(finished.parent), "--out", str(out))
     assert code == 0 and "by val_loss" in output
     assert sorted(path.name for path in out.iterdir()) == [
         "README.md",
@@ -109,54 +116,25 @@ def test_export_gives_the_trials_picks_with_selector_and_torch_alone(
     assert json.loads(alone.stdout) == picks.tolist()
 
 
-def test_export_refuses_clearly(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = ("--runs", str(finished.parent))
-    code, _, error = call(capsys, monkeypatch, "export", "mine", *runs, "--trial", "99", "--out", str(tmp_path / "a"))
+def test_export_of_a_trial_that_is_not_there(finished: Path, tmp_path: Path, command: Command) -> None:
+    out = str(tmp_path / "a")
+    code, _, error = command("export", "mine", "--runs", str(finished.parent), "--trial", "99", "--out", out)
     assert code == 2 and "has no trial '99': it has 0 to 5" in error
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").write_text("")
-    code, _, error = call(capsys, monkeypatch, "export", "mine", *runs, "--out", str(tmp_path / "full"))
-    assert code == 2 and "is not an empty folder" in error and (tmp_path / "full" / "file").exists()
 
 
-def test_an_altered_checkpoint_is_not_exported(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    best = study_of(finished).best_trial
-    weights = (
-        next((finished / f"trials/{best.number:04d}/best").glob(f"step-*{best.user_attrs['standing']['best_step']}"))
-        / "model.safetensors"
-    )
-    original = weights.read_bytes()
-    try:
-        weights.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
-        code, _, error = call(
-            capsys, monkeypatch, "export", "mine", "--runs", str(finished.parent), "--out", str(tmp_path / "best")
-        )
-    finally:
-        weights.write_bytes(original)
-    assert code == 2 and "altered or damaged" in error and not (tmp_path / "best").exists()
-
-
-def test_verify_recomputes_every_stored_number(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, out, _ = call(capsys, monkeypatch, "verify", "mine", "--runs", str(finished.parent))
+def test_verify_recomputes_every_stored_number(finished: Path, command: Command) -> None:
+    code, out, _ = command("verify", "mine", "--runs", str(finished.parent))
     assert code == 0 and out.count("ok") == len(list(finished.glob("trials/*/best/step-*"))) > 0
 
 
-def test_verify_notices_a_wrong_number(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_verify_notices_a_wrong_number(finished: Path, command: Command) -> None:
     file = next(iter(finished.glob("trials/*/best/step-*/manifest.json")))
     original = file.read_text()
     manifest = json.loads(original)
     manifest["metrics"]["val_loss"] += 0.01
     try:
         file.write_text(json.dumps(manifest))
-        code, out, _ = call(capsys, monkeypatch, "verify", "mine", "--runs", str(finished.parent))
+        code, out, _ = command("verify", "mine", "--runs", str(finished.parent))
     finally:
         file.write_text(original)
     assert code == 1 and out.count("differs") == 1
@@ -166,29 +144,26 @@ def test_verify_notices_a_wrong_number(
 class Watched:
     """A sweep that runs until the tests have looked at it."""
 
+    process: Started
     folder: Path
     urls: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    folder, urls = tmp_path_factory.mktemp("watched"), {}
+    folder = tmp_path_factory.mktemp("watched")
     trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 4000}}
     space = write_space(folder, trial=trial, budget={"trials": 2})
     process = start(folder, "run", str(space), "--name", "watched", dashboard=True)
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            word = line.split()
-            if word and word[0] in ("dashboard", "metrics"):
-                urls[word[0]] = word[1]
-            if "trial   1 starts" in line:
-                break
+        wait_for(lambda: "trial   1 starts" in process.log.read_text())
+        words = [line.split() for line in process.log.read_text().splitlines()]
+        urls = {word[0]: word[1] for word in words if word and word[0] in ("dashboard", "metrics")}
         trials = study_of(folder / "runs" / "watched")
         wait_for(lambda: all("worker" in trial.user_attrs for trial in trials.trials))
-        yield Watched(folder, urls)
+        yield Watched(process, folder, urls)
     finally:
-        stop_at_once(process)
+        process.kill()
 
 
 def test_a_second_driver_is_refused(watched: Watched) -> None:
@@ -197,10 +172,8 @@ def test_a_second_driver_is_refused(watched: Watched) -> None:
     assert second.returncode == 2 and "is being driven by another process" in output
 
 
-def test_status_of_a_run_that_goes_on(
-    watched: Watched, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, watching, _ = call(capsys, monkeypatch, "status", "watched", "--runs", str(watched.folder / "runs"))
+def test_status_of_a_run_that_goes_on(watched: Watched, command: Command) -> None:
+    code, watching, _ = command("status", "watched", "--runs", str(watched.folder / "runs"))
     assert code == 0 and "watched: not finished" in watching and "running" in watching
 
 
@@ -216,6 +189,13 @@ def test_dashboard_names_and_prometheus(watched: Watched) -> None:
     gauges = ("trials", "epochs_done_total", "kl", "advantage_std", "val_loss")
     expected = [*(f"ray_sweep_{name}{{" for name in gauges), 'run="watched"', 'state="running"']
     wait_for(lambda: all(text in fetch(watched.urls["metrics"]) for text in expected), 60)
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(watched: Watched) -> None:
+    """Last, since it ends the run. After the running epoch, with a line that says how to go on."""
+    watched.process.terminate()
+    output = finish(watched.process)
+    assert watched.process.returncode == 130 and "python -m sweep resume runs/watched" in output
 
 
 def fetch(url: str) -> str:

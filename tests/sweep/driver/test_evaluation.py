@@ -24,7 +24,7 @@ from sweep.runs.paths import RunPaths
 from sweep.storage.local import stored_at
 from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
 from tests.selector.data.builders import read_notes
-from tests.sweep.commands import call, finish, start, wait_for
+from tests.sweep.commands import Command, finish, start, wait_for
 from tests.sweep.plans import plan_of_run, screen_on
 
 pytestmark = pytest.mark.slow
@@ -181,34 +181,18 @@ def test_a_kill_in_mid_evaluation_changes_nothing(
     assert json.loads((run / "evaluation" / "evaluation.json").read_bytes()) == expected
 
 
-@pytest.mark.long  # the chaos test's first kill is in its collection
-def test_a_killed_collection_goes_on_with_resume(judged: Path, tmp_path: Path) -> None:
-    process = start(tmp_path, "run", str(write(tmp_path)), "--name", "again")
-    run = tmp_path / "runs" / "again"
-    wait_for(lambda: stored_answers(run) or process.poll() is not None, 200)
-    process.kill()
-    finish(process)
-    resumed = start(tmp_path, "resume", "again")
-    output = finish(resumed, 240)
-    assert resumed.returncode == 0, output
-    first, second = ((path.parent / "_shared" / "data") for path in (judged, run))
-    (one,), (other,) = first.glob("*/"), second.glob("*/")
-    assert one.name == other.name
-    assert read_native(one).fingerprint() == read_native(other).fingerprint()
-
-
 @pytest.mark.usefixtures("ray_session")
 def test_collect_alone_gives_the_same_data_without_asking_again(
-    judged: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    judged: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copy_of(judged, tmp_path, answers=True)
-    command = ("collect", str(write(tmp_path)), "--out", str(tmp_path / "data"))
+    collect = ("collect", str(write(tmp_path)), "--out", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
-    code, output, error = call(capfd, monkeypatch, *command)
+    code, output, error = command(*collect)
     assert code == 0 and "0 answered now, 896 known before" in output, error
     (shared,) = (run.parent / "_shared" / "data").glob("*/")
     assert read_native(tmp_path / "data").fingerprint() == read_native(shared).fingerprint()
-    code, _, error = call(capfd, monkeypatch, *command)
+    code, _, error = command(*collect)
     assert code == 2 and "not empty" in error
 
 
@@ -248,22 +232,19 @@ def change_answers(**values: object) -> Callable[[Path], None]:
 def test_stored_answers_are_verified(
     judged: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
     change: Callable[[Path], None],
     differ: int,
 ) -> None:
     run = copy_of(judged, tmp_path, answers=True)
     change(run)
-    code, out, _ = call(capsys, monkeypatch, "verify", "mine", "--runs", str(run.parent))
+    code, out, _ = command("verify", "mine", "--runs", str(run.parent))
     assert code == min(differ, 1) and "rce_only" in out and out.count("differs") == differ, out
 
 
-def test_export_takes_the_winner_by_answers(
-    judged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_export_takes_the_winner_by_answers(judged: Path, tmp_path: Path, command: Command) -> None:
     out = tmp_path / "best"
-    code, output, _ = call(capsys, monkeypatch, "export", "mine", "--runs", str(judged.parent), "--out", str(out))
+    code, output, _ = command("export", "mine", "--runs", str(judged.parent), "--out", str(out))
     winner = table_of(judged).winner
     assert code == 0 and "answers" in output and winner.row is not None
     manifest = json.loads((out / "manifest.json").read_text())
@@ -271,12 +252,10 @@ def test_export_takes_the_winner_by_answers(
     PointerSelector.from_pretrained(out)
 
 
-def test_the_exact_prompt_can_be_printed(
-    judged: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_exact_prompt_can_be_printed(judged: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(judged.parent.parent)
-    code, output, _ = call(capsys, monkeypatch, "show-prompt", "world.yaml", "--query", "3", "--demonstrations", "7,1")
+    code, output, _ = command("show-prompt", "world.yaml", "--query", "3", "--demonstrations", "7,1")
     assert code == 0 and "You have seen 2 demonstrations." in output and output.count("<|image_pad|>") == 3
     assert [int(item) for item in re.findall(r"^image \d: item (\d+)", output, re.MULTILINE)] == [7, 1, 3]
-    code, _, error = call(capsys, monkeypatch, "show-prompt", "world.yaml", "--query", "99999")
+    code, _, error = command("show-prompt", "world.yaml", "--query", "99999")
     assert code == 2 and "item 99999 does not exist" in error

@@ -27,9 +27,19 @@ from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.answers.writer import AnswerWriter
 from sweep.vlm.work import Answer, WorkItem
-from tests.sweep.commands import call, epochs_done, finish, start, study_of, wait_for, write_space
+from tests.sweep.commands import (
+    ALONE,
+    Command,
+    Ran,
+    curves,
+    epochs_done,
+    finish,
+    start,
+    study_of,
+    wait_for,
+    write_space,
+)
 from tests.sweep.disks import SmallDisk, small_disk
-from tests.sweep.driver.test_run import sweep
 from tests.sweep.plans import plan_of_space
 from tests.sweep.spaces import context, numbers, small_dataset, trial
 
@@ -40,7 +50,6 @@ SETTINGS = TrialSettings.model_validate(
         "grpo": {"epochs": 2, "lr": 1e-3},
     }
 )
-SHORT = {"concurrency": 1, "budget": {"trials": 3}}
 RECORD = AnswerRecord("row", "test", 0, 0, 1, 0, (1,), "a cat " * 2000, 1.0, None, None)
 
 
@@ -155,12 +164,11 @@ def test_what_the_log_cannot_hold_does_not_come_on_the_screen(disk: SmallDisk) -
 
 @pytest.mark.slow
 def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(
-    ray_session: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    undisturbed: Ran, tmp_path: Path, command: Command
 ) -> None:
     """Real processes: the disk fills up under a worker; one line, exit code 2; with room again, the same numbers."""
-    undisturbed = sweep(tmp_path / "roomy", **SHORT).study
     with small_disk(tmp_path / "small", 8) as disk:
-        process = start(disk.root, "run", str(write_space(disk.root, **SHORT)))
+        process = start(disk.root, "run", str(write_space(disk.root, **ALONE)))
         run = disk.root / "runs" / "small-1"
         wait_for(lambda: epochs_done(run) >= 7)
         disk.fill()
@@ -172,11 +180,8 @@ def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(
         assert "No space left" in line or "disk is full" in line
         assert "Traceback" not in output
         disk.free()
-        code, _, error = call(capsys, monkeypatch, "resume", "--runs", str(disk.root / "runs"))
+        code, _, error = command("resume", "--runs", str(disk.root / "runs"))
         assert code == 0, error
-        first, second = undisturbed.trials, study_of(run).trials
-        assert [(t.number, t.params, t.state, t.intermediate_values, t.value) for t in first] == [
-            (t.number, t.params, t.state, t.intermediate_values, t.value) for t in second
-        ]
-        code, out, _ = call(capsys, monkeypatch, "verify", "--runs", str(disk.root / "runs"))
+        assert curves(undisturbed.study) == curves(study_of(run))
+        code, out, _ = command("verify", "--runs", str(disk.root / "runs"))
         assert code == 0 and out.count("ok") == len(list(run.glob("trials/*/best/step-*")))

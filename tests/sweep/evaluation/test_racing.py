@@ -11,8 +11,7 @@ from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.racing import Race, plan_race, survivors
 from sweep.evaluation.rows import RowKind
 from sweep.settings.evaluation import LEVEL, EvaluationSettings, RacingSettings
-from tests.sweep.evaluation.test_statistics import rows_of
-from tests.sweep.evaluation.worlds import Coins
+from tests.sweep.evaluation.worlds import Coins, rows_of
 
 
 def test_the_plan() -> None:

@@ -22,14 +22,7 @@ from sweep.evaluation.statistics import (
     unpaired_differences,
     with_mean,
 )
-
-
-def rows_of(generator: np.random.Generator, rates: list[float], questions: int, own: float = 0.3) -> np.ndarray:
-    """Right or wrong per row and question [R, Q]; rows share their luck except on a share of questions."""
-    shared = generator.random(questions)
-    alone = generator.random((len(rates), questions)) < own
-    luck = np.where(alone, generator.random((len(rates), questions)), shared)
-    return (luck < np.array(rates)[:, None]).astype(float)
+from tests.sweep.evaluation.worlds import rows_of
 
 
 def bootstrap(questions: int, seed: int = 0, resamples: int = 1000) -> Bootstrap:

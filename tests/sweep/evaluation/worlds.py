@@ -107,3 +107,11 @@ class Coins:
             item: Answer("right" if self._right[item.demonstrations[0] - self.count][item.query] else "wrong", None, 1)
             for item in items
         }
+
+
+def rows_of(generator: np.random.Generator, rates: list[float], questions: int, own: float = 0.3) -> np.ndarray:
+    """Right or wrong per row and question [R, Q]; rows share their luck except on a share of questions."""
+    shared = generator.random(questions)
+    alone = generator.random((len(rates), questions)) < own
+    luck = np.where(alone, generator.random((len(rates), questions)), shared)
+    return (luck < np.array(rates)[:, None]).astype(float)

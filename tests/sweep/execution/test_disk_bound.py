@@ -26,7 +26,7 @@ from sweep.trials.finalists import finalists
 from sweep.trials.messages import TrialContext
 from sweep.trials.rce_store import RceKey
 from sweep.trials.stored import best_epochs
-from tests.sweep.commands import call, finish, start, study_of, write_space
+from tests.sweep.commands import Command, sweep
 from tests.sweep.spaces import SETTINGS, SMALL, context, run_of, small_dataset, trial
 
 FINGERPRINT = "f" * 64
@@ -300,27 +300,19 @@ def test_a_warm_up_that_went_is_trained_again_to_the_bit(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_real_sweep_stays_below_its_bound(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ray_session: None, tmp_path: Path, command: Command, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bound = 0.0012
-    process = start(
-        tmp_path,
-        "run",
-        str(write_space(tmp_path, max_disk_gb=bound, budget={"trials": 9}, concurrency=1)),
-        "--name",
-        "a",
-    )
-    output = finish(process)
-    assert process.returncode == 0, output
-    run = tmp_path / "runs" / "a"
-    assert "disk: the run is at its bound of 1.2 MB; removed " in output
-    assert "disk: the run is at its bound" in (run / "run.log").read_text()
-    rows = [trial for trial in study_of(run).trials if trial.state is TrialState.COMPLETE]
+    ran = sweep(tmp_path, max_disk_gb=0.0012, budget={"trials": 9}, concurrency=1)
+    run = ran.paths.root.local()
+    assert ran.outcome.exit_code == 0
+    assert "disk: the run is at its bound of 1.2 MB; removed " in ran.screen
+    assert "disk: the run is at its bound" in caplog.text
+    rows = [trial for trial in ran.study.trials if trial.state is TrialState.COMPLETE]
     assert len(rows) >= TOP
     ranking = json.loads((run / "ranking.json").read_text())
     assert [row["name"] for row in ranking["held_out"]][:2] == ["random", "similarity"] and len(ranking["held_out"]) > 3
-    code, out, _ = call(capsys, monkeypatch, "verify", str(run))
+    code, out, _ = command("verify", str(run))
     assert code == 0 and "ok" in out
-    code, out, _ = call(capsys, monkeypatch, "export", str(run), "--out", str(tmp_path / "out"))
+    code, out, _ = command("export", str(run), "--out", str(tmp_path / "out"))
     assert code == 0 and "by val_loss" in out
     assert policies(RunPaths.at(run), [], TOP) == []

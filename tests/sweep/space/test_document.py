@@ -1,9 +1,6 @@
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sweep.errors import SpaceError
-from sweep.space import parse_space
 from sweep.space.document import MAX_CHARACTERS, Document, Problem, dotted, read_document
 
 
@@ -61,95 +58,3 @@ def test_equal_problems_are_told_once():
 def test_too_long():
     with pytest.raises(SpaceError, match="longer than"):
         read_document("#" * (MAX_CHARACTERS + 1), "f.yaml")
-
-
-YAML_LIKE = st.text(
-    alphabet=st.sampled_from([*"abn:{}[]-,&*!|>'\"%@`#?~ .01e\n\t\\xuU<=/", "\ud800", "\x00", "é", "\u2028"]),
-    max_size=120,
-)
-
-
-def _parses_or_refuses(text):
-    try:
-        parse_space(text, "f.yaml")
-    except SpaceError as error:
-        assert str(error).startswith("f.yaml:")
-
-
-@settings(max_examples=300, deadline=None)
-@given(YAML_LIKE)
-def test_random_text_gives_space_errors_only(text):
-    _parses_or_refuses(text)
-    _parses_or_refuses(f"name: x\nparameters:\n  {text}")
-
-
-SCALARS = st.sampled_from(
-    [
-        "1",
-        "0",
-        "-1",
-        "0.5",
-        "5e-6",
-        "true",
-        "no",
-        "null",
-        "x",
-        "grpo",
-        "tpe",
-        "[]",
-        "{}",
-        "[1, 2]",
-        ".nan",
-        "'1'",
-        "float",
-    ]
-)
-KEYS = st.sampled_from(
-    [
-        "type",
-        "low",
-        "high",
-        "choices",
-        "when",
-        "value",
-        "name",
-        "grpo.lr",
-        "grpo.kl_beta",
-        "reward.mode",
-        "seed",
-        "x",
-        "log",
-    ]
-)
-TOP = st.sampled_from(
-    [
-        "name",
-        "parameters",
-        "enqueue",
-        "sampler",
-        "pruner",
-        "budget",
-        "trial",
-        "data",
-        "storage",
-        "seed",
-        "repeats",
-        "zzz",
-    ]
-)
-FLOW = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.dictionaries(KEYS, inner, max_size=4).map(
-            lambda items: "{" + ", ".join(f"{key}: {value}" for key, value in items.items()) + "}"
-        )
-        | st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]")
-    ),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.dictionaries(TOP, FLOW, max_size=6))
-def test_random_structures_give_space_errors_only(sections):
-    _parses_or_refuses("".join(f"{key}: {value}\n" for key, value in sections.items()))

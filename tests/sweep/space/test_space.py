@@ -233,6 +233,11 @@ def test_folder_and_binary_files_are_refused(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"name: x\n\xff\xfe")
     with pytest.raises(SpaceError, match=r"a\.yaml:2: not UTF-8"):
         find_space(str(tmp_path / "a.yaml"))
+    (tmp_path / "a.yaml").write_bytes(b'{"8": ' + b"1" * 2_000_000)
+    with pytest.raises(SpaceError, match="this is no search space"):
+        find_space(str(tmp_path / "a.yaml"))
+    with pytest.raises(SpaceError, match="does not exist"):
+        find_space("a\0b")
 
 
 def test_byte_order_mark_is_no_content(tmp_path):

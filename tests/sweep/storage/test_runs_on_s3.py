@@ -20,18 +20,10 @@ from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.storage.location import Location
 from sweep.storage.remote_files import RemoteFiles
 from tests.s3 import S3Server
-from tests.sweep.commands import call, finish, start, study_of, wait_for, write_space
-from tests.sweep.driver.test_run import curves, sweep
+from tests.sweep.commands import ALONE, Ran, call, curves, finish, start, study_of, wait_for, write_space
 
 pytestmark = pytest.mark.slow
 TRIALS = 4
-SETTINGS = {"concurrency": 1, "budget": {"trials": TRIALS}}
-
-
-@pytest.fixture(scope="module")
-def whole(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The undisturbed run, in a folder of this machine."""
-    return sweep(tmp_path_factory.mktemp("whole"), **SETTINGS).paths.root.local()
 
 
 def seen(store: RemoteFiles, folder: Path, query: str) -> list[Any]:
@@ -67,15 +59,16 @@ def losses(trial: TrialPaths) -> list[float]:
 
 def test_a_killed_driver_resumes_from_the_address_alone(
     s3: S3Server,
-    whole: Path,
+    undisturbed: Ran,
     tmp_path: Path,
     cache: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    whole = undisturbed.paths.root.local()
     runs = s3.folder("runs")
     store = RemoteFiles.open(Location.of(runs))
-    process = start(tmp_path, "run", str(write_space(tmp_path, **SETTINGS)), "--name", "mine", "--runs", runs)
+    process = start(tmp_path, "run", str(write_space(tmp_path, **ALONE)), "--name", "mine", "--runs", runs)
     wait_for(lambda: epochs_stored(store, tmp_path) >= 7 and at_work(store, tmp_path), seconds=120)
 
     [worker] = at_work(store, tmp_path)

@@ -247,7 +247,8 @@ from sweep.vlm.answers import cached as service
 from sweep.vlm.answers.writer import AnswerWriter
 from sweep.vlm.pool.pool import Pool
 from tests.sweep.vlm.answers.test_cached import evaluate, items_of
-from tests.sweep.vlm.pool.answerers import SMALL, Factory, Table
+from tests.sweep.vlm.pool.answerers import Factory, Table
+from tests.sweep.vlm.pool.sizes import SMALL
 
 store, notes, address = sys.argv[1:]
 service.AnswerWriter = partial(AnswerWriter, rows=32, seconds=0.2)
@@ -269,7 +270,8 @@ def test_a_killed_driver_resumes_where_it_was(tmp_path: Path) -> None:
     import ray
 
     from sweep.vlm.pool.pool import Pool
-    from tests.sweep.vlm.pool.answerers import SMALL, Factory, Table, calls, lines
+    from tests.sweep.vlm.pool.answerers import Factory, Table, calls, lines
+    from tests.sweep.vlm.pool.sizes import SMALL
 
     notes, store, items = tmp_path / "notes", tmp_path / "store", items_of(400)
     address = ray.get_runtime_context().gcs_address

@@ -8,11 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.work import Answer, Result, WorkItem
-
-SMALL = WorkerSettings(cpus=1, batch=8, in_flight=2, count=2)
-ONE = SMALL.model_copy(update={"count": 1})
 
 
 @dataclass(frozen=True)

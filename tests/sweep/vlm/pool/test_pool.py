@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from sweep.vlm.pool.dispatch import window
 from sweep.vlm.pool.pool import Pool
 from sweep.vlm.work import WorkItem
-from tests.sweep.vlm.pool.answerers import SMALL, Factory, Table, calls, items_of, lines, right
+from tests.sweep.vlm.pool.answerers import Factory, Table, calls, items_of, lines, right
+from tests.sweep.vlm.pool.sizes import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,6 @@ def test_every_item_has_its_result_once(shared, score, queries) -> None:
     assert len(calls(notes)) - before == len(items)
 
 
-def test_equal_items_are_answered_as_often_as_they_come(shared) -> None:
-    items = [WorkItem(1)] * 5 + [WorkItem(2, (1,))] * 3
-    assert Counter(item for item, _ in shared[0].run(items)) == Counter(items)
-
-
 def test_a_query_stays_with_its_worker(shared) -> None:
     """Though its items lie far apart: a worker that has nothing else may take a query over, but then as a whole."""
     pool, notes = shared
@@ -46,18 +41,3 @@ def test_a_query_stays_with_its_worker(shared) -> None:
     owners = Counter((what.split("-")[0], pid) for pid, what in lines(notes)[before:])
     assert len({pid for _, pid in owners}) == 2
     assert len(owners) <= 20, owners  # of 32
-
-
-def test_the_iterable_is_read_as_results_go_out(shared) -> None:
-    read, ahead, done = [0], 0, 0
-
-    def source():
-        for query in range(1000):
-            read[0] += 1
-            yield WorkItem(query)
-
-    for _ in shared[0].run(source()):
-        ahead = max(ahead, read[0] - done)
-        done += 1
-    assert done == 1000
-    assert ahead <= window(SMALL, 2) < 150

@@ -18,8 +18,6 @@ from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.pool import Pool
 from sweep.vlm.work import Failure, FailureKind, WorkItem
 from tests.sweep.vlm.pool.answerers import (
-    ONE,
-    SMALL,
     Factory,
     Refusing,
     Table,
@@ -29,6 +27,7 @@ from tests.sweep.vlm.pool.answerers import (
     name,
     right,
 )
+from tests.sweep.vlm.pool.sizes import ONE, SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 
@@ -52,18 +51,12 @@ def wait_until(condition, seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def test_one_item_starts_one_worker(notes) -> None:
-    with Pool(Factory(notes), Table(), SMALL, "run") as pool:
-        assert list(pool.run([WorkItem(3)])) == [(WorkItem(3), right(WorkItem(3)))]
-    assert len(calls(notes, "loaded")) == 1
-
-
 def test_an_idle_worker_takes_over_what_another_owns(notes) -> None:
     """One item at a time needs one worker, which so owns all queries; then there is enough to do for two."""
     queries = 20
     with Pool(Factory(notes, seconds=0.03), Table(), SMALL.model_copy(update={"batch": 4}), "run") as pool:
         for query in range(queries):
-            list(pool.run([WorkItem(query)]))
+            assert list(pool.run([WorkItem(query)])) == [(WorkItem(query), right(WorkItem(query)))]
         (owner,) = calls(notes, "loaded")
         noted = len(lines(notes))
 
@@ -127,31 +120,27 @@ def test_killed_workers_lose_nothing(notes) -> None:
     assert (asked - again).total() <= 2 * SMALL.in_flight * SMALL.batch, "only what was in flight is asked again"
 
 
-@pytest.mark.parametrize(("how", "retries", "pool"), [("deadly", 2, ONE), ("raising", 0, SMALL)])
-def test_a_poisoned_item_fails_alone(notes, how, retries, pool) -> None:
+def test_an_item_that_kills_its_worker_fails_alone(notes) -> None:
     items = [WorkItem(query) for query in range(24)]
-    pool = pool.model_copy(update={"retries": retries})
-    with Pool(Factory(notes, **{how: frozenset({5})}), Table(), pool, "run") as pool:
+    patient = ONE.model_copy(update={"retries": 2})
+    with Pool(Factory(notes, deadly=frozenset({5})), Table(), patient, "run") as pool:
         results = dict(pool.run(items))
     failure = results.pop(WorkItem(5))
     assert results == {item: right(item) for item in items if item.query != 5}
-    assert isinstance(failure, Failure)
-    assert failure.kind is FailureKind.CRASH
-    assert "\n" not in failure.reason
-    assert ("ValueError: query 5 is poisoned" if how == "raising" else "its process died") in failure.reason
-    tried = sum(what == "5" for _, what in lines(notes))
-    assert tried == max(2, retries + 1)  # the last time alone
+    assert isinstance(failure, Failure) and failure.kind is FailureKind.CRASH
+    assert "\n" not in failure.reason and "its process died" in failure.reason
+    assert sum(what == "5" for _, what in lines(notes)) == 3  # the last time alone
 
 
 def test_a_worker_that_hangs_is_replaced(notes) -> None:
     items = [WorkItem(query) for query in range(6)]
-    impatient = ONE.model_copy(update={"batch": 1, "retries": 0, "batch_seconds": 10.0})
+    impatient = ONE.model_copy(update={"batch": 1, "retries": 0, "batch_seconds": 5.0})
     with Pool(Factory(notes, hanging=frozenset({2})), Table(), impatient, "run") as pool:
         results = dict(pool.run(items))
     failure = results.pop(WorkItem(2))
     assert results == {item: right(item) for item in items if item.query != 2}
     assert isinstance(failure, Failure) and failure.kind is FailureKind.CRASH
-    assert "gave nothing for 10 s (vlm.workers.batch_seconds)" in failure.reason
+    assert "gave nothing for 5 s (vlm.workers.batch_seconds)" in failure.reason
     (first, second) = calls(notes, "loaded")
     assert not alive(first) and first != second
 
@@ -184,9 +173,9 @@ def test_a_worker_that_never_starts_ends_the_run(notes) -> None:
 
 
 def test_a_start_that_fails_for_a_moment_is_tried_again(notes) -> None:
-    with Pool(Refusing(notes, "bug", succeed_after=2), Table(), ONE, "run") as pool:
+    with Pool(Refusing(notes, "bug", succeed_after=1), Table(), ONE, "run") as pool:
         assert len(list(pool.run(items_of(5)))) == 20
-    assert len(calls(notes, "tried")) == 3
+    assert len(calls(notes, "tried")) == 2
 
 
 def test_a_cluster_without_capacity_is_told_at_once(notes) -> None:
@@ -220,12 +209,17 @@ def test_the_end_kills_its_own_workers_and_no_others(notes, tmp_path) -> None:
     assert len(calls(other, "loaded")) == 1
 
 
-def test_progress_ends_complete_and_names_workers(notes) -> None:
+def test_an_item_that_raises_fails_alone_and_progress_ends_complete(notes) -> None:
     seen = []
     items = [WorkItem(query) for query in range(30)]
     factory = Factory(notes, seconds=0.002, raising=frozenset({3}))
     with Pool(factory, Table(), SMALL.model_copy(update={"retries": 0}), "run", observer=seen.append) as pool:
-        list(pool.run(items))
+        results = dict(pool.run(items))
+    failure = results.pop(WorkItem(3))
+    assert results == {item: right(item) for item in items if item.query != 3}
+    assert isinstance(failure, Failure) and failure.kind is FailureKind.CRASH
+    assert "\n" not in failure.reason and "ValueError: query 3 is poisoned" in failure.reason
+    assert sum(what == "3" for _, what in lines(notes)) == 2
     assert [one.done for one in seen] == sorted(one.done for one in seen)
     last = seen[-1]
     assert (last.done, last.total, last.failed, last.seconds_left) == (30, 30, 1, 0.0)

@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 MINIMUM ?= .venv-minimum
 export HF_HUB_OFFLINE = 1
 export RAY_USAGE_STATS_ENABLED = 0
+# Installed without bytecode: where none may be written, every process would compile torch anew (2 s of its start).
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help demo test test-fast test-minimum test-long chaos fuzz fuzz-guided check format bench gpu-wheels gpu-check gpu-report clean
 help:

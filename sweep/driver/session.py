@@ -22,8 +22,7 @@ from sweep.runs.paths import RunPaths, place_of_data
 from sweep.runs.record import RunRecord, read_record
 from sweep.runs.versions import versions
 from sweep.storage.outage import describe_os_error, is_outage
-from sweep.storage.path import StoredPath
-from sweep.storage.storage import Lock
+from sweep.storage.path import Lock, StoredPath
 from sweep.terminal.console import quiet
 from sweep.trials.messages import TrialContext
 

@@ -7,7 +7,9 @@ from sweep.runs.paths import RunPaths
 from sweep.storage.local import stored_at
 from sweep.storage.location import is_uri
 from sweep.storage.open import open_run_folder
-from sweep.storage.path import StoredPath, newest
+from sweep.storage.path import StoredPath
+
+RUN_FILES = "[!.]*/run.json"
 
 
 def find_run(argument: str | None, runs: StoredPath) -> RunPaths:
@@ -28,11 +30,11 @@ def refresh(paths: RunPaths) -> None:
 
 def _run_folder(argument: str | None, runs: StoredPath) -> StoredPath:
     if argument is None:
-        found = _run_files(runs)
-        if not found:
+        newest = runs.newest(RUN_FILES)
+        if newest is None:
             _check_bucket(runs)
             raise RunError(f"no runs in {runs}: start one with `python -m sweep run spaces/grpo.yaml`")
-        return newest(found).parent
+        return newest.parent
     folder = open_run_folder(argument)
     for one in (folder, *([] if is_uri(argument) else [runs / argument])):
         if RunPaths(one).run_file.exists():
@@ -41,14 +43,10 @@ def _run_folder(argument: str | None, runs: StoredPath) -> StoredPath:
         _check_bucket(folder)
         raise RunError(f"{folder}: no run there")
     _check_bucket(runs)
-    names = ", ".join(sorted(file.parent.name for file in _run_files(runs))) or "none"
+    names = ", ".join(sorted(file.parent.name for file in runs.glob(RUN_FILES))) or "none"
     raise RunError(f"no run {argument!r}; runs in {runs}: {names}")
 
 
 def _check_bucket(folder: StoredPath) -> None:
     if folder.lacks_bucket():
         raise RunError(f"{folder}: its bucket does not exist; mind the spelling, or create it")
-
-
-def _run_files(runs: StoredPath) -> list[StoredPath]:
-    return runs.glob("[!.]*/run.json")

@@ -194,7 +194,7 @@ def place_of_data(paths: RunPaths, data: StoredPath | Path | None) -> Path | Non
         data: a folder that the runs share, or what the user named.
     """
     if isinstance(data, StoredPath):
-        return Path(data.key).relative_to(paths.root.parent.key) if data.is_remote else data.local().absolute()
+        return Path(data.path).relative_to(paths.root.parent.path) if data.is_remote else data.local().absolute()
     return data and data.absolute()
 
 

@@ -7,56 +7,63 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Self
 from uuid import uuid4
 
 from filelock import FileLock
 
 from sweep.storage.growing import GrowingFile
 from sweep.storage.path import StoredPath
-from sweep.storage.storage import Storage
 
 
-@dataclass(frozen=True)
-class LocalStorage(Storage):
-    """The file system of this machine. Keys are paths, absolute or relative to the working directory."""
+@dataclass(frozen=True, repr=False)
+class LocalPath(StoredPath):
+    """A file or folder of this machine."""
 
     is_remote = False
 
-    def shown(self, key: str) -> str:
+    @property
+    def shown(self) -> str:
         """The path."""
-        return key
+        return str(self.path)
 
-    def place(self, key: str) -> str:
+    @property
+    def place(self) -> str:
         """The absolute path."""
-        return str(Path(key).resolve())
+        return str(self.local().resolve())
 
     def lacks_bucket(self) -> bool:
         """There are none."""
         return False
 
-    def exists(self, key: str) -> bool:
+    def exists(self) -> bool:
         """Whether there is a file or folder."""
-        return Path(key).exists()
+        return self.local().exists()
 
-    def read(self, key: str) -> bytes:
+    def read_bytes(self) -> bytes:
         """What a file holds."""
-        return Path(key).read_bytes()
+        return self.local().read_bytes()
 
-    def glob(self, key: str, pattern: str) -> list[str]:
+    def glob(self, pattern: str) -> list[Self]:
         """Sorted as paths are."""
-        return [path.as_posix() for path in sorted(Path(key).glob(pattern))]
+        return [replace(self, path=PurePosixPath(path)) for path in sorted(self.local().glob(pattern))]
 
-    def modified(self, keys: list[str]) -> list[float | None]:
+    def newest(self, pattern: str) -> Self | None:
         """As the file system has it."""
-        return [path.stat().st_mtime if path.is_file() else None for path in map(Path, keys)]
+        return max(self.glob(pattern), key=lambda file: file.modified or 0.0, default=None)
 
-    def size(self, key: str) -> int:
+    @property
+    def modified(self) -> float | None:
+        """As the file system has it."""
+        return self.local().stat().st_mtime if self.local().is_file() else None
+
+    def size(self) -> int:
         """Bytes that are occupied, links not followed. What vanishes meanwhile counts nothing."""
-        if Path(key).is_file():
-            return _occupied(Path(key))
-        total, folders = 0, [Path(key)]
+        if self.local().is_file():
+            return _occupied(self.local())
+        total, folders = 0, [self.local()]
         while folders:
             try:
                 with os.scandir(folders.pop()) as entries:
@@ -68,21 +75,21 @@ class LocalStorage(Storage):
                 continue
         return total
 
-    def local(self, key: str) -> Path:
+    def local(self) -> Path:
         """The path itself."""
-        return Path(key)
+        return Path(self.path)
 
-    def forget(self, key: str) -> None:
+    def forget(self) -> None:
         """There are no copies."""
 
-    def make_folder(self, key: str) -> None:
+    def make_folder(self) -> None:
         """One that is there stays."""
-        Path(key).mkdir(parents=True, exist_ok=True)
+        self.local().mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def replacing(self, key: str, *, private: bool = False) -> Iterator[Path]:
+    def replacing(self, *, private: bool = False) -> Iterator[Path]:
         """The temporary file stands beside the file, its name begins with a dot."""
-        file = Path(key)
+        file = self.local()
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = hidden(file)
         # Not mkstemp, whose files are their owner's alone: what is exported is for everybody whom umask lets in.
@@ -100,9 +107,9 @@ class LocalStorage(Storage):
             os.close(descriptor)
 
     @contextmanager
-    def new_folder(self, key: str) -> Iterator[Path]:
+    def new_folder(self) -> Iterator[Path]:
         """The temporary folder stands beside the folder, its name begins with a dot."""
-        target = Path(key)
+        target = self.local()
         temporary = hidden(target)
         temporary.mkdir(parents=True)  # not mkdtemp: what stands here in the end is for everybody whom umask lets in
         try:
@@ -120,19 +127,19 @@ class LocalStorage(Storage):
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def is_taken(self, key: str, last: str) -> bool:
+    def is_taken(self, last: str) -> bool:
         """Whatever has the name."""
-        return Path(key).exists()
+        return self.local().exists()
 
-    def claim(self, key: str, files: Mapping[str, str]) -> bool:
+    def claim(self, files: Mapping[str, str]) -> bool:
         """By renaming, which of several processes only one can do."""
-        target = Path(key)
+        target = self.local()
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = hidden(target)
         temporary.mkdir()
         try:
             for name, text in files.items():
-                StoredPath(self, (temporary / name).as_posix()).write_text(text, private=True)
+                stored_at(temporary / name).write_text(text, private=True)
             temporary.rename(target)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):  # somebody else was faster
@@ -142,9 +149,9 @@ class LocalStorage(Storage):
             shutil.rmtree(temporary, ignore_errors=True)
         return True
 
-    def remove(self, key: str) -> None:
+    def remove(self) -> None:
         """A folder is renamed first."""
-        path = Path(key)
+        path = self.local()
         if not path.is_dir():
             path.unlink(missing_ok=True)
             return
@@ -155,20 +162,20 @@ class LocalStorage(Storage):
             return
         shutil.rmtree(doomed, ignore_errors=True)
 
-    def lock(self, key: str) -> FileLock:
+    def lock(self) -> FileLock:
         """The operating system's, which frees it when its process dies."""
-        Path(key).parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(key)
+        self.local().parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.local())
 
-    def growing(self, key: str) -> GrowingFile:
+    def growing(self) -> GrowingFile:
         """The file itself. Nothing is uploaded."""
-        Path(key).parent.mkdir(parents=True, exist_ok=True)
-        return GrowingFile(Path(key))
+        self.local().parent.mkdir(parents=True, exist_ok=True)
+        return GrowingFile(self.local())
 
 
-def stored_at(path: Path) -> StoredPath:
+def stored_at(path: Path) -> LocalPath:
     """The handle of a file or folder of this machine."""
-    return StoredPath(LocalStorage(), path.as_posix())
+    return LocalPath(PurePosixPath(path))
 
 
 def hidden(path: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sweep.storage.local import stored_at
 from sweep.storage.location import Location, path_of
 from sweep.storage.path import StoredPath
-from sweep.storage.remote import RemoteStorage
+from sweep.storage.remote import RemotePath
 
 
 def open_folder(place: str | Path) -> StoredPath:
@@ -17,7 +17,7 @@ def open_folder(place: str | Path) -> StoredPath:
         RunError: not a usable URI, the storage cannot be reached, or there is no room for working copies.
     """
     path = path_of(str(place))
-    return stored_at(path) if path is not None else StoredPath(RemoteStorage(Location.of(str(place))), ".")
+    return stored_at(path) if path is not None else RemotePath.open(Location.of(str(place)))
 
 
 def open_run_folder(place: str | Path) -> StoredPath:

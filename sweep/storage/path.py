@@ -3,112 +3,120 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar, Self
+
+from filelock import FileLock
 
 from sweep.storage.growing import GrowingFile
-from sweep.storage.storage import Lock, Storage
+from sweep.storage.lease import Lease
+
+Lock = FileLock | Lease
+"""Held by one process at a time: the operating system's, which frees it when its holder dies, or a lease."""
 
 
 @dataclass(frozen=True, repr=False)
-class StoredPath:
-    """A file or folder of a storage. Whatever is written through it is stored when the call or the block ends.
+class StoredPath(ABC):
+    """A file or folder, here (`LocalPath`) or elsewhere (`RemotePath`). Both pass one suite, tests/sweep/storage.
 
     It is no `pathlib.Path`, so nothing that would read or write a file of this machine takes it by mistake. As text it
     is what people call it. It belongs to one process: another one opens `place` by itself.
 
-    Where the storage fails, all methods raise OSError with an errno of `sweep.storage.outage`.
+    Invariants:
+    - What is written through it is stored when the call or the block ends, and not at all if that raises.
+    - A reader sees a file as it was or as it is, never a part of it.
+    - If the storage fails, every method raises an OSError for which `sweep.storage.outage.is_outage` is true.
 
     Attributes:
-        storage: where it is kept.
-        key: its path there, with slashes.
+        path: absolute or relative to the working directory, elsewhere relative to the folder that was opened.
+        is_remote: whether it is kept elsewhere than on this machine.
     """
 
-    storage: Storage
-    key: str
+    is_remote: ClassVar[bool]
+    path: PurePosixPath
 
     def __str__(self) -> str:
         return self.shown
 
     def __repr__(self) -> str:
-        return f"StoredPath({self.shown!r})"
+        return f"{type(self).__name__}({self.shown!r})"
 
     # Names ------------------------------------------------------------------------------------------------------------
 
-    def __truediv__(self, name: str) -> StoredPath:
-        return StoredPath(self.storage, (PurePosixPath(self.key) / name).as_posix())
+    def __truediv__(self, name: str) -> Self:
+        return replace(self, path=self.path / name)
 
     @property
     def name(self) -> str:
         """Last part of the path. Empty for the folder that was opened, if it is elsewhere."""
-        return PurePosixPath(self.key).name
+        return self.path.name
 
     @property
-    def parent(self) -> StoredPath:
+    def parent(self) -> Self:
         """The folder that it stands in."""
-        return StoredPath(self.storage, PurePosixPath(self.key).parent.as_posix())
+        return replace(self, path=self.path.parent)
 
     @property
+    @abstractmethod
     def shown(self) -> str:
         """What people call it: the path, or the URI without keys and passwords."""
-        return self.storage.shown(self.key)
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """What another process opens: the absolute path, or the whole URI. Keys that stand in the URI included."""
-        return self.storage.place(self.key)
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether it is kept elsewhere than on this machine."""
-        return self.storage.is_remote
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def exists(self) -> bool:
-        """Whether there is a file or folder."""
-        return self.storage.exists(self.key)
+        """Whether there is a file or folder, be it complete or not."""
 
+    @abstractmethod
     def read_bytes(self) -> bytes:
         """What the file holds now. Raises FileNotFoundError."""
-        return self.storage.read(self.key)
 
     def read_text(self) -> str:
         """The same as UTF-8 text. Raises UnicodeDecodeError, too."""
         return self.read_bytes().decode("utf-8")
 
-    def glob(self, pattern: str) -> list[StoredPath]:
+    @abstractmethod
+    def glob(self, pattern: str) -> list[Self]:
         """Files and folders below this folder that match as for `Path.glob`, sorted. None without such a folder."""
-        return [StoredPath(self.storage, key) for key in self.storage.glob(self.key, pattern)]
+
+    @abstractmethod
+    def newest(self, pattern: str) -> Self | None:
+        """The file among those that match that was written last. None if none matches."""
 
     @property
+    @abstractmethod
     def modified(self) -> float | None:
         """When the file was last written, in seconds since the epoch. None where it is missing or nobody knows."""
-        return self.storage.modified([self.key])[0]
 
+    @abstractmethod
     def size(self) -> int:
         """Bytes that the file or folder takes up. 0 if nothing is there."""
-        return self.storage.size(self.key)
 
+    @abstractmethod
     def local(self) -> Path:
         """A path of this machine for who can read nothing else, such as safetensors, pyarrow and SQLite.
 
         For files that never change under their name: what is kept elsewhere is fetched once. A folder counts when it
-        has its `manifest.json`. Nothing is at the path if it is nowhere. The copy lasts as long as the process,
-        and nobody writes to it.
+        has its `manifest.json`. Nothing is at the path if it is nowhere. The copy lasts as long as the process, and
+        nobody writes to it.
         """
-        return self.storage.local(self.key)
 
+    @abstractmethod
     def forget(self) -> None:
         """Drop what `local` fetched, to free its room or to fetch it anew. What is kept on this machine stays."""
-        self.storage.forget(self.key)
 
+    @abstractmethod
     def lacks_bucket(self) -> bool:
         """Whether its bucket does not exist, which a listing does not tell from an empty one."""
-        return self.storage.lacks_bucket()
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
@@ -125,31 +133,28 @@ class StoredPath:
         """Store a JSON value in the same way."""
         self.write_text(json_text(value), private=private)
 
-    @contextmanager
-    def replacing(self, *, private: bool = False) -> Iterator[Path]:
+    @abstractmethod
+    def replacing(self, *, private: bool = False) -> AbstractContextManager[Path]:
         """Yield an empty file of this machine. It replaces the file when the block ends without an error."""
-        with self.storage.replacing(self.key, private=private) as file:
-            yield file
 
+    @abstractmethod
     def make_folder(self) -> None:
         """Make this folder where there is none, to fail early. Elsewhere nothing is done: no folder needs making."""
-        self.storage.make_folder(self.key)
 
-    @contextmanager
-    def new_folder(self) -> Iterator[Path]:
+    @abstractmethod
+    def new_folder(self) -> AbstractContextManager[Path]:
         """Yield an empty folder of this machine. It becomes this folder when the block ends without an error.
 
         A complete folder that already stands here is kept, and the new one is dropped. Our folders are named by their
         content (a hash, or a step that determinism makes the same), so an orphan worker and its successor cannot
         disturb each other. Elsewhere, a folder is complete with its `manifest.json`, which is stored last.
         """
-        with self.storage.new_folder(self.key) as folder:
-            yield folder
 
+    @abstractmethod
     def is_taken(self, last: str) -> bool:
         """Whether `claim` could not have this folder, if `last` is the last of its files."""
-        return self.storage.is_taken(self.key, last)
 
+    @abstractmethod
     def claim(self, files: Mapping[str, str]) -> bool:
         """Make this folder with these text files, for the owner alone: whole or not at all, and by one process only.
 
@@ -161,27 +166,20 @@ class StoredPath:
         Returns:
             False if somebody has the folder, or the name, already.
         """
-        return self.storage.claim(self.key, files)
 
+    @abstractmethod
     def remove(self) -> None:
         """Remove the file, or the folder so that nobody ever sees a part of it. Nothing there is no error."""
-        self.storage.remove(self.key)
 
     # Shared use -------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def lock(self) -> Lock:
         """The lock that this file is, not acquired yet."""
-        return self.storage.lock(self.key)
 
+    @abstractmethod
     def growing(self) -> GrowingFile:
         """The file, for who writes piece by piece and only to files of this machine."""
-        return self.storage.growing(self.key)
-
-
-def newest(files: Sequence[StoredPath]) -> StoredPath:
-    """The file of one storage that was written last. Raises ValueError without files."""
-    times = files[0].storage.modified([file.key for file in files]) if files else []
-    return max(zip(times, files, strict=True), key=lambda pair: pair[0] or 0.0)[1]
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401 (any JSON value)

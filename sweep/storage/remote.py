@@ -9,203 +9,211 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from filelock import Timeout
 from pyarrow.fs import FileType
 
 from sweep.storage.growing import GrowingFile
 from sweep.storage.lease import Lease
-from sweep.storage.local import LocalStorage, hidden
+from sweep.storage.local import LocalPath, hidden, stored_at
 from sweep.storage.location import Location
+from sweep.storage.path import StoredPath
 from sweep.storage.remote_files import LAST, RemoteFiles
 from sweep.storage.scratch import make_scratch
-from sweep.storage.storage import Storage
 
 CLAIM = ".claim.lock"
 
 
-class RemoteStorage(Storage):
-    """The files below one location. Keys are relative to it, and `.` is the location itself."""
+@dataclass(frozen=True, repr=False)
+class RemotePath(StoredPath):
+    """A file or folder elsewhere.
+
+    Attributes:
+        files: what is below the folder that was opened.
+        scratch: the folder of this machine for working copies.
+    """
 
     is_remote = True
+    files: RemoteFiles
+    scratch: Path
 
-    def __init__(self, location: Location) -> None:
-        """Connect, and make room for working copies.
+    @classmethod
+    def open(cls, location: Location) -> RemotePath:
+        """Connect to a folder, and make room for working copies.
 
         Raises:
             RunError: the address is wrong, the storage cannot be reached, or there is no room.
         """
-        self._files = RemoteFiles.open(location)
-        self._scratch = make_scratch(location)
-        self._here = LocalStorage()
+        return cls(PurePosixPath(), RemoteFiles.open(location), make_scratch(location))
 
-    def _copy(self, key: str) -> Path:
-        return self._scratch / key
+    @property
+    def _key(self) -> str:
+        return str(self.path)
 
-    def shown(self, key: str) -> str:
+    @property
+    def _copy(self) -> LocalPath:
+        return stored_at(self.scratch / self.path)
+
+    @property
+    def shown(self) -> str:
         """The URI without keys and passwords."""
-        return self._files.location.child(key).shown
+        return self.files.location.child(self._key).shown
 
-    def place(self, key: str) -> str:
+    @property
+    def place(self) -> str:
         """The whole URI."""
-        return self._files.location.child(key).uri
+        return self.files.location.child(self._key).uri
 
     def lacks_bucket(self) -> bool:
         """As far as the storage tells."""
-        return self._files.lacks_bucket()
+        return self.files.lacks_bucket()
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
-    def exists(self, key: str) -> bool:
-        """Whether something is stored, be it complete or not."""
-        return bool(self._files.kind(key) != FileType.NotFound)
+    def exists(self) -> bool:
+        """One request."""
+        return bool(self.files.kind(self._key) != FileType.NotFound)
 
-    def read(self, key: str) -> bytes:
-        """What is stored now."""
-        content = self._files.read(key)
+    def read_bytes(self) -> bytes:
+        """What is stored now, whatever the copy holds."""
+        content = self.files.read(self._key)
         if content is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.shown(key))
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.shown)
         return content
 
-    def glob(self, key: str, pattern: str) -> list[str]:
+    def glob(self, pattern: str) -> list[Self]:
         """One request per folder that has to be looked into."""
-        found = [PurePosixPath(key)]
+        found = [self]
         *above, last = pattern.split("/")
         for part in above:
             if _is_exact(part):
                 found = [one / part for one in found]
             else:
                 found = [
-                    one / name for one in found for name in self._files.folders(str(one)) if fnmatchcase(name, part)
+                    one / name for one in found for name in self.files.folders(one._key) if fnmatchcase(name, part)
                 ]
         if _is_exact(last):
-            return [str(one / last) for one in found if self.exists(str(one / last))]
-        return [str(one / name) for one in found for name in self._files.names(str(one)) if fnmatchcase(name, last)]
+            return [one / last for one in found if (one / last).exists()]
+        return [one / name for one in found for name in self.files.names(one._key) if fnmatchcase(name, last)]
 
-    def modified(self, keys: list[str]) -> list[float | None]:
-        """One request for all."""
-        return self._files.modified(keys)
+    def newest(self, pattern: str) -> Self | None:
+        """One request for the times of all."""
+        found = self.glob(pattern)
+        times = self.files.modified([file._key for file in found])
+        return max(zip(times, found, strict=True), key=lambda pair: pair[0] or 0.0)[1] if found else None
 
-    def size(self, key: str) -> int:
+    @property
+    def modified(self) -> float | None:
+        """As far as the storage tells."""
+        return self.files.modified([self._key])[0]
+
+    def size(self) -> int:
         """Bytes that are stored, without what the storage itself keeps besides."""
-        return self._files.size(key)
+        return self.files.size(self._key)
 
     # Working copies ---------------------------------------------------------------------------------------------------
 
-    def local(self, key: str) -> Path:
+    def local(self) -> Path:
         """A copy that is fetched once."""
-        copy = self._copy(key)
+        copy = self._copy.local()
         copy.parent.mkdir(parents=True, exist_ok=True)
         if not copy.exists():
-            self._fetch(key, copy)
+            self._fetch(copy)
         return copy
 
-    def _fetch(self, key: str, copy: Path) -> None:
+    def _fetch(self, copy: Path) -> None:
         """A folder without its manifest is not fetched: its writer was killed, or is not done yet."""
-        kind = self._files.kind(key)
-        if kind not in (FileType.File, FileType.Directory):
-            return
-        if kind == FileType.Directory and not self._is_complete(key):
+        kind = self.files.kind(self._key)
+        if kind not in (FileType.File, FileType.Directory) or (kind == FileType.Directory and not self.is_taken(LAST)):
             return
         temporary = hidden(copy)
         try:
             if kind == FileType.File:
-                self._files.get(key, temporary)
+                self.files.get(self._key, temporary)
             else:
                 temporary.mkdir()
-                self._files.get_folder(key, temporary)
+                self.files.get_folder(self._key, temporary)
                 if not (temporary / LAST).exists():  # removed at this moment
                     return
             temporary.rename(copy)
         except FileNotFoundError:  # removed at this moment, too
             return
         finally:
-            _remove(temporary)
+            stored_at(temporary).remove()
 
-    def _is_complete(self, key: str) -> bool:
-        return self.is_taken(key, LAST)
-
-    def forget(self, key: str) -> None:
+    def forget(self) -> None:
         """The next `local` fetches it anew."""
-        _remove(self._copy(key))
+        self._copy.remove()
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
-    def make_folder(self, key: str) -> None:
+    def make_folder(self) -> None:
         """A folder is there as soon as it holds something."""
 
     @contextmanager
-    def replacing(self, key: str, *, private: bool = False) -> Iterator[Path]:
+    def replacing(self, *, private: bool = False) -> Iterator[Path]:
         """The copy is replaced first. It goes again if it cannot be uploaded."""
-        copy = self._copy(key)
-        with self._here.replacing(copy.as_posix(), private=private) as file:
+        with self._copy.replacing(private=private) as file:
             yield file
         try:
-            self._files.put(copy, key)
+            self.files.put(self._copy.local(), self._key)
         except BaseException:
-            _remove(copy)
+            self._copy.remove()
             raise
 
     @contextmanager
-    def new_folder(self, key: str) -> Iterator[Path]:
+    def new_folder(self) -> Iterator[Path]:
         """The files are uploaded one by one, the manifest last. What a killed writer left is written over."""
-        copy = self._copy(key)
-        with self._here.new_folder(copy.as_posix()) as folder:
+        with self._copy.new_folder() as folder:
             yield folder
-        if self._is_complete(key):
-            _remove(copy)  # the next reader fetches what stands there
+        if self.is_taken(LAST):
+            self._copy.remove()  # the next reader fetches what stands there
             return
         try:
-            self._files.put_folder(copy, key)
+            self.files.put_folder(self._copy.local(), self._key)
         except BaseException:
-            _remove(copy)
+            self._copy.remove()
             raise
 
-    def is_taken(self, key: str, last: str) -> bool:
+    def is_taken(self, last: str) -> bool:
         """A folder without its last file is what a killed process left. It takes no name."""
-        return bool(self._files.kind(f"{key}/{last}") == FileType.File)
+        return bool(self.files.kind(f"{self._key}/{last}") == FileType.File)
 
-    def claim(self, key: str, files: Mapping[str, str]) -> bool:
+    def claim(self, files: Mapping[str, str]) -> bool:
         """Under a lease, because folders cannot be renamed everywhere."""
         try:
-            with self.lock(f"{key}/{CLAIM}"):
-                if self.is_taken(key, list(files)[-1]):
+            with (self / CLAIM).lock():
+                if self.is_taken(list(files)[-1]):
                     return False
                 for name, text in files.items():
-                    self._files.write(f"{key}/{name}", text.encode())
+                    (self / name).write_text(text, private=True)
         except Timeout:
             return False
         return True
 
-    def remove(self, key: str) -> None:
+    def remove(self) -> None:
         """A folder's manifest goes first."""
-        self._files.delete(key)
-        _remove(self._copy(key))
+        self.files.delete(self._key)
+        self._copy.remove()
 
     # Shared use -------------------------------------------------------------------------------------------------------
 
-    def lock(self, key: str) -> Lease:
+    def lock(self) -> Lease:
         """A lease: the storage has no locks."""
-        return Lease(self._files, key)
+        return Lease(self.files, self._key)
 
-    def growing(self, key: str) -> GrowingFile:
+    def growing(self) -> GrowingFile:
         """A file of scratch, uploaded from there."""
-        copy = self._copy(key)
+        copy = self._copy.local()
         copy.parent.mkdir(parents=True, exist_ok=True)
-        return GrowingFile(copy, self._files, key)
+        return GrowingFile(copy, self.files, self._key)
 
 
 def _is_exact(part: str) -> bool:
     return not any(sign in part for sign in "*?[")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

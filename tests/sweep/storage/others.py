@@ -20,9 +20,8 @@ from filelock import Timeout
 from sweep.storage.lease import Lease
 from sweep.storage.location import Location, is_uri
 from sweep.storage.open import open_folder, open_run_folder
-from sweep.storage.path import StoredPath
+from sweep.storage.path import Lock, StoredPath
 from sweep.storage.remote_files import LAST, RemoteFiles
-from sweep.storage.storage import Lock
 from tests.sweep.storage.systems import local_store
 
 CONTEXT = multiprocessing.get_context("forkserver")

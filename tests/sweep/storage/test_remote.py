@@ -13,14 +13,14 @@ import pytest
 from sweep.storage.open import open_folder
 from sweep.storage.outage import is_outage
 from sweep.storage.path import StoredPath
-from sweep.storage.remote import RemoteStorage
+from sweep.storage.remote import RemotePath
 from sweep.storage.remote_files import LAST, RemoteFiles
 from tests.sweep.storage.others import Other, read, step, write, write_folder
 
 
 def files_of(folder: StoredPath) -> RemoteFiles:
-    assert isinstance(folder.storage, RemoteStorage)
-    return folder.storage._files
+    assert isinstance(folder, RemotePath)
+    return folder.files
 
 
 def test_a_copy_is_fetched_once_until_it_is_forgotten(remote: StoredPath, other: Other) -> None:

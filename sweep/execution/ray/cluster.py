@@ -78,10 +78,11 @@ def connected(run: str, data_bytes: int, wanted: RayOptions) -> Iterator[Cluster
         options["address"] = wanted.address
     try:
         context = ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # Ray has no class of its own for this: it raises what it comes across, bare ones too
+        ray.shutdown()  # what did start
         where = f"join the Ray cluster at {wanted.address!r}" if wanted.address else "start Ray on this machine"
-        told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        reason = told[-1] if "Traceback" in str(error) else " ".join(told)  # Ray puts whole tracebacks into messages
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = lines[-1] if "Traceback" in str(error) else " ".join(lines)  # Ray puts whole tracebacks into messages
         raise ClusterError(f"cannot {where}: {reason}") from error
     try:
         yield _describe(context)

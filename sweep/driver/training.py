@@ -54,7 +54,10 @@ def train(plan: Plan, session: Session) -> Training:
         ClusterError: Ray cannot be had, is lost, or has no room for a trial or for a worker of the model.
     """
     paths, record = session.paths, session.record
-    with closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner, _kept(session) as keep:
+    with (
+        closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
+        _persistence(session) as persist,
+    ):
         backend = RayBackend(session.cluster(plan.bytes))
         if plan.evaluation is not None:
             cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
@@ -63,7 +66,7 @@ def train(plan: Plan, session: Session) -> Training:
         with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
             observers: list[TrialObserver] = [progress, *backend.observers(paths.name)]
             observers += [_StateRemover(paths, owner), bound]
-            coordinator = Coordinator(owner, concurrency, observers, keep)
+            coordinator = Coordinator(owner, concurrency, observers, persist)
             bound.enforce()
             with interruptible(coordinator, session.console):
                 backend.run(coordinator, plan, paths, session.trial_context(plan))
@@ -112,7 +115,7 @@ class _StateRemover:
 
 
 @contextmanager
-def _kept(session: Session) -> Iterator[Callable[[], None]]:
+def _persistence(session: Session) -> Iterator[Callable[[], None]]:
     """What to call after each change of the study: where the run is kept elsewhere, its database goes there too."""
     if isinstance(session.lock, FileLock) or session.record.storage is not None:
         yield lambda: None

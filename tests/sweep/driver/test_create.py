@@ -8,8 +8,8 @@ import optuna
 import pytest
 
 from selector.errors import UserError
-from sweep.driver.create import NewRun, create_run
-from sweep.errors import RunError
+from sweep.driver.create import NewRun, create_run, created
+from sweep.errors import ClusterError, RunError
 from sweep.storage.local import stored_at
 from tests.sweep.commands import write_space
 from tests.sweep.plans import plan_of_space
@@ -52,3 +52,21 @@ def test_a_run_name_is_taken_once(tmp_path: Path) -> None:
     create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
     with pytest.raises(RunError, match=r"resume .*mine"):
         create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_only_a_run_without_trials_goes_when_ray_fails(begun: bool, tmp_path: Path) -> None:
+    plan, runs = plan_of_space(write_space(tmp_path)), stored_at(tmp_path / "runs")
+    with pytest.raises(ClusterError), created(NewRun(runs, "mine"), plan) as paths:
+        if begun:
+            paths.trial(0).settings_file.write_text("{}")
+        raise ClusterError("Ray is gone")
+    assert paths.run_file.exists() is begun and paths.trial(0).settings_file.exists() is begun
+
+
+def test_a_run_that_goes_on_is_never_removed(tmp_path: Path) -> None:
+    plan = plan_of_space(write_space(tmp_path))
+    paths = create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
+    with pytest.raises(ClusterError), created(paths, plan):
+        raise ClusterError("Ray is gone")
+    assert paths.run_file.exists()

@@ -12,6 +12,7 @@ from sweep.plan.make import Answers, make_plan
 from sweep.plan.plan import require_data
 from sweep.plan.requests import request_of_run
 from sweep.report.terminal import print_status, print_verification
+from sweep.results.evaluations import main_evaluation
 from sweep.results.export import export as export_checkpoint
 from sweep.results.verify import verify as verify_epochs
 from sweep.results.verify import verify_answers
@@ -46,6 +47,6 @@ def export(
 def verify(run: RunName = None, data: Moved = None, embeddings: Embeddings = None, runs: Runs = RUNS) -> None:
     """Recompute the ranked numbers of a run from its checkpoints and stored answers."""
     paths = find_run(run, runs)
-    answers = Answers.STORED if paths.evaluation_file.exists() else Answers.UNUSED
+    answers = Answers.STORED if main_evaluation(paths) else Answers.UNUSED
     plan = require_data(make_plan(request_of_run(paths, data, embeddings), answers))
     raise typer.Exit(print_verification(screen(), verify_epochs(paths, plan), verify_answers(paths, plan)))

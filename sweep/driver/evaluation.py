@@ -14,6 +14,7 @@ from sweep.evaluation.records import Evaluation
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.ray.finalists import retrain_all
 from sweep.plan.plan import Plan
+from sweep.results.evaluations import DECLARED
 from sweep.results.policies import panel_of, policies
 from sweep.settings.evaluation import SplitName
 from sweep.study import TrialSummary
@@ -73,8 +74,9 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         verdicts = [row.verdicts for row in ranked if row.is_complete]
         evaluated = evaluate_panel(panel, settings, ask, score, train, verdicts)
     session.say(f"answered {answered} prompts now, {reused} were known before")
-    write_answers(paths.answers_file, evaluated.answers)
-    evaluated.evaluation.write(paths.evaluation_file)
+    place = paths.evaluation(DECLARED)
+    write_answers(place.answers_file, evaluated.answers)
+    evaluated.evaluation.write(place.file)
     return evaluated.evaluation
 
 

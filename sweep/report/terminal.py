@@ -13,6 +13,7 @@ from sweep.report.evaluation import render
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import plain_table
 from sweep.report.trials import trial_table
+from sweep.results.evaluations import main_evaluation
 from sweep.results.outcome import RunOutcome
 from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import RunPaths
@@ -65,8 +66,8 @@ def print_status(console: Console, paths: RunPaths) -> None:
     ended = "finished" if paths.ranking_file.exists() else "not finished"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
     console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
-    if paths.evaluation_file.exists():
-        console.print("", read_evaluation(paths.evaluation_file).winner.sentence, highlight=False, markup=False)
+    if (evaluation := main_evaluation(paths)) is not None:
+        console.print("", read_evaluation(evaluation.file).winner.sentence, highlight=False, markup=False)
 
 
 def print_verification(console: Console, epochs: Sequence[Verified], answers: Sequence[VerifiedAnswers]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from sweep.errors import RunError
 from sweep.evaluation.records import read_evaluation
+from sweep.results.evaluations import main_evaluation
 from sweep.results.policies import winner_checkpoint
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
@@ -72,10 +73,10 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
 def _choose(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
     """Number, checkpoint folder, and by what it was chosen."""
     record = read_record(paths)
-    if trial == "best" and paths.evaluation_file.exists():
-        winner = read_evaluation(paths.evaluation_file).winner
+    if trial == "best" and (place := main_evaluation(paths)) is not None:
+        winner = read_evaluation(place.file).winner
         if winner.trial is not None:
-            source = winner_checkpoint(paths, read_evaluation(paths.evaluation_file))
+            source = winner_checkpoint(paths, read_evaluation(place.file))
             if source is None:
                 raise RunError(
                     f"run {paths.name}: the checkpoint of the winner, {winner.row}, is gone; `python -m sweep evaluate "

@@ -17,6 +17,7 @@ from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.evaluation.rows import Panel, Selections
 from sweep.items import ItemTable
 from sweep.plan.plan import Plan
+from sweep.results.evaluations import main_evaluation
 from sweep.results.policies import panel_of, policies
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
@@ -102,10 +103,11 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
     Raises:
         RunError: the evaluation, or its answers, cannot be read.
     """
-    if not paths.evaluation_file.exists() or plan.evaluation is None:
+    place = main_evaluation(paths)
+    if place is None or plan.evaluation is None:
         return []
-    evaluation = read_evaluation(paths.evaluation_file)
-    answers = read_answers(paths.answers_file)
+    evaluation = read_evaluation(place.file)
+    answers = read_answers(place.answers_file)
     record, settings = read_record(paths), evaluation.settings
     ranked = rank(read_summaries(record.storage_url(paths), record.study))
     complete = [row for row in ranked if row.is_complete]

@@ -83,19 +83,18 @@ class RunPaths:
         return self.root / "finalists"
 
     @property
-    def evaluation_folder(self) -> StoredPath:
-        """The answers of the vision-language model that the ranking rests on."""
-        return self.root / "evaluation"
+    def evaluations_folder(self) -> StoredPath:
+        """What the vision-language model answered: one folder per evaluation, by name."""
+        return self.root / "evaluations"
 
     @property
-    def evaluation_file(self) -> StoredPath:
-        """The evaluation's table and statistics. Written after the answers: its presence means that it is complete."""
-        return self.evaluation_folder / "evaluation.json"
+    def main_file(self) -> StoredPath:
+        """Names the evaluation that the run's result rests on, where it is not the one that the space declared."""
+        return self.evaluations_folder / "main.json"
 
-    @property
-    def answers_file(self) -> StoredPath:
-        """Every answer behind the table, one line per row, question and number of shots."""
-        return self.evaluation_folder / "answers.parquet"
+    def evaluation(self, name: str) -> EvaluationPaths:
+        """Paths of one evaluation."""
+        return EvaluationPaths(self.evaluations_folder / name)
 
     @property
     def shared(self) -> SharedPaths:
@@ -184,6 +183,28 @@ class TrialPaths:
     def epoch(self, step: int) -> StoredPath:
         """Checkpoint of one epoch, counted over both stages."""
         return self.best_folder / f"step-{step:04d}"
+
+
+@dataclass(frozen=True)
+class EvaluationPaths:
+    """Files of one evaluation."""
+
+    root: StoredPath
+
+    @property
+    def name(self) -> str:
+        """The evaluation's name, unique within its run."""
+        return self.root.name
+
+    @property
+    def file(self) -> StoredPath:
+        """Table and statistics. Written after the answers: its presence means that the evaluation is complete."""
+        return self.root / "evaluation.json"
+
+    @property
+    def answers_file(self) -> StoredPath:
+        """Every answer behind the table, one line per row, question and number of shots."""
+        return self.root / "answers.parquet"
 
 
 def place_of_data(paths: RunPaths, data: StoredPath | Path | None) -> Path | None:

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from tensorboardX.proto.event_pb2 import Event
 
 from selector.errors import UserError
+from sweep.results.evaluations import DECLARED
 from sweep.runs.paths import RunPaths
 from sweep.storage.local import stored_at
 from sweep.study.summaries import SLOT
@@ -149,7 +150,7 @@ def _compare(paths: RunPaths, reference: RunPaths, found: Findings) -> None:
 
 
 def _evaluation(paths: RunPaths) -> Any:
-    return json.loads(paths.evaluation_file.read_bytes())
+    return json.loads(paths.evaluation(DECLARED).file.read_bytes())
 
 
 def _ranking(paths: RunPaths) -> Any:

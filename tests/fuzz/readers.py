@@ -19,6 +19,7 @@ from sweep.errors import SpaceError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.items import ItemsSettings, ItemTable, open_items
 from sweep.report.evaluation import render
+from sweep.results.evaluations import DECLARED
 from sweep.results.export import Exported, _readme
 from sweep.results.policies import Policy, policies, winner_checkpoint
 from sweep.runs.paths import RunPaths
@@ -100,7 +101,7 @@ def continued(good: Trial, stage: TrainingStage) -> EpochResult:
 
 def shown(paths: RunPaths) -> Evaluation:
     """An evaluation as `status` and `export` read it."""
-    found = read_evaluation(paths.evaluation_file)
+    found = read_evaluation(paths.evaluation(DECLARED).file)
     for width in (60, 200):
         Console(file=io.StringIO(), width=width).print(render(found))
     winner_checkpoint(paths, found)

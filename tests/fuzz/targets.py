@@ -21,6 +21,7 @@ from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
 from selector.training import GrpoStage
 from selector.validation import Evaluator
+from sweep.results.evaluations import DECLARED
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.storage.hashes import file_hash
@@ -295,7 +296,7 @@ def resume_tensors(folder: Path) -> Target:
 
 def evaluation(folder: Path) -> Target:
     paths = make_run(folder)
-    file = paths.evaluation_file
+    file = paths.evaluation(DECLARED).file
     make_evaluation().write(file)
     return Target((file.read_bytes(),), _reads(file.local(), lambda: shown(paths)), altered_json)
 

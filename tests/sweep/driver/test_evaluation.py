@@ -72,7 +72,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def table_of(run: Path) -> Evaluation:
-    return read_evaluation(stored_at(run / "evaluation" / "evaluation.json"))
+    return read_evaluation(stored_at(run / "evaluations" / "declared" / "evaluation.json"))
 
 
 def evaluate(run: Path) -> str:
@@ -87,7 +87,7 @@ def copy_of(run: Path, folder: Path, *, answers: bool) -> Path:
     shutil.copytree(run.parent, folder / "runs", symlinks=True)
     if not answers:
         shutil.rmtree(folder / "runs" / "_shared" / "answers")
-        shutil.rmtree(folder / "runs" / run.name / "evaluation")
+        shutil.rmtree(folder / "runs" / run.name / "evaluations")
     return folder / "runs" / run.name
 
 
@@ -130,9 +130,9 @@ def test_collected_data_holds_what_the_model_said(judged: Path) -> None:
 
 def test_a_second_evaluation_asks_nothing_and_gives_the_same(ray_session: None, judged: Path, tmp_path: Path) -> None:
     run = copy_of(judged, tmp_path, answers=True)
-    before = (run / "evaluation" / "evaluation.json").read_bytes()
+    before = (run / "evaluations" / "declared" / "evaluation.json").read_bytes()
     assert "answered 0 prompts now" in evaluate(run)
-    assert (run / "evaluation" / "evaluation.json").read_bytes() == before
+    assert (run / "evaluations" / "declared" / "evaluation.json").read_bytes() == before
     assert stored_answers(run) == stored_answers(judged)
 
 
@@ -177,8 +177,8 @@ def test_a_kill_in_mid_evaluation_changes_nothing(
         kill(workers()[0], str(tmp_path))
         output = finish(process, 120)
         assert process.returncode == 0, output
-    expected = json.loads((judged / "evaluation" / "evaluation.json").read_bytes())
-    assert json.loads((run / "evaluation" / "evaluation.json").read_bytes()) == expected
+    expected = json.loads((judged / "evaluations" / "declared" / "evaluation.json").read_bytes())
+    assert json.loads((run / "evaluations" / "declared" / "evaluation.json").read_bytes()) == expected
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -197,7 +197,7 @@ def test_collect_alone_gives_the_same_data_without_asking_again(
 
 
 def change_a_mean(run: Path) -> None:
-    stored = run / "evaluation" / "evaluation.json"
+    stored = run / "evaluations" / "declared" / "evaluation.json"
     values = json.loads(stored.read_text())
     row = next(row for row in values["rows"] if row["name"] == "rce_only")
     row["mean"]["value"] += 0.01
@@ -208,7 +208,7 @@ def change_answers(**values: object) -> Callable[[Path], None]:
     """Of one line of the table."""
 
     def change(run: Path) -> None:
-        file = run / "evaluation" / "answers.parquet"
+        file = run / "evaluations" / "declared" / "answers.parquet"
         records = read_answers(stored_at(file))
         place = next(index for index, one in enumerate(records) if one.row == "rce_only" and one.demonstrations)
         records[place] = replace(records[place], **values)  # type: ignore[arg-type]

@@ -46,10 +46,7 @@ class GpSettings(FrozenModel):
 
 
 class CmaEsSettings(FrozenModel):
-    """CMA-ES. Learns from complete trials. Categorical and conditional parameters are sampled at random.
-
-    Its state is stored in the study with Python's pickle, by Optuna: use it with a storage that you trust.
-    """
+    """CMA-ES. Learns from complete trials. Categorical and conditional parameters are sampled at random."""
 
     type: Literal["cmaes"] = "cmaes"
     n_startup_trials: PositiveInt = Field(default=1, description="Complete trials before it stops being random.")

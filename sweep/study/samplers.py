@@ -8,8 +8,9 @@ number, also when the kill came in the middle of sampling it. Read in Optuna 5.0
 - TPE, random: no other state. TPE stores what it drew jointly in the trial; drawing it again gives the same.
 - GP: no other state, except the last kernel parameters as a starting point of the next fit, which we do without.
   It takes the note of a joint draw for a running trial, its own included: `StudyOwner` blanks it before redrawing.
-- CMA-ES: its state is pickled into attributes of the trials, and found again in the latest complete one. Drawing twice
-  writes the same attributes twice. Trials that were not drawn by it (`enqueue`) count for nothing but start-up.
+- CMA-ES: its state is kept in attributes of the trials (`sweep.study.cmaes`), and found again in the latest complete
+  one. Drawing twice writes the same attributes twice. Trials that were not drawn by it (`enqueue`) count for nothing
+  but start-up.
 - QMC: the sequence needs one seed for all trials, and the index of the next point. Optuna counts it up in the study
   before the parameters are stored, so a kill in between skips a point; here it is the number of configurations drawn
   before, which the slots tell.
@@ -26,13 +27,14 @@ import warnings
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from selector.seeds import derive_seed32
 from sweep.space.algorithms import CmaEsSettings, GpSettings, QmcSettings, TpeSettings
 from sweep.space.search_space import SearchSpace
+from sweep.study.cmaes import JsonCmaEsSampler
 
 
 def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "joint") -> BaseSampler:
@@ -65,7 +67,7 @@ def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "j
                 warn_independent_sampling=False,
             )
         if isinstance(settings, CmaEsSettings):
-            return CmaEsSampler(
+            return JsonCmaEsSampler(
                 seed=seed,
                 n_startup_trials=settings.n_startup_trials,
                 popsize=settings.population,

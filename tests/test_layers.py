@@ -225,3 +225,16 @@ def test_no_validated_model_is_copied_unchecked() -> None:
     assert not [
         file for package in ("selector", "sweep") for file in sources(package) if unchecked.search(file.read_text())
     ]
+
+
+def test_one_door_to_the_terminal() -> None:
+    """What a stranger wrote is made harmless in `sweep.terminal`; whoever prints by another way goes around that."""
+    around = re.compile(r"sys\.std(out|err)\b|(?<![.\w])print\(|typer\.echo\(|(?<!\w)Console\(")
+    assert around.search("sys.stderr.write(x)") and around.search("print(x)") and around.search("Console()")
+    assert not [
+        file.relative_to(ROOT)
+        for file in sources("sweep")
+        if not file.is_relative_to(ROOT / "sweep/terminal")
+        and not file.is_relative_to(ROOT / "sweep/demo/training")  # a developer's tool, on our own data
+        and around.search(file.read_text(encoding="utf-8"))
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module, metadata
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from selector.errors import UserError
 from sweep.storage.outage import describe_os_error
+from sweep.terminal.outlet import open_streams, write, write_error
 
 COMMANDS = {
     "run": ("sweep.cli.runs", "Check everything, run the trials, rank them."),
@@ -64,7 +64,7 @@ app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, pre
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"sweep {metadata.version('demonstration-sweep')}\n")
+        write(f"sweep {metadata.version('demonstration-sweep')}\n")
         raise typer.Exit
 
 
@@ -79,11 +79,12 @@ def sweep(
 
 def main() -> None:
     """Entry point: user errors end as one line on stderr."""
+    open_streams()
     try:
         app()
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        write_error(f"error: {error}\n")
         raise SystemExit(2) from None
     except OSError as error:  # a full disk, a folder without permission: the system's answer is the message
-        sys.stderr.write(f"error: {describe_os_error(error)}\n")
+        write_error(f"error: {describe_os_error(error)}\n")
         raise SystemExit(2) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -18,6 +17,7 @@ from sweep.report.plan import parameter_table, plan_table
 from sweep.runs.paths import SharedPaths
 from sweep.space import json_schema
 from sweep.terminal.console import screen
+from sweep.terminal.outlet import write
 
 app = typer.Typer()
 
@@ -40,10 +40,10 @@ def show_prompt(
     """Print exactly what the model reads for one question, and which images."""
     with TemporaryDirectory() as scratch:
         shared = SharedPaths.beside(runs, Path(scratch))
-        sys.stdout.write(rendered_prompt(space, query, demonstrations, shared) + "\n")
+        write(rendered_prompt(space, query, demonstrations, shared) + "\n")
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a search space, for editors."""
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+    write(json.dumps(json_schema(), indent=2) + "\n")

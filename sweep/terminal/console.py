@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import IO, Any, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
 from sweep.storage.path import StoredPath
+from sweep.terminal.outlet import Outlet, harmless
 
 WIDTH_OF_A_FILE = 160
 
 
+class Screen(Console):
+    """A console that lets no text through which a terminal would obey. What it draws itself, colours say, stays."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 (passed on)
+        """Cleaned before it is measured, so that columns keep their width."""
+        return super().render_str(harmless(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Cleaned whatever it was made from."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+
 def screen(stream: TextIO | None = None) -> Console:
-    """A console on stdout or the given stream; wide where the output is not a terminal, so that tables do not fold."""
+    """A console on stdout or the given stream.
+
+    Where the output is no terminal it is as wide as `COLUMNS` says, or wide, so that tables do not fold.
+    """
     stream = stream or sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else WIDTH_OF_A_FILE)
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() and int(columns) > 0 else WIDTH_OF_A_FILE
+    return Screen(file=cast("IO[str]", Outlet(stream)), width=None if stream.isatty() else width)
 
 
 @contextmanager
@@ -35,7 +56,7 @@ def quiet(log_file: StoredPath) -> Iterator[Console]:
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        with growing, os.fdopen(os.dup(before[0]), "w", encoding="utf-8", buffering=1) as stream:
+        with growing, _line_by_line(before[0], sys.stdout.encoding) as stream:
             yield screen(stream)
     finally:
         _drain()
@@ -43,6 +64,11 @@ def quiet(log_file: StoredPath) -> Iterator[Console]:
         os.dup2(before[1], 2)
         for descriptor in (*before, log):
             os.close(descriptor)
+
+
+def _line_by_line(descriptor: int, encoding: str | None) -> TextIO:
+    """A copy of a descriptor as a text stream that writes every line at once."""
+    return os.fdopen(os.dup(descriptor), "w", encoding=encoding or "utf-8", errors="replace", buffering=1)
 
 
 def _drain() -> None:

@@ -273,7 +273,7 @@ class PointerSelector(nn.Module):
             raise CheckpointError(f"{config_file}: no configuration of a selector ({reason})") from error
         weights_file = Path(folder) / WEIGHTS_FILE
         weights = read_tensors(weights_file)
-        _check_size(config, weights, weights_file)
+        check_size(config, weights, weights_file)
         model = cls(config)
         model.load_weights(weights, weights_file)
         return model.eval()
@@ -291,7 +291,7 @@ class PointerSelector(nn.Module):
         return {"selector": asdict(self.config)}
 
 
-def _check_size(config: SelectorConfig, weights: dict[str, Tensor], source: Path) -> None:
+def check_size(config: SelectorConfig, weights: dict[str, Tensor], source: Path) -> None:
     """Refuse, before anything is allocated, a configuration of more layers or larger matrices than the weights hold."""
     H, names = config.hidden, {f"cross_attn_layers.{layer}.in_proj_weight" for layer in range(len(weights))}
     found = {name: tuple(value.shape) for name, value in weights.items()}

@@ -243,6 +243,11 @@ class TrialSettings(FrozenModel):
     reward: RewardSettings = RewardSettings()
     rce: RceSettings = RceSettings()
     grpo: GrpoSettings = GrpoSettings()
+    train_queries: PositiveInt | Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="Training queries: how many, or which share of them (1.0: all, 1: one); null: all. Fewer are a "
+        "part of more, by the trial's seed.",
+    )
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -270,6 +275,7 @@ class TrialSettings(FrozenModel):
             "reward": self.rce_reward.model_dump(mode="json"),
             "rce": self.rce.model_dump(mode="json", exclude={"reward"}),
             "seed": self.seed,
+            **({} if self.train_queries is None else {"train_queries": self.train_queries}),
         }
 
 

@@ -11,16 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 
 from selector.arrays import Int64Array
 from selector.batches import Batch, EpochNoise, TensorData
-from selector.data.dataset import Split
+from selector.data.dataset import Dataset, Split
 from selector.errors import DataError
 from selector.model import PointerSelector, SelectorConfig, build_selector
 from selector.optimizer import StageOptimizer
 from selector.reports import EpochReport, Stage, WeightedMeans, parameter_change
-from selector.seeds import derive_seed
+from selector.seeds import derive_seed, hashed_order
 from selector.settings import OptimizerSettings, TrialSettings
 from selector.validation import Evaluator
 
@@ -57,6 +58,28 @@ def new_selector(settings: TrialSettings, width: int, weights: dict[str, Tensor]
     return model
 
 
+def training_queries(dataset: Dataset, settings: TrialSettings) -> Int64Array:
+    """The queries that a trial is trained on, ascending: all of the train split, or `train_queries` of them.
+
+    A query's rank depends on the trial's seed and its item alone. So the queries of a smaller trial are among those of
+    a larger one under the same seed, and a learning curve over `train_queries` compares nested sets.
+
+    Raises:
+        DataError: the train split is empty, or has fewer queries.
+    """
+    queries = dataset.indices(Split.TRAIN)
+    if not len(queries):
+        raise DataError("the train split is empty: lower data.split.val and data.split.test")
+    wanted = settings.train_queries
+    if wanted is None:
+        return queries
+    count = wanted if isinstance(wanted, int) else max(round(wanted * len(queries)), 1)
+    if count > len(queries):
+        raise DataError(f"train_queries {count} is more than the {len(queries)} queries of the train split")
+    order = hashed_order(dataset.query_items[queries], f"train:{settings.seed}:")
+    return np.sort(queries[order[:count]])
+
+
 class TrainingStage(ABC):
     """One stage of one trial. Iterating yields a report per epoch. Between epochs `state()` can be stored.
 
@@ -83,9 +106,7 @@ class TrainingStage(ABC):
         self.evaluate = evaluate
         self.model = model.to(data.device)
         self.reference = reference.to(data.device).requires_grad_(False)
-        self.queries: Int64Array = data.dataset.indices(Split.TRAIN)
-        if not len(self.queries):
-            raise DataError("the train split is empty: lower data.split.val and data.split.test")
+        self.queries: Int64Array = training_queries(data.dataset, settings)
         self.epoch = 0
         self._reference_picks = evaluate(self.reference).picks_QS
         self.optimizer = self._new_optimizer()

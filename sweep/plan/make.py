@@ -7,10 +7,11 @@ from enum import Enum, auto
 import torch
 
 from selector.batches import TensorData
-from selector.data import Dataset, DataSettings, DataSummary, Split, describe, load
+from selector.data import Dataset, DataSettings, DataSummary, describe, load
 from selector.errors import DataError
 from selector.model import PointerSelector, SelectorConfig
 from selector.rewards import compute_rewards
+from selector.training.stage import training_queries
 from selector.validation import Evaluator
 from sweep.errors import SpaceError
 from sweep.items import ItemTable
@@ -20,6 +21,7 @@ from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
 from sweep.space import SearchSpace, reachable_rewards
+from sweep.space.model import extremes
 from sweep.storage.path import StoredPath
 from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
 
@@ -79,8 +81,8 @@ def _load(space: SearchSpace, data: DataSettings) -> tuple[Dataset, DataSummary]
             compute_rewards(dataset.outcomes, reward)
         except DataError as error:
             raise DataError(f"{data.path or 'demo data'}: {error}") from None
-    if not len(dataset.indices(Split.TRAIN)):
-        raise DataError("the train split is empty: lower data.split.val and data.split.test")
+    for wanted in extremes(space, "train_queries"):
+        training_queries(dataset, space.trial.replace(train_queries=wanted))
     Evaluator(TensorData(dataset, torch.device("cpu")), space.validation)
     return dataset, describe(dataset, compute_rewards(dataset.outcomes, space.validation.reward))
 

@@ -43,13 +43,16 @@ def identity(space: SearchSpace) -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """`path: old -> new` for every value that differs between two results of `canonical` or `identity`."""
+    """`path: old -> new` for every value that differs between two results of `canonical` or `identity`.
+
+    A setting that is null and was absent is none: it came with a later version, and null is what was done before.
+    """
     before, after = dict(_leaves(old)), dict(_leaves(new))
     paths = [*before, *(path for path in after if path not in before)]
     return [
         f"{path}: {_show(before, path)} -> {_show(after, path)}"
         for path in paths
-        if _show(before, path) != _show(after, path)
+        if _show(before, path) != _show(after, path) and (path in before or after[path] is not None)
     ]
 
 

@@ -190,8 +190,11 @@ class SpaceModel(FrozenModel):
 
 def largest(space: SpaceModel, path: str) -> int:
     """The largest value that an int setting can take in the space."""
+    return max(int(value) for value in extremes(space, path) if value is not None)
+
+
+def extremes(space: SpaceModel, path: str) -> list[Scalar]:
+    """Values of a setting that show what the space can give it: its bounds or choices, and its fixed value."""
     parameter = space.parameters.get(path)
-    values = [space.base[path]] if parameter is None or parameter.when else []
-    if parameter is not None:
-        values += parameter.probes()
-    return max(int(value) for value in values if value is not None)
+    fixed = [space.base[path]] if parameter is None or parameter.when else []
+    return fixed if parameter is None else [*fixed, *parameter.probes()]

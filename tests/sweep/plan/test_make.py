@@ -33,6 +33,20 @@ def test_a_reward_without_its_outcome(changes: dict[str, object], tmp_path: Path
         planned(write_space(tmp_path, **{"parameters": {}} | changes))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trial": {"train_queries": 100_000}},
+        {"trial": {}, "parameters": {"train_queries": {"type": "int", "low": 10, "high": 100_000}}},
+        {"trial": {}, "parameters": {"train_queries": {"type": "categorical", "choices": [0.5, 100_000]}}},
+    ],
+    ids=["fixed", "swept", "a choice"],
+)
+def test_more_training_queries_than_there_are(changes: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^train_queries \d+ is more than the \d+ queries of the train split"):
+        planned(write_space(tmp_path, **{"parameters": {}} | changes))
+
+
 def test_a_validation_without_its_outcome(tmp_path: Path) -> None:
     data = rl_data()
     for query in data.values():

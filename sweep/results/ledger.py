@@ -21,13 +21,14 @@ from pydantic import Field, ValidationError
 from selector.data import Dataset
 from selector.settings import FrozenModel
 from sweep.errors import RunError
-from sweep.items import ItemTable
+from sweep.evaluation.wording import counted
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import SplitName
 from sweep.storage.hashes import canonical_hash
 from sweep.storage.outage import is_outage
 from sweep.storage.path import StoredPath
 
+HELD_OUT = "held-out"
 LEDGERS = "[!.]*/ledger.jsonl"
 
 
@@ -49,12 +50,13 @@ class Look(FrozenModel):
         look: equal on both lines of one look, and on no others.
         time: of writing, ISO 8601 in UTC.
         command: of the command line, such as `evaluate`.
-        evaluation: its name.
+        evaluation: its name. `HELD_OUT` for the comparison by expected reward, which asks no model.
         split: whose questions are asked.
         split_digest: equal where the split has the same questions, in whatever run.
         settings_digest: equal where the evaluation has the same settings, model and items.
         questions: how many are asked.
-        rows: the checkpoint's SHA-256 by row, None for a row without one.
+        rows: the checkpoint's SHA-256 by row, None for a row without one. Empty for `HELD_OUT`, whose rows are those of
+            `ranking.json`.
     """
 
     look: str = Field(default_factory=lambda: uuid4().hex)
@@ -84,10 +86,16 @@ class Asked:
     unfinished: int
 
 
-def split_digest(dataset: Dataset, split: SplitName, items: ItemTable) -> str:
-    """Equal for equal questions, whatever their pools and beams are, and in whatever order they stand."""
+def split_digest(dataset: Dataset, split: SplitName, items: str) -> str:
+    """Equal for equal questions, whatever their pools and beams are, and in whatever order they stand.
+
+    Args:
+        dataset: all splits.
+        split: whose questions are asked.
+        items: fingerprint of the items; of the data where no items are known.
+    """
     asked = sorted(dataset.query_items[dataset.indices(split.in_data)].tolist())
-    return canonical_hash([items.fingerprint(), asked])
+    return canonical_hash([items, asked])
 
 
 def begin_look(paths: RunPaths, look: Look) -> None:
@@ -96,7 +104,7 @@ def begin_look(paths: RunPaths, look: Look) -> None:
 
 
 def end_look(paths: RunPaths, look: Look) -> None:
-    """Write down that a look has ended as it should."""
+    """Write down that a look has ended as it should. Its fields but state and time are those of its beginning."""
     _append(paths, Look.model_validate({**dict(look), "state": LookState.FINISHED, "time": _now()}))
 
 
@@ -117,9 +125,9 @@ def read_ledger(file: StoredPath) -> list[Look]:
     return found
 
 
-def count_looks(lines: Iterable[Look], digest: str) -> Asked:
-    """How often the split of this digest was asked, by these lines."""
-    own = [line for line in lines if line.split_digest == digest]
+def count_looks(lines: Iterable[Look]) -> Asked:
+    """How often questions were asked, by lines that are all about the same ones."""
+    own = list(lines)
     started = {line.look for line in own if line.state is LookState.STARTED}
     finished = {line.look for line in own if line.state is LookState.FINISHED}
     return Asked(len(started), len({line.settings_digest for line in own}), len(started - finished))
@@ -138,23 +146,31 @@ def ledgers_beside(paths: RunPaths) -> list[list[Look]]:
 
 
 def asked_sentences(own: Sequence[Look], others: Sequence[Sequence[Look]], last: Look) -> list[str]:
-    """How often the questions of a look were asked: by this run, and by others beside it if there are any."""
-    asked = count_looks(own, last.split_digest)
-    lines = [f"The {last.split} split was asked {_times(asked)} by this run{_unfinished(asked)}."]
-    elsewhere = [lines for lines in others if count_looks(lines, last.split_digest).looks]
-    if elsewhere:
-        every = count_looks([*own, *(look for lines in elsewhere for look in lines)], last.split_digest)
-        lines.append(f"With {len(elsewhere)} other run(s) beside it, these questions were asked {_times(every)}.")
+    """How often the questions of a look were asked: by its run, and by the runs beside it if they did.
+
+    Args:
+        own: the ledger of the look's run, whose split is always the same.
+        others: the ledgers of the runs beside it.
+        last: the look.
+    """
+    mine = [look for look in own if look.split is last.split]
+    asked = count_looks(mine)
+    unfinished = f" ({asked.unfinished} of them not finished)" if asked.unfinished else ""
+    lines = [f"The {last.split} split was asked {_times(asked)} by this run{unfinished}."]
+    if last.split is not SplitName.TEST:
+        test = count_looks(look for look in own if look.split is SplitName.TEST)
+        lines.append(f"The test split was {f'asked {_times(test)}' if test.looks else 'not asked'} by this run.")
+    same = [[look for look in ledger if look.split_digest == last.split_digest] for ledger in others]
+    if elsewhere := [ledger for ledger in same if ledger]:
+        every = count_looks([*mine, *(look for ledger in elsewhere for look in ledger)])
+        runs = counted(len(elsewhere), "other run")
+        lines.append(f"Together with {runs} beside it, the same questions were asked {_times(every)}.")
     return lines
 
 
 def _times(asked: Asked) -> str:
     times = "once" if asked.looks == 1 else f"{asked.looks} times"
     return f"{times}, with {asked.settings} {'setting' if asked.settings == 1 else 'different settings'}"
-
-
-def _unfinished(asked: Asked) -> str:
-    return f" ({asked.unfinished} of them not finished)" if asked.unfinished else ""
 
 
 def _append(paths: RunPaths, look: Look) -> None:

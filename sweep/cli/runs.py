@@ -24,6 +24,7 @@ from sweep.plan.plan import CollectionPlan, Plan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
+from sweep.results.evaluations import Purpose
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.location import local_folder
@@ -80,6 +81,12 @@ def evaluate(
         Path | None,
         typer.Option("--space", help="Take items, vlm and evaluation from this YAML file instead of the run's space."),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The evaluation's name; default: that of the file of --space.")
+    ] = None,
+    main: Annotated[
+        bool, typer.Option("--main", help="Have the run's ranking, verdict and export rest on this evaluation.")
+    ] = False,
     data: Moved = None,
     embeddings: Embeddings = None,
     runs: Runs = RUNS,
@@ -95,8 +102,9 @@ def evaluate(
             f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
         )
     with _interruption():
-        found = evaluate_again(plan, paths, RayOptions(address, cpus, dashboard))
-    print_evaluation(screen(), found)
+        purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
+        place = evaluate_again(plan, paths, RayOptions(address, cpus, dashboard), purpose=purpose)
+    print_evaluation(screen(), paths, place)
 
 
 @app.command()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sweep.driver.session import Session
 from sweep.driver.signals import terminable
 from sweep.driver.training import Training
 from sweep.errors import SpaceError
 from sweep.evaluation.answer_table import write_answers
+from sweep.evaluation.evaluate import Evaluated
 from sweep.evaluation.evaluate import evaluate as evaluate_panel
-from sweep.evaluation.records import Evaluation
+from sweep.evaluation.records import Evaluation, SourceRecord, read_evaluation, settings_digest
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.ray.finalists import retrain_all
 from sweep.plan.plan import Plan
-from sweep.results.evaluations import DECLARED
+from sweep.results.evaluation_changes import evaluation_changes
+from sweep.results.evaluations import Purpose, choose_name, main_evaluation, readable
+from sweep.results.ledger import Look, begin_look, end_look, split_digest
 from sweep.results.policies import panel_of, policies
+from sweep.runs.paths import EvaluationPaths
 from sweep.settings.evaluation import SplitName
 from sweep.study import TrialSummary
 from sweep.trials.finalists import Retrained, finalists
@@ -24,30 +29,38 @@ from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 
 
-def evaluate(plan: Plan, training: Training, session: Session) -> Evaluation | None:
-    """Have the best trials answer held-out questions. None where the space asks for none, or nothing was completed.
+def evaluate(plan: Plan, training: Training, session: Session, command: str) -> Evaluation | None:
+    """Have the best trials answer held-out questions, and give what the run's result rests on.
+
+    That is the evaluation that the space asks for, or the one that somebody made the main one. None where the space
+    asks for none, or nothing was completed.
 
     Raises:
         as `evaluate_trials`.
     """
     if plan.evaluation is None or training.interrupted or not training.completed:
         return None
-    evaluation = evaluate_trials(plan, training.ranked, session)
+    evaluate_trials(plan, training.ranked, session, Purpose(command))
     # Finalists and answers came besides, and the folder has its bound still.
     DiskBound(session.paths, plan.space, session.record.fingerprint, lambda: training.ranked, session.say).enforce()
-    return evaluation
+    main = main_evaluation(session.paths)
+    return None if main is None else read_evaluation(main.file)
 
 
-def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> Evaluation:
-    """Evaluate a run's best trials, and store the answers and the table.
+def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session, purpose: Purpose) -> EvaluationPaths:
+    """Evaluate a run's best trials, and store the answers and the table under the evaluation's name.
+
+    The look is written to the ledger before anything is asked, so one that fails counts as well.
 
     Args:
         plan: with its evaluation.
         ranked: all trials, the complete ones first, best on top.
         session: the hold on the run.
+        purpose: what it is asked for, and its name where somebody chose one.
 
     Raises:
-        RunError: too many questions have no answer, or the model or its workers cannot be had.
+        RunError: too many questions have no answer, the model or its workers cannot be had, or the name is another
+            evaluation's.
     """
     if plan.evaluation is None:
         raise SpaceError(f"space {plan.request.answers.name!r} has no sections evaluation and vlm")
@@ -57,27 +70,59 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         terminable(),
         AnswerService(plan.evaluation.vlm, items, paths.shared.answers_folder, paths.name, session.console) as service,
     ):
+        source = SourceRecord(
+            model=plan.evaluation.vlm.model.path, answers=service.answer_settings, items=items.fingerprint()
+        )
+        name = choose_name(paths, purpose, settings, source, declared=plan.request.is_declared)
         found = policies(paths, ranked, settings.top, settings.epochs_per_trial, _retrain(plan, ranked, session))
-        answered = reused = 0
-
-        def ask(wanted: Sequence[WorkItem]) -> Mapping[WorkItem, Result]:
-            nonlocal answered, reused
-            given = service.answer_all(wanted, "answering", failure_limit=settings.failure_limit)
-            answered, reused = answered + given.counts.answered, reused + given.counts.reused
-            return given.results
 
         def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
             return accuracy(text, items.answers(item), normalisation)
 
+        asker = _Asker(service, settings.failure_limit)
         panel = panel_of(plan.dataset, items, settings.split, found, settings)
         train = panel_of(plan.dataset, items, SplitName.TRAIN, found, settings) if settings.train_rows else None
         verdicts = [row.verdicts for row in ranked if row.is_complete]
-        evaluated = evaluate_panel(panel, settings, ask, score, train, verdicts)
-    session.say(f"answered {answered} prompts now, {reused} were known before")
-    place = paths.evaluation(DECLARED)
+        look = Look(
+            command=purpose.command,
+            evaluation=name,
+            split=settings.split,
+            split_digest=split_digest(plan.dataset, settings.split, source.items),
+            settings_digest=settings_digest(settings, source),
+            questions=len(panel.questions),
+            rows={one.row.name: one.row.checkpoint for one in panel.selections},
+        )
+        begin_look(paths, look)
+        evaluated = evaluate_panel(panel, settings, asker.ask, score, train, verdicts)
+    session.say(f"answered {asker.answered} prompts now, {asker.reused} were known before")
+    _store(evaluated, source, paths.evaluation(name), session)
+    end_look(paths, look)
+    return paths.evaluation(name)
+
+
+def _store(evaluated: Evaluated, source: SourceRecord, place: EvaluationPaths, session: Session) -> None:
+    """Store an evaluation. If it takes the place of one with other numbers, say what is different."""
+    before, now = readable(place), evaluated.evaluation.replace(source=source)
     write_answers(place.answers_file, evaluated.answers)
-    evaluated.evaluation.write(place.file)
-    return evaluated.evaluation
+    now.write(place.file)
+    changes = [] if before is None else evaluation_changes(before, now)
+    if changes:
+        session.say(f"evaluation {place.name!r} was there before, and is different now: {'; '.join(changes)}")
+
+
+@dataclass
+class _Asker:
+    """Has prompts answered, and counts them."""
+
+    service: AnswerService
+    failure_limit: float
+    answered: int = 0
+    reused: int = 0
+
+    def ask(self, wanted: Sequence[WorkItem]) -> Mapping[WorkItem, Result]:
+        given = self.service.answer_all(wanted, "answering", failure_limit=self.failure_limit)
+        self.answered, self.reused = self.answered + given.counts.answered, self.reused + given.counts.reused
+        return given.results
 
 
 def _retrain(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> list[Retrained]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from selector.data import Split
 from sweep.driver.collection import collect
 from sweep.driver.create import NewRun, created
 from sweep.driver.evaluation import evaluate, evaluate_trials
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
 from sweep.errors import RunError
-from sweep.evaluation.records import Evaluation
+from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import CollectionPlan, Plan
+from sweep.results.evaluations import Purpose, main_name, make_main
+from sweep.results.held_out import HeldOutRow
+from sweep.results.ledger import HELD_OUT, Look, begin_look, end_look, split_digest
 from sweep.results.outcome import RunOutcome
 from sweep.results.ranking import held_out_rows, ranking_document
-from sweep.runs.paths import RunPaths
-from sweep.study import read_summaries
+from sweep.runs.paths import EvaluationPaths, RunPaths
+from sweep.settings.evaluation import SplitName
+from sweep.storage.hashes import canonical_hash
+from sweep.study import TrialSummary, read_summaries
 from sweep.study.ranking import rank
 from sweep.terminal.console import quiet
 
@@ -42,30 +48,71 @@ def execute(
         plan = collect(plan, session)
         session.check_unchanged(plan)
         training = train(plan, session)
-        evaluation = evaluate(plan, training, session)
-        return _rank(plan, training, evaluation, session)
+        command = "resume" if isinstance(run, RunPaths) else "run"
+        evaluation = evaluate(plan, training, session, command)
+        return _rank(plan, training, evaluation, session, command)
 
 
-def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session: Session) -> RunOutcome:
+def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session: Session, command: str) -> RunOutcome:
     """Compare what was trained, and write `ranking.json`, which says that the run has ended."""
     ranked, paths = training.ranked, session.paths
-    held_out = held_out_rows(plan, paths, ranked) if evaluation is None and training.completed else []
+    held_out = _held_out(plan, ranked, paths, command) if evaluation is None and training.completed else []
     if not training.interrupted:
         paths.ranking_file.write_json(ranking_document(plan, ranked, held_out, evaluation))
     return RunOutcome(paths, ranked, held_out, evaluation, training.interrupted, training.ended_because)
 
 
-def evaluate_again(plan: Plan, paths: RunPaths, ray: RayOptions, open_screen: OpenScreen = quiet) -> Evaluation:
+def _held_out(plan: Plan, ranked: list[TrialSummary], paths: RunPaths, command: str) -> list[HeldOutRow]:
+    """The comparison by expected reward. It is a look at the test split too, though no model is asked."""
+    questions = len(plan.dataset.indices(Split.TEST))
+    if not questions:
+        return []
+    items = plan.summary.fingerprint if plan.evaluation is None else plan.evaluation.items.fingerprint()
+    look = Look(
+        command=command,
+        evaluation=HELD_OUT,
+        split=SplitName.TEST,
+        split_digest=split_digest(plan.dataset, SplitName.TEST, items),
+        settings_digest=canonical_hash([HELD_OUT, plan.space.validation.model_dump(mode="json")]),
+        questions=questions,
+        rows={},
+    )
+    begin_look(paths, look)
+    rows = held_out_rows(plan, paths, ranked)
+    end_look(paths, look)
+    return rows
+
+
+def evaluate_again(
+    plan: Plan, paths: RunPaths, ray: RayOptions, open_screen: OpenScreen = quiet, purpose: Purpose | None = None
+) -> EvaluationPaths:
     """Evaluate a run again, or for the first time. Trials that have not ended are left alone.
+
+    The run's result changes only if the evaluation is the main one. It becomes that where `purpose` says so, or where
+    the run has none and its space asks for none.
 
     Raises:
         RunError: no trial is complete, another driver holds the run, or the evaluation cannot be done.
     """
+    purpose = purpose or Purpose()
     with open_session(paths, ray, open_screen, "evaluate") as session:
         session.check_unchanged(plan)
         ranked = rank(read_summaries(session.record.storage_url(paths), session.record.study))
         if not any(row.is_complete for row in ranked):
             raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
-        evaluation = evaluate_trials(plan, ranked, session)
-        paths.ranking_file.write_json(ranking_document(plan, ranked, [], evaluation))
-    return evaluation
+        place = evaluate_trials(plan, ranked, session, purpose)
+        if purpose.main or _is_first(plan, paths, place):
+            make_main(paths, place.name)
+        if main_name(paths) == place.name and _has_ended(paths, ranked):
+            paths.ranking_file.write_json(ranking_document(plan, ranked, [], read_evaluation(place.file)))
+    return place
+
+
+def _is_first(plan: Plan, paths: RunPaths, place: EvaluationPaths) -> bool:
+    """Whether a run whose space asks for no evaluation has its first one of the test split now."""
+    on_test = plan.evaluation is not None and plan.evaluation.settings.split is SplitName.TEST
+    return plan.space.evaluation is None and on_test and not paths.main_file.exists()
+
+
+def _has_ended(paths: RunPaths, ranked: list[TrialSummary]) -> bool:
+    return paths.ranking_file.exists() or all(row.state.is_finished() for row in ranked)

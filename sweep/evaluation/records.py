@@ -5,7 +5,7 @@ Legend: S numbers of shots. Tuples over shots follow `Evaluation.shots`. None st
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
@@ -13,6 +13,7 @@ from selector.settings import FrozenModel
 from sweep.errors import RunError
 from sweep.evaluation.rows import RowKind
 from sweep.settings.evaluation import LEVEL, EvaluationSettings
+from sweep.storage.hashes import canonical_hash
 from sweep.storage.outage import is_outage
 from sweep.storage.path import StoredPath
 from sweep.vlm.work import FailureKind
@@ -166,10 +167,31 @@ class WinnerRecord(FrozenModel):
     sentence: str
 
 
+class SourceRecord(FrozenModel):
+    """Whose answers these are. Together with the settings, it makes one evaluation another.
+
+    Attributes:
+        model: as the space names it. Two names may stand for one model.
+        answers: what can change an answer: the model's identity, precision, prompt, limits of images, decoding.
+        items: fingerprint of the questions.
+    """
+
+    model: str
+    answers: dict[str, Any]
+    items: str
+
+
+def settings_digest(settings: EvaluationSettings, source: SourceRecord) -> str:
+    """Equal for evaluations that ask the same in the same way, 64 hex digits."""
+    named = {**settings.model_dump(mode="json"), "shots": settings.shot_numbers}
+    return canonical_hash([named, source.answers, source.items])
+
+
 class Evaluation(FrozenModel):
     """Everything that is known about the comparison.
 
     Attributes:
+        source: whose answers these are. None where nobody said.
         shots: numbers of demonstrations.
         questions: how many of the split a row can have seen.
         images: distinct clusters among them, the unit of resampling.
@@ -196,6 +218,7 @@ class Evaluation(FrozenModel):
     correlation_note: str
     winner: WinnerRecord
     notes: tuple[str, ...]
+    source: SourceRecord | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Evaluation:

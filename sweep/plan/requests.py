@@ -11,6 +11,7 @@ from sweep.runs.paths import RunPaths, SharedPaths, data_at
 from sweep.runs.record import read_record
 from sweep.space import SearchSpace, find_space, parse_space
 from sweep.storage.path import StoredPath
+from sweep.vlm.keys import answer_settings
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Request:
     def collects(self) -> bool:
         """Whether the data is measured with the model first."""
         return self.space.collect is not None and self.data.path is None
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether `answers` asks what `space` asks for, in whatever file it stands."""
+        own, other = self.space, self.answers
+        if own.vlm is None or other.vlm is None or other is own:
+            return other is own
+        devices = bool(own.vlm.workers.gpus), bool(other.vlm.workers.gpus)
+        same = [(own.evaluation, other.evaluation), (own.items, other.items), (own.vlm.model, other.vlm.model), devices]
+        return all(one == two for one, two in same) and answer_settings("", own.vlm) == answer_settings("", other.vlm)
 
 
 def request_of_space(

@@ -15,6 +15,7 @@ from sweep.evaluation.records import Difference, Estimate, Evaluation, FinalistR
 from sweep.evaluation.rows import RowKind
 from sweep.evaluation.wording import counted, p_text, signed
 from sweep.report.tables import plain_table, titled
+from sweep.results.evaluations import DECLARED
 
 LABELS = 5
 BEST = "*"
@@ -22,9 +23,9 @@ BLOCK = 4
 """Numbers of shots side by side; more of them make another table below."""
 
 
-def render(evaluation: Evaluation) -> RenderableType:
-    """Everything a person should see."""
-    parts = [accuracy_table(evaluation), *measure_tables(evaluation), *shot_tables(evaluation)]
+def render(evaluation: Evaluation, name: str = DECLARED) -> RenderableType:
+    """Everything a person should see. An evaluation that the space did not declare says its `name` on top."""
+    parts = [accuracy_table(evaluation, name), *measure_tables(evaluation), *shot_tables(evaluation)]
     if any(row.train is not None for row in evaluation.rows):
         parts.append(train_table(evaluation))
     if evaluation.finalists:
@@ -33,11 +34,12 @@ def render(evaluation: Evaluation) -> RenderableType:
     return Group(*(piece for part in parts for piece in (part, "")), *(Text(line) for line in lines))
 
 
-def accuracy_table(evaluation: Evaluation) -> Group:
+def accuracy_table(evaluation: Evaluation, name: str = DECLARED) -> Group:
     """The measure that ranks, and the difference to the baseline, of every row."""
     settings = evaluation.settings
+    named = "" if name == DECLARED else f"Evaluation {name}. "
     title = (
-        f"{settings.metric.capitalize()} VQA accuracy in % with 95 % intervals, "
+        f"{named}{settings.metric.capitalize()} VQA accuracy in % with 95 % intervals, "
         f"{counted(evaluation.questions, 'question')} of the {settings.split} split; ranked by {settings.measure} "
         f"({BEST} cannot be distinguished from the best; p by Holm)"
     )

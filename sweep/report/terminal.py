@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.evaluation.records import read_evaluation
 from sweep.report.evaluation import render
+from sweep.report.evaluations import asked_lines, evaluation_lines, main_sentence, other_lines
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import plain_table
 from sweep.report.trials import trial_table
-from sweep.results.evaluations import main_evaluation
+from sweep.results.evaluations import main_evaluation, main_name
+from sweep.results.ledger import HELD_OUT
 from sweep.results.outcome import RunOutcome
 from sweep.results.verify import Verified, VerifiedAnswers
-from sweep.runs.paths import RunPaths
+from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.runs.record import read_record
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
@@ -35,9 +37,11 @@ def print_outcome(console: Console, ended: RunOutcome) -> None:
     if ended.held_out:
         console.print()
         console.print(held_out_table(ended.held_out))
+        for line in asked_lines(ended.paths, HELD_OUT):
+            _line(console, line)
     if ended.evaluation is not None:
         console.print()
-        print_evaluation(console, ended.evaluation)
+        print_evaluation(console, ended.paths, ended.paths.evaluation(main_name(ended.paths)))
     console.print()
     if ended.ended_because:
         _line(console, f"no more trials: {ended.ended_because}")
@@ -53,9 +57,11 @@ def print_outcome(console: Console, ended: RunOutcome) -> None:
     _line(console, f"run folder: {ended.paths.shown}")
 
 
-def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """The comparison by answers."""
-    console.print(render(evaluation))
+def print_evaluation(console: Console, paths: RunPaths, place: EvaluationPaths) -> None:
+    """The comparison by answers, how often its questions were asked, and which other evaluations there are."""
+    console.print(render(read_evaluation(place.file), place.name))
+    for line in evaluation_lines(paths, place):
+        _line(console, line)
 
 
 def print_status(console: Console, paths: RunPaths) -> None:
@@ -66,8 +72,10 @@ def print_status(console: Console, paths: RunPaths) -> None:
     ended = "finished" if paths.ranking_file.exists() else "not finished"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
     console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
-    if (evaluation := main_evaluation(paths)) is not None:
-        console.print("", read_evaluation(evaluation.file).winner.sentence, highlight=False, markup=False)
+    if (main := main_evaluation(paths)) is not None:
+        console.print("", main_sentence(main), highlight=False, markup=False)
+    for line in other_lines(paths, main):
+        _line(console, line)
 
 
 def print_verification(console: Console, epochs: Sequence[Verified], answers: Sequence[VerifiedAnswers]) -> int:

@@ -92,6 +92,11 @@ class RunPaths:
         """Names the evaluation that the run's result rests on, where it is not the one that the space declared."""
         return self.evaluations_folder / "main.json"
 
+    @property
+    def ledger_file(self) -> StoredPath:
+        """Every look at the answers to held-out questions, one JSON object per line. Lines are only added."""
+        return self.root / "ledger.jsonl"
+
     def evaluation(self, name: str) -> EvaluationPaths:
         """Paths of one evaluation."""
         return EvaluationPaths(self.evaluations_folder / name)

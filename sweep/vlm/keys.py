@@ -65,18 +65,26 @@ def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: Work
     return canonical_hash(
         {
             "version": ANSWER_VERSION,
-            "model": identity,
+            **answer_settings(identity, settings),
             "precision": precision,
             "device": kind,
-            "prompt": _prompt_words(settings.prompt),
-            "images": [settings.images.min_pixels, settings.images.max_pixels, settings.images.max_side],
-            "decoding": settings.decoding.model_dump(mode="json"),
             "demonstrations": [
                 [table.question(demo), table.shown_answer(demo), table.image_hash(demo)] for demo in item.demonstrations
             ],
             "query": [table.question(item.query), table.image_hash(item.query)],
         }
     )
+
+
+def answer_settings(identity: str, settings: VlmSettings) -> dict[str, Any]:
+    """What of the settings can change an answer, and nothing else. The device is the workers' matter."""
+    return {
+        "model": identity,
+        "precision": settings.model.precision,
+        "prompt": _prompt_words(settings.prompt),
+        "images": [settings.images.min_pixels, settings.images.max_pixels, settings.images.max_side],
+        "decoding": settings.decoding.model_dump(mode="json"),
+    }
 
 
 def score_key(table: VlmTable, item: WorkItem) -> str:

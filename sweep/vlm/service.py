@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from sweep.vlm.answers.cached import AnswerSet, ResultObserver, answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.engine.engine import Engine
-from sweep.vlm.keys import answer_key, model_identity, score_key
+from sweep.vlm.keys import answer_key, answer_settings, model_identity, score_key
 from sweep.vlm.pool.pool import Pool
 from sweep.vlm.pool.progress import PoolProgress, ProgressLine
 from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
@@ -53,6 +54,11 @@ class AnswerService:
         self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
         self.identity = model_identity(settings.model)
         self._settings = _pinned(settings, self.identity)
+
+    @property
+    def answer_settings(self) -> dict[str, Any]:
+        """What can change an answer, for people: settings, the model's identity, and the kind of device."""
+        return {**answer_settings(self.identity, self._settings), "device": self._device}
 
     def __enter__(self) -> AnswerService:
         return self

@@ -136,13 +136,60 @@ def test_a_second_evaluation_asks_nothing_and_gives_the_same(ray_session: None, 
     assert stored_answers(run) == stored_answers(judged)
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_evaluations_of_one_run_stand_side_by_side_in_any_order(judged: Path, tmp_path: Path, command: Command) -> None:
+    ranking = (judged / "ranking.json").read_bytes()
+    one = {**yaml.safe_load(SPACE)["evaluation"], "shots": [1], "epochs_per_trial": 1, "finalists": {"seeds": 0}}
+    spaces = {"one-shot": one, "around": {**one, "split": "val", "top": 1, "no_demonstrations": False}}
+    for name, evaluation in spaces.items():
+        write(tmp_path, evaluation=evaluation).rename(tmp_path / f"{name}.yaml")
+    found = {}
+    for order in (("one-shot", "around"), ("around", "one-shot")):
+        run = copy_of(judged, tmp_path / order[0], answers=True)
+        for name in order:
+            code, output, error = command(
+                "evaluate", str(run), "--space", str(tmp_path / f"{name}.yaml"), "--runs", str(run.parent)
+            )
+            assert code == 0 and f"Evaluation {name}. " in output and "rests on the evaluation 'declared'" in output, (
+                error
+            )
+        found[order] = {file.parent.name: file.read_bytes() for file in run.glob("evaluations/*/evaluation.json")}
+        assert (run / "ranking.json").read_bytes() == ranking
+        assert "The test split was asked 2 times, with 2 different settings by this run." in output
+    first, second = found.values()
+    assert first == second and set(first) == {"declared", *spaces}
+    assert first["declared"] == (judged / "evaluations" / "declared" / "evaluation.json").read_bytes()
+    looks = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    assert [(one["evaluation"], one["command"], one["state"]) for one in looks] == [
+        (name, by, state)
+        for name, by in (("declared", "run"), ("around", "evaluate"), ("one-shot", "evaluate"))
+        for state in ("started", "finished")
+    ]
+    assert [one["questions"] for one in looks[::2]] == [40, 24, 40]
+    assert looks[2]["split"] == "val" and {"similarity", "random", "rce_only"} < set(looks[2]["rows"])
+
+    again = ("evaluate", str(run), "--runs", str(run.parent))
+    code, output, error = command(*again, "--space", str(tmp_path / "one-shot.yaml"), "--main")
+    assert code == 0 and "result rests on this evaluation" in output and "is different now" not in output, error
+    winner = json.loads((run / "ranking.json").read_text())["winner_by_answers"]
+    stored = run / "evaluations" / "one-shot" / "evaluation.json"
+    assert winner == json.loads(stored.read_text())["winner"] and stored.read_bytes() == first["one-shot"]
+    code, output, _ = command("status", str(run))
+    assert "By the evaluation one-shot: " in output and "evaluation declared: 40 questions of the test" in output
+    assert command(*again)[0] == 0  # the declared one again: the result rests on the chosen one still
+    assert json.loads((run / "ranking.json").read_text())["winner_by_answers"] == winner
+    code, _, error = command(*again, "--name", "one-shot")
+    assert code == 2 and "evaluation.shots: [1] -> [1, 2, 3, 4]" in error, error
+
+
 def test_deleting_a_trial_changes_no_other_row(ray_session: None, judged: Path, tmp_path: Path) -> None:
     run = copy_of(judged, tmp_path, answers=True)
     before = {row.name: row for row in table_of(run).rows}
     gone = next(row.trial for row in before.values() if row.kind == "trial")
     shutil.rmtree(run / "trials" / f"{gone:04d}")
     shutil.rmtree(run / "finalists")
-    assert "answered " in evaluate(run)
+    said = evaluate(run)
+    assert "answered " in said and f"rows gone: trial {gone}," in said, said
     after = {row.name: row for row in table_of(run).rows}
     assert gone not in {row.trial for row in after.values()}
     kept = [name for name in before if name in after]

@@ -57,7 +57,7 @@ def softmax(values: list[float]) -> list[float]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_listwise_against_a_slow_loop(tau: float, seed: int) -> None:
     model = some_model(DATASET, seed)
-    found = evaluator(DATASET, tau=tau, batch_size=4)(model)
+    found = evaluator(DATASET, metric="listwise", tau=tau, batch_size=4)(model)
     losses, rewards, entropies, picks = [], [], [], []
     for query in DATASET.indices(Split.VAL):
         log_probs, reward, entropy, greedy = slow_query(model, DATASET, int(query))

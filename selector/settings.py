@@ -295,7 +295,9 @@ class HealthSettings(FrozenModel):
     """Thresholds of the verdicts in `selector.health`."""
 
     no_op_agreement: Fraction = Field(
-        default=1.0, description="no_op: share of validation queries whose whole selection equals the reference's."
+        default=1.0,
+        description="no_op: share of validation queries whose whole selection equals the reference's. It has as many "
+        "picks as the evaluation shows demonstrations; without an evaluation, as many as a beam of the data.",
     )
     kl_share: Fraction = Field(
         default=0.9,

@@ -57,7 +57,8 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         terminable(),
         AnswerService(plan.evaluation.vlm, items, paths.shared.answers_folder, paths.name, session.console) as service,
     ):
-        found = policies(paths, ranked, settings.top, settings.epochs_per_trial, _retrain(plan, ranked, session))
+        retrained, shots = _retrain(plan, ranked, session), settings.shot_numbers[-1]
+        found = policies(paths, ranked, settings.top, settings.epochs_per_trial, retrained, shots)
         answered = reused = 0
 
         def ask(wanted: Sequence[WorkItem]) -> Mapping[WorkItem, Result]:

@@ -15,13 +15,14 @@ from selector.model import PointerSelector
 from selector.rewards import compute_rewards
 from selector.settings import RewardMode, ValidationSettings
 from selector.training import Training
-from selector.validation import Evaluator
+from selector.validation import NONE, Evaluator
 from tests.selector.worlds import (
     evaluator,
     group,
     make_dataset,
     make_settings,
     replace_columns,
+    shake,
     some_model,
     tensors_of,
 )
@@ -147,6 +148,29 @@ def test_agreement_counts_first_picks_and_whole_sequences() -> None:
     other[1, 0] += 1
     count = len(other)
     assert result.agreement(other) == (pytest.approx(1 - 1 / count), pytest.approx(1 - 2 / count))
+
+
+def test_agreement_is_about_as_many_picks_as_are_asked_for() -> None:
+    """A policy that changes nothing but a later pick is no no_op where that pick is shown."""
+    dataset = make_dataset(seed=3, pools=(3, 9))
+    measures = {shots: Evaluator(tensors_of(dataset), ValidationSettings(), shots=shots) for shots in (None, 4)}
+    assert {shots: measure.shots for shots, measure in measures.items()} == {None: dataset.picks, 4: 4}
+    for seed in range(40):
+        before, after = some_model(dataset), shake(some_model(dataset), seed, scale=0.005)
+        agreements = {}
+        for shots, measure in measures.items():
+            picks_QS = measure(before).picks_QS
+            assert picks_QS.shape == (len(measure.queries), measure.shots)
+            agreements[shots] = measure(after).agreement(picks_QS)[1]
+        if agreements[None] == 1.0 > agreements[4]:
+            break
+    else:
+        pytest.fail("no change of a later pick alone")
+    sizes = np.diff(dataset.pool_starts)[measures[4].queries]
+    for size, picks in zip(sizes, measures[4](before).picks_QS.tolist(), strict=True):
+        real = [pick for pick in picks if pick != NONE]
+        assert len(real) == len(set(real)) == min(size, 4) and real == picks[: len(real)] and max(real) < size
+    assert sizes.min() < 4
 
 
 def test_other_splits() -> None:

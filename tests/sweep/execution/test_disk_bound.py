@@ -238,7 +238,8 @@ def trials(draw: st.DrawFn) -> list[tuple[TrialState, tuple[Verdict, ...], int |
     states = st.sampled_from((*[TrialState.COMPLETE] * 12, *STATES))
     verdicts = st.sampled_from(((), (), (Verdict.KL_DOMINATED,), (Verdict.DEAD_SIGNAL,), (Verdict.NO_OP,)))
     damage = st.sampled_from((None, None, None, "gone", "manifest", "weights", "second"))
-    return draw(st.lists(st.tuples(states, verdicts, st.sampled_from((None, 2, 4)), damage), min_size=TOP + 2, max_size=TOP + 6))
+    row = st.tuples(states, verdicts, st.sampled_from((None, 2, 4)), damage)
+    return draw(st.lists(row, min_size=TOP + 2, max_size=TOP + 6))
 
 
 def damaged(run: Run, number: int, what: str | None) -> None:

@@ -25,14 +25,19 @@ def masked_mean(values_BN: Tensor, mask_BN: Tensor) -> Tensor:
     return values_BN.masked_fill(~mask_BN, 0.0).sum(1) / mask_BN.sum(1)
 
 
-def reward_weights(reward_BN: Tensor, mask_BN: Tensor, tau: float, normalise: bool, top1_only: bool) -> Tensor:
+def reward_weights(
+    reward_BN: Tensor, mask_BN: Tensor, tau: float, normalise: bool, top1_only: bool, limit: float | None = None
+) -> Tensor:
     """Weights w = softmax(r / tau) over the group's valid beams, [B, N]. 0 at padding.
 
-    `normalise` z-scores rewards within the group first. `top1_only` puts all weight on the first of the best beams.
+    `normalise` z-scores rewards within the group first. `limit` then clamps them to [-limit, limit]; None does not.
+    `top1_only` puts all weight on the first of the best beams.
     """
     if normalise:
         mean_B1, std_B1 = group_mean_std(reward_BN, mask_BN)
         reward_BN = (reward_BN - mean_B1) / std_B1.clamp_min(1e-4)
+        if limit is not None:
+            reward_BN = reward_BN.clamp(-limit, limit)
     masked_BN = reward_BN.masked_fill(~mask_BN, -torch.inf)
     if top1_only:
         return torch.zeros_like(reward_BN).scatter(1, masked_BN.argmax(1, keepdim=True), 1.0)

@@ -23,7 +23,8 @@ class EpochReport:
 
     `step` counts epochs over both stages from 1, `epoch` within the stage. Losses and KL are means over queries, in
     nats. Ratio and advantage statistics run over all measured beams of the epoch. Agreement and parameter change are
-    taken against the reference policy (during RCE: against the untrained selector), agreement on validation queries.
+    taken against the reference policy (during RCE: against the untrained selector), agreement on validation queries,
+    over the picks that `Evaluator.shots` says.
     """
 
     stage: Stage

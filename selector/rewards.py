@@ -94,7 +94,10 @@ def _measured(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) 
 
 
 def _legacy(outcomes: Mapping[Outcome, Float32Array], reward: RewardSettings) -> Float64Array:
-    """Sum alpha * quality + beta * correctness. Quality is the beam score, or the negated log-probability score."""
+    """Sum alpha * quality + beta * correctness.
+
+    Quality is the beam score. Only data without it takes the negated log-probability score.
+    """
     beams = len(next(iter(outcomes.values()))) if outcomes else 0
     values = np.zeros(beams)
     if reward.alpha != 0:

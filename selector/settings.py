@@ -159,6 +159,10 @@ class RceSettings(OptimizerSettings):
     tau_start: PositiveFloat = 1.0
     tau_end: PositiveFloat = 0.5
     rewards: RceRewards = RceRewards.RAW
+    reward_clip: PositiveFloat | None = Field(
+        default=None,
+        description="group_normalised rewards are clamped to this many standard deviations on both sides; null: never.",
+    )
     top1_only: bool = False
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     keep: Keep = Keep.LAST
@@ -269,11 +273,16 @@ class TrialSettings(FrozenModel):
         return self.rce.epochs + self.grpo.epochs
 
     def rce_key(self) -> dict[str, Any]:
-        """All that determines the RCE stage besides data and validation: equal keys share one artifact."""
+        """All that determines the RCE stage besides data and validation: equal keys share one artifact.
+
+        `reward_clip` is a part only where it acts, so that warm-ups stored before it came keep their names.
+        """
+        clips = self.rce.rewards is RceRewards.GROUP_NORMALISED and self.rce.reward_clip is not None
+        without = {"reward"} if clips else {"reward", "reward_clip"}
         return {
             "model": self.model.model_dump(mode="json"),
             "reward": self.rce_reward.model_dump(mode="json"),
-            "rce": self.rce.model_dump(mode="json", exclude={"reward"}),
+            "rce": self.rce.model_dump(mode="json", exclude=without),
             "seed": self.seed,
             **({} if self.train_queries is None else {"train_queries": self.train_queries}),
         }
@@ -282,7 +291,7 @@ class TrialSettings(FrozenModel):
 class ValidationSettings(FrozenModel):
     """How trials are compared. Fixed for a run: never sampled, the same for every trial."""
 
-    metric: ValidationMetric = ValidationMetric.LISTWISE
+    metric: ValidationMetric = ValidationMetric.LISTWISE_CALIBRATED
     tau: PositiveFloat = 0.25
     reward: RewardSettings = RewardSettings(mode=RewardMode.HARD_PLUS_SOFT)
     batch_size: PositiveInt = 128
@@ -292,7 +301,9 @@ class HealthSettings(FrozenModel):
     """Thresholds of the verdicts in `selector.health`."""
 
     no_op_agreement: Fraction = Field(
-        default=1.0, description="no_op: share of validation queries whose whole selection equals the reference's."
+        default=1.0,
+        description="no_op: share of validation queries whose whole selection equals the reference's. It has as many "
+        "picks as the evaluation shows demonstrations; without an evaluation, as many as a beam of the data.",
     )
     kl_share: Fraction = Field(
         default=0.9,

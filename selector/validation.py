@@ -18,10 +18,12 @@ from selector.calibration import MeasuredGroups, calibrated_listwise
 from selector.data.dataset import Split
 from selector.errors import DataError
 from selector.losses import beam_log_probs, listwise_loss, rce_loss, reward_weights, step_entropy
-from selector.model import PointerSelector
+from selector.model import Encoding, PointerSelector
 from selector.reports import WeightedMeans
 from selector.rewards import compute_rewards
 from selector.settings import ValidationMetric, ValidationSettings
+
+NONE = -1
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ValidationResult:
         reward: expected reward over the measured beams, mean over queries.
         entropy: entropy of one pick in nats, mean over queries.
         reward_Q: the expected reward of every query, double [Q].
-        picks_QS: greedy selection of every query, int64 pool positions.
+        picks_QS: greedy selection of every query, int64 pool positions. NONE where its pool has no more candidates.
     """
 
     loss: float
@@ -49,9 +51,18 @@ class ValidationResult:
 
 
 class Evaluator:
-    """Measures a selector on one split, with dropout off."""
+    """Measures a selector on one split, with dropout off.
 
-    def __init__(self, data: TensorData, settings: ValidationSettings, split: Split = Split.VAL) -> None:
+    Attributes:
+        queries: int64 [Q], those of the split.
+        shots: picks of each greedy selection.
+    """
+
+    def __init__(
+        self, data: TensorData, settings: ValidationSettings, split: Split = Split.VAL, shots: int | None = None
+    ) -> None:
+        """`shots` are as many as a beam of the data has where None is given."""
+        self.shots = shots or data.dataset.picks
         self._data = data
         self._settings = settings
         self.queries: Int64Array = data.dataset.indices(split)
@@ -92,10 +103,16 @@ class Evaluator:
                 groups.append(self._groups(log_prob_BN, reward_BN, mask_BN))
             else:
                 self._add_loss(means, steps_BNSK, batch.beams_BNS, mask_BN, log_prob_BN, reward_BN)
-            picks.append(model.unroll(encoding, self._data.dataset.picks))
+            picks.append(self._select(model, encoding))
         reward_Q = torch.cat(rewards).cpu()
         loss = calibrated_listwise(groups) if groups else means["loss"]
         return ValidationResult(loss, float(reward_Q.mean()), means["entropy"], reward_Q, torch.cat(picks).cpu())
+
+    def _select(self, model: PointerSelector, encoding: Encoding) -> Tensor:
+        """The greedy selection, [B, S]."""
+        sizes_B1 = encoding.cand_mask_BK.sum(1, keepdim=True)
+        exhausted_BS = torch.arange(self.shots, device=sizes_B1.device) >= sizes_B1
+        return model.unroll(encoding, self.shots).masked_fill(exhausted_BS, NONE)
 
     def _groups(self, log_prob_BN: Tensor, reward_BN: Tensor, mask_BN: Tensor) -> MeasuredGroups:
         """The groups with contrast."""

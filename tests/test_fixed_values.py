@@ -18,7 +18,7 @@ from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.split import assign_splits
 from selector.data.synthetic import demo_dataset
 from selector.seeds import derive_seed, derive_seed32
-from selector.settings import TrialSettings, ValidationSettings
+from selector.settings import TrialSettings, ValidationMetric, ValidationSettings
 from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.collect.proposers import sampled, score_policy
 from sweep.collect.queries import build_queries, choose_queries, unit_rows
@@ -164,7 +164,7 @@ def test_data_fingerprints(tmp_path: Path) -> None:
 
 
 def test_keys_of_artifacts_and_answers() -> None:
-    key = RceKey.of(TrialSettings(), ValidationSettings(), "0" * 64)
+    key = RceKey.of(TrialSettings(), ValidationSettings(metric=ValidationMetric.LISTWISE), "0" * 64)
     assert key.digest == "9c88a5945cc98d88a73f6a2bb24d49b7cf8af536182f397ff55a3a44c1aede97"
     vlm = VlmSettings(model=ModelSettings(path="somewhere"))
     digest = collect_digest(CollectSettings(), "1" * 64, "2" * 64, vlm, "m@1")

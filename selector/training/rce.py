@@ -52,7 +52,9 @@ class RceStage(TrainingStage):
         encoding = self.model.encode(batch.query_BD, batch.cand_BKD, batch.cand_mask_BK, noise.masks(batch))
         steps_BNSK = self.model.step_log_probs(encoding, batch.beams_BNS)
         normalise = self.options.rewards is RceRewards.GROUP_NORMALISED
-        weight_BN = reward_weights(reward_BN, mask_BN, self.tau, normalise, self.options.top1_only)
+        weight_BN = reward_weights(
+            reward_BN, mask_BN, self.tau, normalise, self.options.top1_only, self.options.reward_clip
+        )
         means.per_query.add(len(reward_BN), zero_variance=zero_variance(reward_BN, mask_BN).double().mean())
         return rce_loss(steps_BNSK, batch.beams_BNS, mask_BN, weight_BN, self.options.label_smoothing).mean()
 

@@ -74,7 +74,8 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
             model=plan.evaluation.vlm.model.path, answers=service.answer_settings, items=items.fingerprint()
         )
         name = choose_name(paths, purpose, settings, source, declared=plan.request.is_declared)
-        found = policies(paths, ranked, settings.top, settings.epochs_per_trial, _retrain(plan, ranked, session))
+        retrained, shots = _retrain(plan, ranked, session), settings.shot_numbers[-1]
+        found = policies(paths, ranked, settings.top, settings.epochs_per_trial, retrained, shots)
 
         def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
             return accuracy(text, items.answers(item), normalisation)

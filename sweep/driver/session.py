@@ -89,6 +89,7 @@ class Session:
             health=plan.space.health,
             keep_epochs=plan.space.keep_epochs,
             data_fingerprint=self.record.fingerprint,
+            shots=plan.space.most_shots,
             versions=versions(),  # of now: a resumed run may go on with other code than it began with
         )
 

@@ -186,4 +186,4 @@ def _standing(result: EpochResult) -> Standing:
     verdicts = result.verdicts if best is None or Verdict.DIVERGED in result.verdicts else best.verdicts
     if best is None:
         return Standing(verdicts=verdicts, rce_digest=result.rce_digest)
-    return Standing(verdicts, best.step, best.val_loss, best.agreement_sequence, result.rce_digest)
+    return Standing(verdicts, best.step, best.val_loss, best.agreement_sequence, result.rce_digest, best.shots)

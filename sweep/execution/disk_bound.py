@@ -145,7 +145,8 @@ class DiskBound:
         top = max(TOP, evaluation.top, evaluation.finalists.count) if evaluation else TOP
         needed = list(complete[:1])
         for epochs in {1, evaluation.epochs_per_trial if evaluation else 1}:
-            needed += compared(complete, top, partial(self._can_load, epochs=epochs))
+            for shots in {0, self._space.most_shots or 0}:
+                needed += compared(complete, top, partial(self._can_load, epochs=epochs), shots)
         return {row.number for row in needed}
 
     def _can_load(self, row: TrialSummary, epochs: int) -> bool:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selector.data.settings import DataSettings
+from selector.settings import ValidationMetric
 from sweep.errors import RunError, SpaceError
 from sweep.runs.paths import RunPaths, SharedPaths, data_at
-from sweep.runs.record import read_record
+from sweep.runs.record import RunRecord, read_record
 from sweep.space import SearchSpace, find_space, parse_space
 from sweep.storage.path import StoredPath
 from sweep.vlm.keys import answer_settings
@@ -88,7 +89,7 @@ def request_of_run(
     """
     record = read_record(paths)
     text, source = _space_text(paths), paths.space_file.shown
-    space = parse_space(text, source)
+    space = _with_its_metric(parse_space(text, source), record, paths)
     collected = None
     if data is None and record.data is not None:
         kept = data_at(paths, record.data)
@@ -98,6 +99,20 @@ def request_of_run(
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
     return Request(space, text, source, _data(space, data, embeddings), other, paths.shared, collected)
+
+
+def _with_its_metric(space: SearchSpace, record: RunRecord, paths: RunPaths) -> SearchSpace:
+    """The space with the validation metric that the run began with, where its file leaves it to the default.
+
+    Another version may have another default, and all trials of a run are compared by one metric.
+    """
+    if "metric" in space.validation.model_fields_set:
+        return space
+    began = record.space.get("validation")
+    name = began.get("metric") if isinstance(began, dict) else None
+    if name not in set(ValidationMetric):
+        raise RunError(f"{paths.run_file}: space.validation.metric is {name!r}: damaged, or of another version")
+    return space.replace(validation=space.validation.replace(metric=ValidationMetric(name)))
 
 
 def _data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> DataSettings:

@@ -58,8 +58,11 @@ def policies(
     top: int,
     epochs_per_trial: int = 1,
     retrained: Sequence[Retrained] = (),
+    shots: int = 0,
 ) -> list[Policy]:
     """Shared warm-ups, the best complete trials that changed something, and finalists, in this order.
+
+    `shots` is the most demonstrations that the comparison shows.
 
     Which trials these are, `sweep.study.ranking.compared` says. One whose files are gone or damaged is left out and
     said so in the log.
@@ -73,7 +76,7 @@ def policies(
             return False
         return True
 
-    rows = compared(ranked, top, can_load)
+    rows = compared(ranked, top, can_load, shots)
     trials = [policy for row in rows for policy in _epochs(paths, row, epochs_per_trial)]
     warm_ups = list(_warm_ups(paths, rows or [row for row in ranked if row.is_complete][:1]))
     return [*warm_ups, *trials, *(_finalist(paths, result) for result in retrained if result.step is not None)]

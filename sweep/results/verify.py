@@ -114,7 +114,8 @@ def verify_answers(paths: RunPaths, plan: Plan) -> list[VerifiedAnswers]:
     again = [
         ended(paths, one) for one in finalists(paths, complete, settings.finalists.count, settings.finalists.seeds)
     ]
-    found = policies(paths, ranked, settings.top, settings.epochs_per_trial, [one for one in again if one is not None])
+    retrained, shots = [one for one in again if one is not None], settings.shot_numbers[-1]
+    found = policies(paths, ranked, settings.top, settings.epochs_per_trial, retrained, shots)
     table = plan.evaluation.items
     panel = panel_of(plan.dataset, table, settings.split, found, settings)
     return list(_compare(evaluation, answers, panel, table))

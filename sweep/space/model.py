@@ -140,6 +140,11 @@ class SpaceModel(FrozenModel):
         found = {path: self.parameters[path].distribution() for path in self.order}
         return {path: distribution for path, distribution in found.items() if distribution is not None}
 
+    @property
+    def most_shots(self) -> int | None:
+        """The most demonstrations that the evaluation shows. None without an evaluation."""
+        return None if self.evaluation is None else self.evaluation.shot_numbers[-1]
+
     def in_use(self, path: str, values: Mapping[str, Scalar]) -> bool:
         """Whether a parameter applies, given all parameters before it in `order` (fixed ones included)."""
         return holds(self.parameters[path], values, self.base)

@@ -17,22 +17,27 @@ def rank(summaries: Sequence[TrialSummary]) -> list[TrialSummary]:
     return [*complete, *(row for row in summaries if not row.is_complete)]
 
 
-def compared(ranked: Sequence[TrialSummary], top: int, can_load: Callable[[TrialSummary], bool]) -> list[TrialSummary]:
+def compared(
+    ranked: Sequence[TrialSummary], top: int, can_load: Callable[[TrialSummary], bool], shots: int = 0
+) -> list[TrialSummary]:
     """The trials that a comparison takes, best first.
 
-    A trial labelled no_op selects what its reference selects, so its row would repeat the reference's. A trial whose
-    files are gone or damaged leaves its place to the next one.
+    A trial labelled no_op selects what its reference selects, so its row would repeat the reference's. The label is
+    about the first picks alone: a comparison of more shots takes the trial. A trial whose files are gone or damaged
+    leaves its place to the next one.
 
     Args:
         ranked: all trials, as `rank` gives them.
         top: how many at most.
         can_load: whether a trial's stored epochs are there and whole; asked only as far down as needed.
+        shots: the most demonstrations that the comparison shows. 0 trusts every label.
     """
     found: list[TrialSummary] = []
     for row in ranked:
         if len(found) == top:
             break
-        if row.is_complete and Verdict.NO_OP not in row.verdicts and can_load(row):
+        repeats = Verdict.NO_OP in row.verdicts and (row.standing.shots or 0) >= shots
+        if row.is_complete and not repeats and can_load(row):
             found.append(row)
     return found
 

@@ -95,6 +95,7 @@ class Standing:
         best_loss: its validation loss, finite.
         agreement: share of validation queries, in [0, 1], with the same selection as the reference policy.
         rce_digest: hash that names the warm-up which the trial started from.
+        shots: picks of the selections that agreement and verdicts compare. None where that is not known.
     """
 
     verdicts: tuple[Verdict, ...] = ()
@@ -102,6 +103,7 @@ class Standing:
     best_loss: float | None = None
     agreement: float | None = None
     rce_digest: str | None = None
+    shots: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

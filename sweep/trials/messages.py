@@ -16,6 +16,7 @@ class TrialContext:
 
     Attributes:
         run_folder: its path or URI. A worker opens it for itself, once (`RunPaths.at`).
+        shots: picks by which a trial is compared with its reference. None: as many as a beam of the data has.
     """
 
     run_folder: str
@@ -24,16 +25,21 @@ class TrialContext:
     keep_epochs: int
     data_fingerprint: str
     versions: dict[str, str]
+    shots: int | None = None
 
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """The best of the epochs that compete: those of GRPO; where there is no GRPO, the reference policy alone."""
+    """The best of the epochs that compete: those of GRPO; where there is no GRPO, the reference policy alone.
+
+    `shots` is the number of picks that agreement and verdicts are about.
+    """
 
     step: int
     val_loss: float
     agreement_sequence: float
     verdicts: tuple[Verdict, ...]
+    shots: int | None = None
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class Trial:
 
     def _best(self, report: EpochReport) -> BestEpoch:
         verdicts = self._verdicts[self._history.index(report)]
-        return BestEpoch(report.step, report.val_loss, report.agreement_sequence, verdicts)
+        return BestEpoch(report.step, report.val_loss, report.agreement_sequence, verdicts, self._evaluate.shots)
 
     # Best epochs ----------------------------------------------------------------------------------------------------
 
@@ -260,4 +260,4 @@ def trial_device(gpus: float) -> torch.device:
 def load_shared(dataset: Dataset, context: TrialContext, gpus: float) -> tuple[TensorData, Evaluator]:
     """The run's data on this worker's device, and the metric on it; once per worker, whatever trials it serves."""
     data = TensorData(dataset, trial_device(gpus))
-    return data, Evaluator(data, context.validation)
+    return data, Evaluator(data, context.validation, shots=context.shots)

@@ -83,6 +83,22 @@ class TestRewardWeights:
             np.testing.assert_allclose(row[: len(group)], powers / powers.sum(), rtol=1e-12)
             assert not any(row[len(group) :])
 
+    @pytest.mark.parametrize(("limit", "weight"), [(None, 0.838), (3.0, 0.571), (0.1, 0.060)])
+    def test_one_positive_in_20_normalised_and_clamped(self, limit: float | None, weight: float) -> None:
+        group = pad([[0.0] * 12 + [1.0] + [0.0] * 7], math.nan, extra=3)
+        found = reward_weights(*group, tau=1.0, normalise=True, top1_only=False, limit=limit)[0]
+        assert round(float(found[12]), 3) == weight and float(found.sum()) == pytest.approx(1)
+        assert len(set(found[:12].tolist() + found[13:20].tolist())) == 1 and not found[20:].any()
+        with_sample_deviation = math.exp(3) / (math.exp(3) + 19 * math.exp(-0.05 / math.sqrt(0.05 * 0.95 * 20 / 19)))
+        assert round(with_sample_deviation, 3) == 0.569, "the earlier trainer's figure, which docs/training.md has"
+
+    def test_a_limit_means_nothing_to_raw_rewards(self) -> None:
+        plain, limited = (
+            reward_weights(*pad(self.groups, 0.0), 1.0, normalise=False, top1_only=False, limit=limit)
+            for limit in (None, 0.1)
+        )
+        assert torch.equal(plain, limited)
+
     def test_top1_is_the_first_of_the_best(self) -> None:
         found = reward_weights(*pad(self.groups, 99.0), 1.0, normalise=False, top1_only=True)
         assert found.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
@@ -262,6 +278,7 @@ def worst_gradient_error(stage: TrainingStage, loss: Callable[[], Tensor]) -> fl
         {"top1_only": True},
         {"rewards": "group_normalised", "tau_start": 0.5},
         {"rewards": "group_normalised", "top1_only": True, "label_smoothing": 0.5},
+        {"rewards": "group_normalised", "reward_clip": 0.5},
     ],
     ids=str,
 )

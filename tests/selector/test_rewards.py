@@ -82,6 +82,14 @@ def test_legacy(rows: list[tuple[float, ...]], alpha: float, beta: float, signed
         assert math.isclose(value, min(max(alpha * quality + beta * correct, -5), 5), rel_tol=1e-6, abs_tol=1e-6)
 
 
+def test_legacy_takes_the_beam_score_where_both_scores_exist() -> None:
+    outcomes = columns([(0.0, 0.0, 0.0, 0.0, 2.0, -3.0)])
+    settings = RewardSettings(mode=RewardMode.LEGACY, alpha=1.0, beta=0.0)
+    assert compute_rewards(outcomes, settings).tolist() == [2.0]
+    del outcomes[Outcome.BEAM_SCORE]
+    assert compute_rewards(outcomes, settings).tolist() == [3.0]
+
+
 def test_default_weights() -> None:
     rows = [(1.0, 0.9, 0.5, 0.25, 0.0, 0.0), (0.0, 0.3, 0.5, 0.25, 0.0, 0.0)]
     expected = {

@@ -15,13 +15,14 @@ from selector.model import PointerSelector
 from selector.rewards import compute_rewards
 from selector.settings import RewardMode, ValidationSettings
 from selector.training import Training
-from selector.validation import Evaluator
+from selector.validation import NONE, Evaluator
 from tests.selector.worlds import (
     evaluator,
     group,
     make_dataset,
     make_settings,
     replace_columns,
+    shake,
     some_model,
     tensors_of,
 )
@@ -57,7 +58,7 @@ def softmax(values: list[float]) -> list[float]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_listwise_against_a_slow_loop(tau: float, seed: int) -> None:
     model = some_model(DATASET, seed)
-    found = evaluator(DATASET, tau=tau, batch_size=4)(model)
+    found = evaluator(DATASET, metric="listwise", tau=tau, batch_size=4)(model)
     losses, rewards, entropies, picks = [], [], [], []
     for query in DATASET.indices(Split.VAL):
         log_probs, reward, entropy, greedy = slow_query(model, DATASET, int(query))
@@ -147,6 +148,26 @@ def test_agreement_counts_first_picks_and_whole_sequences() -> None:
     other[1, 0] += 1
     count = len(other)
     assert result.agreement(other) == (pytest.approx(1 - 1 / count), pytest.approx(1 - 2 / count))
+
+
+def test_agreement_is_about_as_many_picks_as_are_asked_for() -> None:
+    """A policy that changes nothing but a later pick is no no_op where that pick is shown."""
+    dataset = make_dataset(seed=3, queries=40, pools=(3, 12))
+    before, after = some_model(dataset), shake(some_model(dataset), scale=0.01)
+    two, four = (Evaluator(tensors_of(dataset), ValidationSettings(), Split.TRAIN, shots) for shots in (None, 4))
+    assert (two.shots, four.shots) == (dataset.picks, 4) == (2, 4)
+    old_QS, new_QS = four(before).picks_QS, four(after).picks_QS
+    assert torch.equal(old_QS[:, :2], two(before).picks_QS)
+    kept_Q = (old_QS == new_QS)[:, :2].all(1)
+    later_Q = kept_Q & (old_QS != new_QS).any(1)
+    assert later_Q.any(), "some query changes a later pick alone"
+    assert two(after).agreement(two(before).picks_QS)[1] == pytest.approx(float(kept_Q.double().mean()))
+    assert four(after).agreement(old_QS)[1] == pytest.approx(float((kept_Q & ~later_Q).double().mean()))
+    sizes = np.diff(dataset.pool_starts)[four.queries]
+    for size, picks in zip(sizes, old_QS.tolist(), strict=True):
+        real = [pick for pick in picks if pick != NONE]
+        assert len(real) == len(set(real)) == min(size, 4) and real == picks[: len(real)] and max(real) < size
+    assert sizes.min() < 4
 
 
 def test_other_splits() -> None:

@@ -50,7 +50,9 @@ def small_dataset() -> Dataset:
     return load(DataSettings(demo=DemoSettings(items=300, queries=60)))
 
 
-def context(run_folder: Path, dataset: Dataset, keep_epochs: int = 2, **health: object) -> TrialContext:
+def context(
+    run_folder: Path, dataset: Dataset, keep_epochs: int = 2, shots: int | None = None, **health: object
+) -> TrialContext:
     return TrialContext(
         run_folder=str(run_folder),
         validation=ValidationSettings(),
@@ -58,6 +60,7 @@ def context(run_folder: Path, dataset: Dataset, keep_epochs: int = 2, **health: 
         keep_epochs=keep_epochs,
         data_fingerprint=dataset.fingerprint(),
         versions={"torch": torch.__version__},
+        shots=shots,
     )
 
 
@@ -67,7 +70,7 @@ def run_of(shared: TrialContext) -> RunPaths:
 
 def trial(shared: TrialContext, dataset: Dataset, number: int = 0, settings: TrialSettings = SETTINGS) -> Trial:
     data = TensorData(dataset, torch.device("cpu"))
-    return Trial(shared, run_of(shared), number, settings, data, Evaluator(data, shared.validation))
+    return Trial(shared, run_of(shared), number, settings, data, Evaluator(data, shared.validation, shots=shared.shots))
 
 
 def numbers(results: list[EpochResult]) -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ import torch
 
 from selector.batches import EpochNoise
 from selector.reports import EpochReport, Stage
+from selector.settings import ValidationMetric, ValidationSettings
 from selector.training import GrpoStage, RceStage, Training
 from selector.training.stage import TrainingStage, copy_weights
 from tests.selector.worlds import (
@@ -121,8 +122,9 @@ def test_dropout_noise_alone_would_not_be_zero() -> None:
 
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_the_reference_is_the_end_of_rce(keep: str) -> None:
-    # A rate that overshoots, so that the best epoch is not the last.
-    training = Training(make_settings(rce={"epochs": 6, "lr": 0.05, "keep": keep}, grpo={"epochs": 4}), DATASET)
+    # A rate that overshoots, so that the best epoch is not the last. On random rewards only the plain metric moves.
+    settings = make_settings(rce={"epochs": 6, "lr": 0.05, "keep": keep}, grpo={"epochs": 4})
+    training = Training(settings, DATASET, ValidationSettings(metric=ValidationMetric.LISTWISE))
     losses, weights = [], []
     for report in training:
         if report.stage is Stage.RCE:

@@ -122,6 +122,21 @@ def test_rce_options_reach_the_loss(option: dict[str, Any]) -> None:
     assert abs(usual[0].train_loss - changed[0].train_loss) > 1e-3
 
 
+def test_a_clamp_reaches_the_loss_where_rewards_are_normalised_and_names_a_warm_up_of_its_own() -> None:
+    def losses(rewards: str) -> list[float]:
+        sections = ({"rewards": rewards, "reward_clip": clip, "epochs": 1} for clip in (None, 0.1))
+        return [run(rce=section, grpo={"epochs": 0})[0].train_loss for section in sections]
+
+    def keys(rewards: str) -> list[str]:
+        clips = (None, 0.1, 3.0)
+        return [str(make_settings(rce={"rewards": rewards, "reward_clip": clip}).rce_key()) for clip in clips]
+
+    normalised, raw = losses("group_normalised"), losses("raw")
+    assert abs(normalised[0] - normalised[1]) > 1e-3 and raw[0] == raw[1]
+    assert len(set(keys("group_normalised"))) == 3 and len(set(keys("raw"))) == 1
+    assert "reward_clip" not in keys("group_normalised")[0], "warm-ups of earlier versions keep their names"
+
+
 @pytest.mark.parametrize("stage", [Stage.RCE, Stage.GRPO])
 def test_dropout_acts_in_both_stages(stage: Stage) -> None:
     """Only masks differ here: same weights at the start, same order of queries, no step."""

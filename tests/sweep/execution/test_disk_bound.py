@@ -46,13 +46,15 @@ def space_of(gb: float | None, **changes: Any) -> SearchSpace:
     return parse_space(yaml.safe_dump({**yaml.safe_load(SMALL), "max_disk_gb": gb, **changes}), "space.yaml")
 
 
-def summary(number: int, state: TrialState, *verdicts: Verdict, rce: str | None = None) -> TrialSummary:
+def summary(
+    number: int, state: TrialState, *verdicts: Verdict, rce: str | None = None, shots: int | None = None
+) -> TrialSummary:
     value = float(number) if state is TrialState.COMPLETE else None
     params = {"grpo.kl_beta": 0.1, "grpo.lr": 0.001 * (number + 1), "reward.mode": "separated"}
     return TrialSummary(
         number=number, state=state, params=params, value=value, best_value=value, last_step=5, reason="",
         configuration=number, repeat=0, key=str(number), seed=number, attempt=1, duration=1.0,
-        standing=Standing(verdicts, rce_digest=rce),
+        standing=Standing(verdicts, rce_digest=rce, shots=shots),
     )  # fmt: skip
 
 
@@ -231,12 +233,13 @@ def test_it_ends_below_the_bound_or_with_nothing_left_to_give(
 
 
 @st.composite
-def trials(draw: st.DrawFn) -> list[tuple[TrialState, tuple[Verdict, ...], str | None]]:
-    """State, verdicts and what is damaged of each trial; most are complete and whole."""
+def trials(draw: st.DrawFn) -> list[tuple[TrialState, tuple[Verdict, ...], int | None, str | None]]:
+    """State, verdicts, the picks they are about, and what is damaged of each trial; most are complete and whole."""
     states = st.sampled_from((*[TrialState.COMPLETE] * 12, *STATES))
     verdicts = st.sampled_from(((), (), (Verdict.KL_DOMINATED,), (Verdict.DEAD_SIGNAL,), (Verdict.NO_OP,)))
     damage = st.sampled_from((None, None, None, "gone", "manifest", "weights", "second"))
-    return draw(st.lists(st.tuples(states, verdicts, damage), min_size=TOP + 2, max_size=TOP + 6))
+    row = st.tuples(states, verdicts, st.sampled_from((None, 2, 4)), damage)
+    return draw(st.lists(row, min_size=TOP + 2, max_size=TOP + 6))
 
 
 def damaged(run: Run, number: int, what: str | None) -> None:
@@ -253,21 +256,22 @@ def damaged(run: Run, number: int, what: str | None) -> None:
 @settings(max_examples=40, deadline=None)
 @given(made=trials(), own=st.booleans(), top=st.integers(1, TOP + 2), epochs=st.integers(1, 2))
 def test_it_never_deletes_what_a_comparison_takes(
-    made: list[tuple[TrialState, tuple[Verdict, ...], str | None]],
+    made: list[tuple[TrialState, tuple[Verdict, ...], int | None, str | None]],
     own: bool,
     top: int,
     epochs: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    run = Run(tmp_path_factory.mktemp("run"), [state for state, _, _ in made], own_warm_ups=own)
-    for number, (state, verdicts, damage) in enumerate(made):
-        run.rows[number] = summary(number, state, *verdicts, rce=run.digest(run.rows[number]))
+    run = Run(tmp_path_factory.mktemp("run"), [state for state, *_ in made], own_warm_ups=own)
+    for number, (state, verdicts, shots, damage) in enumerate(made):
+        run.rows[number] = summary(number, state, *verdicts, rce=run.digest(run.rows[number]), shots=shots)
         run.paths.trial(number).settings_file.write_text(SETTINGS.model_dump_json())
         damaged(run, number, damage)
     ranked = rank(run.rows)
 
     def taken() -> list[object]:
-        by_answers, held_out = policies(run.paths, ranked, top, epochs), policies(run.paths, ranked, TOP)
+        by_answers = policies(run.paths, ranked, top, epochs, shots=4)
+        held_out = policies(run.paths, ranked, TOP)
         return [*(one.row for one in (*by_answers, *held_out)), *finalists(run.paths, ranked, 3, 2)]
 
     before = taken()

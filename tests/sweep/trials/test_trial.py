@@ -85,14 +85,16 @@ def test_the_best_epochs_are_kept_with_their_lineage(tmp_path: Path, dataset: Da
         assert weights.keys() == model.state_dict().keys()
 
 
-def test_the_stored_selector_gives_the_trials_picks(tmp_path: Path, dataset: Dataset) -> None:
-    shared = context(tmp_path, dataset, keep_epochs=1)
+@pytest.mark.parametrize("shots", [None, 4])
+def test_the_stored_selector_gives_the_trials_picks(shots: int | None, tmp_path: Path, dataset: Dataset) -> None:
+    shared = context(tmp_path, dataset, keep_epochs=1, shots=shots)
     running = trial(shared, dataset)
     results: list[EpochResult] = list(running)
     folder = next((tmp_path / "trials/0000/best").iterdir())
     model = PointerSelector.from_pretrained(folder)
     best = next(result for result in results if result.report.step == step_of(stored_at(folder)))
-    same = 0
+    same, picks = 0, shots or 2
+    assert best.best is not None and best.best.shots == picks
     queries = dataset.indices(Split.VAL)
     reference = PointerSelector(model.config)
     reference.load_state_dict(read_checkpoint(stored_at(tmp_path / "rce" / best.rce_digest))[0])
@@ -100,7 +102,7 @@ def test_the_stored_selector_gives_the_trials_picks(tmp_path: Path, dataset: Dat
         pool = dataset.pool_items[dataset.pool_starts[query] : dataset.pool_starts[query + 1]]
         embeddings = torch.from_numpy(dataset.embeddings)
         asked, shown = embeddings[dataset.query_items[query]], embeddings[torch.from_numpy(pool)]
-        same += bool((model.select(asked, shown, 2) == reference.eval().select(asked, shown, 2)).all())
+        same += bool((model.select(asked, shown, picks) == reference.eval().select(asked, shown, picks)).all())
     assert same / len(queries) == pytest.approx(best.report.agreement_sequence)
 
 

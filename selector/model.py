@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from selector.errors import CheckpointError, SettingsError, first_line, printable
+from selector.files import lfs_problem
 from selector.tensors import read_tensors
 
 CONFIG_FILE = "config.json"
@@ -266,6 +267,8 @@ class PointerSelector(nn.Module):
             CheckpointError: a file is missing, unreadable or does not fit the other.
         """
         config_file = Path(folder) / CONFIG_FILE
+        if problem := lfs_problem(config_file):
+            raise CheckpointError(f"{config_file}: {problem}")
         try:
             config = SelectorConfig(**json.loads(config_file.read_text(encoding="utf-8"))["selector"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SettingsError) as error:

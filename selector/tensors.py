@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from selector.errors import CheckpointError, first_line
+from selector.files import lfs_problem
 
 _DTYPES = {
     "F64": torch.float64,
@@ -42,6 +43,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         raw = bytearray(file.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
+    if problem := lfs_problem(raw):
+        raise CheckpointError(f"{file}: {problem}")
     if len(raw) < 8:
         raise CheckpointError(f"{file}: not a safetensors file ({len(raw)} bytes)")
     size = int.from_bytes(raw[:8], "little")

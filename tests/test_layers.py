@@ -38,7 +38,13 @@ FLOORS = {
 }
 """A package imports from lower floors only. On one floor nobody knows the neighbours."""
 LOOSE = {"sweep", "sweep.__main__", "sweep.errors"}
-TORCH_ALONE = {"selector/__init__.py", "selector/model.py", "selector/tensors.py", "selector/errors.py"}
+TORCH_ALONE = {
+    "selector/__init__.py",
+    "selector/model.py",
+    "selector/tensors.py",
+    "selector/errors.py",
+    "selector/files.py",
+}
 LATE = {"ray", "torch", "transformers"}
 """What takes seconds to load, and may therefore be imported inside a function."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selector.data.place import BigInteger, Place, file_label
+from selector.files import lfs_problem
 
 SAFE_DIGITS = 18  # every integer of so many digits fits int64
 
@@ -56,7 +57,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def check_file(path: Path) -> None:
-    """Raise `DataError` unless `path` is a file that can be looked at."""
+    """Raise `DataError` unless `path` is a file that can be looked at, and no pointer of Git LFS."""
     place = Place(file_label(path))
     try:
         mode = path.stat().st_mode
@@ -67,6 +68,8 @@ def check_file(path: Path) -> None:
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
         raise place.error(f"is {what}; expected a file")
+    if problem := lfs_problem(path):
+        raise place.error(problem)
 
 
 def _syntax_message(text: str, error: json.JSONDecodeError) -> str:

@@ -13,6 +13,7 @@ from selector.data.native import is_native, read_native
 from selector.data.place import Place, file_label
 from selector.data.settings import DataSettings
 from selector.data.synthetic import demo_dataset
+from selector.files import is_leftover
 
 RL_FILE = "rl_data.json"
 EMBEDDINGS_STEM = "embeddings"
@@ -53,7 +54,7 @@ def find_training_file(folder: Path) -> Path:
     if (folder / RL_FILE).exists():
         return folder / RL_FILE
     place = Place(file_label(folder))
-    files = sorted(folder.glob("*.json"))
+    files = _json_files(folder)
     if len(files) == 1:
         return files[0]
     fitting = [path for path in files if looks_like_training_data(path)]
@@ -77,7 +78,11 @@ def find_embeddings(folder: Path) -> Path:
 
 
 def _only_manifest(folder: Path) -> bool:
-    return [path.name for path in folder.glob("*.json")] == ["manifest.json"]
+    return [path.name for path in _json_files(folder)] == ["manifest.json"]
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if not is_leftover(path.name))
 
 
 def _listed(paths: list[Path]) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import RUNS, Data, Embeddings, Runs, Space
+from sweep.plan.machine import Machine, lacking
 from sweep.plan.make import make_plan
 from sweep.plan.prompt import rendered_prompt
 from sweep.plan.requests import request_of_space
@@ -27,7 +28,10 @@ def validate(space: Space, data: Data = None, embeddings: Embeddings = None, run
     """Check a space and its data, and print what would run. Starts nothing."""
     with TemporaryDirectory() as scratch:
         plan = make_plan(request_of_space(space, SharedPaths.beside(runs, Path(scratch)), data, embeddings))
-    screen().print(plan_table(plan), parameter_table(plan), "valid")
+    screen().print(plan_table(plan), parameter_table(plan))
+    for warning in lacking(plan.space, Machine.here()):
+        screen().print(f"warning: {warning}")
+    screen().print("valid")
 
 
 @app.command("show-prompt")

@@ -11,6 +11,7 @@ from pathlib import Path
 from selector.data.json_text import SAFE_DIGITS
 from selector.data.place import Place, file_label
 from selector.errors import DataError
+from selector.files import is_leftover
 
 SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
 _NAME = re.compile(rf"(?:.*[^0-9])?([0-9]{{1,{SAFE_DIGITS}}})\.(?:{'|'.join(SUFFIXES)})", re.IGNORECASE | re.DOTALL)
@@ -30,7 +31,7 @@ class Found:
 
 
 def find_images(folders: Collection[Path], wanted: Collection[int]) -> dict[int, list[Found]]:
-    """Files of the wanted image ids. Links are followed, and no folder is searched twice.
+    """Files of the wanted image ids. Links are followed, and no folder is searched twice. Hidden names do not count.
 
     `COCO_train2014_000000000042.jpg`, `000000000042.png` and `42.JPG` are image 42.
 
@@ -72,7 +73,7 @@ def _narrowed(candidates: list[Found], subtype: str | None) -> Iterator[list[Fou
 
 
 def _files(searched: Collection[Path]) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Name, folders and path of everything below that is no folder."""
+    """Name, folders and path of everything below that is no folder, without what other systems left there."""
     seen: set[tuple[int, int]] = set()
     waiting: list[tuple[str, tuple[str, ...], Path]] = [
         (str(folder.absolute()), (folder.absolute().name,), folder) for folder in searched
@@ -86,6 +87,8 @@ def _files(searched: Collection[Path]) -> Iterator[tuple[str, tuple[str, ...], s
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(path) as entries:
                 for entry in entries:
+                    if is_leftover(entry.name):
+                        continue
                     if entry.is_dir():
                         waiting.append((entry.path, (*folders, entry.name), given))
                     else:

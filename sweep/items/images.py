@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from selector.arrays import Int64Array
 from selector.data.place import file_label
 from selector.errors import first_line
+from selector.files import lfs_problem
 from selector.hashes import content_hash
 from sweep.items.errors import ImageError
 
@@ -119,6 +120,8 @@ class ImageFiles:
             raise ImageError(self.label(item), _unreadable(error)) from None
         if reason or not content:
             raise ImageError(self.label(item), reason or "the file is empty")
+        if problem := lfs_problem(content):
+            raise ImageError(self.label(item), problem)
         return content, _key(path, status)
 
 

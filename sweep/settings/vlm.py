@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from selector.settings import FrozenModel, NonNegativeFloat, PositiveFloat, PositiveInt
+from sweep.settings.resources import Cpus, Gpus
 from sweep.settings.texts import check_text
 
 DEMO_MODEL = "demo"
@@ -168,7 +169,7 @@ class WorkerSettings(FrozenModel):
 
     Attributes:
         count: workers. None: as many as the cluster has room for.
-        gpus: for one worker. A fraction lets several share one.
+        gpus: for one worker. A fraction lets several share one. Above 1 it must be whole.
         in_flight: batches given to a worker before its first one is back.
         batch: work items of one batch.
         retries: tries of an item after the first, if it takes its worker down.
@@ -177,8 +178,8 @@ class WorkerSettings(FrozenModel):
     """
 
     count: PositiveInt | None = None
-    cpus: PositiveFloat = 1.0
-    gpus: NonNegativeFloat = 0.0
+    cpus: Cpus = 1.0
+    gpus: Gpus = 0.0
     in_flight: PositiveInt = 2
     batch: PositiveInt = 64
     retries: Annotated[int, Field(ge=0, le=10)] = 2

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from selector.files import lfs_problem
 from sweep.errors import SpaceError
 from sweep.space.document import MAX_CHARACTERS, read_document
 from sweep.space.problems import problems_of
@@ -57,7 +58,10 @@ def _read(path: Path) -> str:
     try:
         if path.stat().st_size > 4 * MAX_CHARACTERS:
             raise SpaceError(f"{path}: {path.stat().st_size} bytes; this is no search space")
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if problem := lfs_problem(content):
+            raise SpaceError(f"{path}: {problem}")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise SpaceError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None

@@ -13,7 +13,6 @@ from selector.data.settings import DataSettings
 from selector.settings import (
     FrozenModel,
     HealthSettings,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -24,6 +23,7 @@ from sweep.errors import SpaceError
 from sweep.settings.collect import CollectSettings
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.items import ItemsSettings
+from sweep.settings.resources import Cpus, Gpus
 from sweep.settings.vlm import VlmSettings
 from sweep.space import fields
 from sweep.space.addresses import Scalar, addresses, flatten, refusal, with_values
@@ -51,15 +51,8 @@ class Budget(FrozenModel):
 class Resources(FrozenModel):
     """What one trial occupies."""
 
-    cpus: PositiveFloat = 1.0
-    gpus: NonNegativeFloat = Field(default=0.0, description="A fraction shares a GPU; above 1 it must be whole.")
-
-    @field_validator("gpus")
-    @classmethod
-    def _whole_above_one(cls, value: float) -> float:
-        if value > 1 and value != int(value):
-            raise ValueError(f"{value} GPUs per trial cannot be had; use {int(value)}, {int(value) + 1}, or at most 1")
-        return value
+    cpus: Cpus = 1.0
+    gpus: Gpus = Field(default=0.0, description="A fraction shares a GPU; above 1 it must be whole.")
 
 
 class SpaceModel(FrozenModel):

@@ -15,7 +15,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from sweep.storage.growing import GrowingFile
-from sweep.storage.path import StoredPath
+from sweep.storage.path import StoredPath, not_a_pointer
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,7 +44,7 @@ class LocalPath(StoredPath):
 
     def read_bytes(self) -> bytes:
         """What a file holds."""
-        return self.local().read_bytes()
+        return not_a_pointer(self.local().read_bytes(), self.shown)
 
     def glob(self, pattern: str) -> list[Self]:
         """Sorted as paths are."""

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Self
 
 from filelock import FileLock
 
+from selector.files import lfs_problem
+from sweep.errors import RunError
 from sweep.storage.growing import GrowingFile
 from sweep.storage.lease import Lease
 
@@ -78,7 +80,7 @@ class StoredPath(ABC):
 
     @abstractmethod
     def read_bytes(self) -> bytes:
-        """What the file holds now. Raises FileNotFoundError."""
+        """What the file holds now. Raises FileNotFoundError, or RunError if Git LFS left a pointer in its place."""
 
     def read_text(self) -> str:
         """The same as UTF-8 text. Raises UnicodeDecodeError, too."""
@@ -180,6 +182,13 @@ class StoredPath(ABC):
     @abstractmethod
     def growing(self) -> GrowingFile:
         """The file, for who writes piece by piece and only to files of this machine."""
+
+
+def not_a_pointer(content: bytes, shown: str) -> bytes:
+    """A file's content. Raises RunError if it is a pointer of Git LFS."""
+    if problem := lfs_problem(content):
+        raise RunError(f"{shown}: {problem}")
+    return content
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401 (any JSON value)

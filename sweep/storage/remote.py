@@ -23,7 +23,7 @@ from sweep.storage.growing import GrowingFile
 from sweep.storage.lease import Lease
 from sweep.storage.local import LocalPath, hidden, stored_at
 from sweep.storage.location import Location
-from sweep.storage.path import StoredPath
+from sweep.storage.path import StoredPath, not_a_pointer
 from sweep.storage.remote_files import LAST, RemoteFiles
 from sweep.storage.scratch import make_scratch
 
@@ -85,7 +85,7 @@ class RemotePath(StoredPath):
         content = self.files.read(self._key)
         if content is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.shown)
-        return content
+        return not_a_pointer(content, self.shown)
 
     def glob(self, pattern: str) -> list[Self]:
         """One request per folder that has to be looked into."""

@@ -15,6 +15,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
+from selector.files import lfs_problem
 from sweep.errors import StudyError
 from sweep.space.compare import differences, identity
 from sweep.space.search_space import SearchSpace
@@ -76,6 +77,8 @@ def _prepare_sqlite(url: URL) -> None:
     path = Path(url.database)
     if not path.parent.is_dir():
         raise StudyError(f"storage {without_password(str(url))}: folder {str(path.parent)!r} does not exist; create it")
+    if problem := lfs_problem(path):
+        raise StudyError(f"{path}: {problem}")
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")

@@ -1,0 +1,56 @@
+"""What this machine has, held against what a space asks of one worker. Starts no Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sweep.space import SearchSpace
+
+NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """CPUs and GPUs of a machine.
+
+    Attributes:
+        cpus: cores that this process may use, which are those that a Ray started here has.
+        gpus: that torch can use.
+        cards: that the NVIDIA driver lists, whether torch can use them or not.
+    """
+
+    cpus: int
+    gpus: int
+    cards: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        """What the process finds around it. Looks only: nothing is started on a GPU."""
+        cards = len(list(NVIDIA_CARDS.iterdir())) if NVIDIA_CARDS.is_dir() else 0
+        return cls(len(os.sched_getaffinity(0)), torch.cuda.device_count(), cards)
+
+    def __str__(self) -> str:
+        gpus = f"{self.gpus} GPU{'' if self.gpus == 1 else 's'}" if self.gpus else "no GPU that torch can use"
+        if self.cards > self.gpus:
+            gpus += f" (the NVIDIA driver lists {self.cards}; torch {torch.__version__}"
+            gpus += f" was built for CUDA {torch.version.cuda})" if torch.version.cuda else " was built without CUDA)"
+        return f"{self.cpus} CPU{'' if self.cpus == 1 else 's'} and {gpus}"
+
+
+def lacking(space: SearchSpace, machine: Machine) -> Iterator[str]:
+    """One sentence for each kind of worker that the machine has no room for. It may be right for a larger cluster."""
+    wanted = [("resources", "a trial", space.resources.cpus, space.resources.gpus)]
+    if space.vlm is not None and (space.evaluation is not None or space.collect is not None):
+        workers = space.vlm.workers
+        wanted.append(("vlm.workers", "a worker of the vision-language model", workers.cpus, workers.gpus))
+    for section, who, cpus, gpus in wanted:
+        if cpus > machine.cpus or gpus > machine.gpus:
+            yield (
+                f"{section}: {who} asks for {cpus:g} CPUs and {gpus:g} GPUs, and this machine has {machine}; "
+                "lower it, or run on a cluster with --address"
+            )

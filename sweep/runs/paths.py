@@ -69,6 +69,16 @@ class RunPaths:
         return self.root / "driver.lock"
 
     @property
+    def driver_file(self) -> StoredPath:
+        """What the driver does, written every few seconds while it lives, and how it ended."""
+        return self.root / "driver.json"
+
+    @property
+    def stop_file(self) -> StoredPath:
+        """Asks the driver to end. Its presence is the request."""
+        return self.root / "stop.json"
+
+    @property
     def rce_folder(self) -> StoredPath:
         """RCE artifacts by content hash."""
         return self.root / "rce"

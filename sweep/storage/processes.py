@@ -19,6 +19,11 @@ def is_here(holder: Mapping[str, Any]) -> bool:
     return None not in here.values() and all(holder.get(name) == value for name, value in here.items())
 
 
+def is_same_machine(holder: Mapping[str, Any]) -> bool:
+    """Whether it is, or was, a process of this machine since it was switched on, be it in another container."""
+    return _boot() is not None and holder.get("boot") == _boot()
+
+
 def is_dead_here(holder: Mapping[str, Any]) -> bool:
     """Whether it was a process of this machine, and of this container, and is no more."""
     pid = holder.get("pid")

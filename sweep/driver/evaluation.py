@@ -16,6 +16,7 @@ from sweep.execution.ray.finalists import retrain_all
 from sweep.plan.plan import Plan
 from sweep.results.evaluations import DECLARED
 from sweep.results.policies import panel_of, policies
+from sweep.runs.driver import Phase
 from sweep.settings.evaluation import SplitName
 from sweep.study import TrialSummary
 from sweep.trials.finalists import Retrained, finalists
@@ -55,9 +56,12 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
     session.cluster(plan.bytes)
     with (
         terminable(),
-        AnswerService(plan.evaluation.vlm, items, paths.shared.answers_folder, paths.name, session.console) as service,
+        AnswerService(
+            plan.evaluation.vlm, items, paths.shared.answers_folder, paths.name, session.console, session.pulse.answers
+        ) as service,
     ):
         found = policies(paths, ranked, settings.top, settings.epochs_per_trial, _retrain(plan, ranked, session))
+        session.pulse.phase(Phase.EVALUATING, "answers")
         answered = reused = 0
 
         def ask(wanted: Sequence[WorkItem]) -> Mapping[WorkItem, Result]:
@@ -89,9 +93,11 @@ def _retrain(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> li
     wanted = finalists(session.paths, complete, settings.count, settings.seeds)
     if not wanted:
         return []
+    session.pulse.phase(Phase.FINALISTS, "trainings", len(wanted))
     results = []
     for result in retrain_all(session.trial_context(plan), session.paths.name, plan, wanted):
         outcome = f"val_loss {result.val_loss:.4f}" if result.val_loss is not None else f"failed: {result.failure}"
         session.say(f"finalist trial {result.trial}, seed {result.seed}: {outcome}")
         results.append(result)
+        session.pulse.progress(len(results))
     return sorted(results, key=lambda result: (result.trial, result.seed))

@@ -46,13 +46,12 @@ class StopRequest(FrozenModel):
 class Pulse:
     """Use as a context manager as long as the driver lives. Calls may come from any thread."""
 
-    def __init__(self, paths: RunPaths, command: str, beat: float | None = None) -> None:
+    def __init__(self, paths: RunPaths, beat: float | None = None) -> None:
         """Prepare. `beat` is in seconds; None: what suits the storage."""
         self._paths = paths
         now = time.time()
         self._record = DriverRecord(
             token=uuid4().hex,
-            command=command,
             process=this_process(),
             began=now,
             updated=now,
@@ -189,7 +188,8 @@ class Pulse:
         self._stopping, self.stop_now = True, request.now
         logger.warning("asked to stop%s by %s", " at once" if request.now else "", self._paths.stop_file)
         self.why = f"stopped by `sweep stop{' --now' if request.now else ''}`"
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # which ends its waiting, too
+        # Not SIGINT: a shell's background job ignores that. The thread is named so that its waiting ends.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _tidy(self) -> None:
         """Remove requests that nobody hears any more, and what killed drivers left half-written."""

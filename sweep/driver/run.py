@@ -13,6 +13,7 @@ from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.results.outcome import RunOutcome
 from sweep.results.ranking import held_out_rows, ranking_document
+from sweep.runs.driver import Phase
 from sweep.runs.paths import RunPaths
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
@@ -48,6 +49,7 @@ def execute(
 
 def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session: Session) -> RunOutcome:
     """Compare what was trained, and write `ranking.json`, which says that the run has ended."""
+    session.pulse.phase(Phase.RANKING)
     ranked, paths = training.ranked, session.paths
     held_out = held_out_rows(plan, paths, ranked) if evaluation is None and training.completed else []
     if not training.interrupted:

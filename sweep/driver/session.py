@@ -14,7 +14,7 @@ from filelock import Timeout
 from rich.console import Console
 
 from sweep.driver.pulse import Pulse
-from sweep.driver.signals import terminable
+from sweep.driver.signals import note_of, terminable, without_hangup
 from sweep.errors import RunError
 from sweep.execution.ray.cluster import HOW_TO_SIGN_IN, Cluster, connected
 from sweep.execution.ray.options import RayOptions
@@ -42,6 +42,8 @@ class Session:
         self.paths = paths
         self.console = console
         self.pulse = pulse
+        self.heard: Callable[[int], None] = lambda number: None
+        """Told of each signal that ends the run."""
         self.record: RunRecord = read_record(paths)
         self.lock = lock
         self._ray = ray
@@ -55,7 +57,8 @@ class Session:
             ClusterError: Ray cannot be started or reached.
         """
         if self._cluster is None:
-            self._cluster = self._stack.enter_context(connected(self.paths.name, data_bytes, self._ray))
+            with without_hangup():
+                self._cluster = self._stack.enter_context(connected(self.paths.name, data_bytes, self._ray))
             announce(self.console, self._cluster, self.paths.log_file)
         return self._cluster
 
@@ -115,15 +118,15 @@ def open_session(
         RunError: another driver holds the run, or the storage below it fails.
     """
     go_on = f"python -m sweep {command} {paths.shown}"
-    pulse = Pulse(paths, command)
     with (
         _sole_driver(paths) as lock,
         open_screen(paths.log_file) as console,
-        terminable(pulse, console, go_on),
-        pulse,
+        Pulse(paths) as pulse,
         ExitStack() as stack,
     ):
         session = Session(paths, console, pulse, ray, lock, stack)
+        session.heard = note_of(pulse, console, go_on)
+        stack.enter_context(terminable(session.heard))
         try:
             yield session
         except KeyboardInterrupt:  # while Ray starts or the model answers, or the second Ctrl-C

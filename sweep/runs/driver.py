@@ -50,7 +50,6 @@ class DriverRecord(FrozenModel):
 
     Attributes:
         token: of this driver alone, so that a request to stop is not meant for a later one.
-        command: that it was started with.
         process: host, number and start of the process (`sweep.storage.processes`).
         beat: seconds between two writings; `beats` counts them.
         done: units of the phase that are done: trials, or answers of the model.
@@ -63,7 +62,6 @@ class DriverRecord(FrozenModel):
 
     format: Literal["sweep-driver/1"] = "sweep-driver/1"
     token: str
-    command: str
     process: dict[str, str | int | None]
     began: float
     updated: float

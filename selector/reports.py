@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Stage(StrEnum):
@@ -88,6 +88,8 @@ def parameter_change(model: nn.Module, reference: nn.Module) -> dict[str, float]
     """Relative change |theta - theta_ref| / |theta_ref| (Frobenius) by group of parameters. 0 for equal ones."""
     moved: dict[str, float] = {}
     size: dict[str, float] = {}
+    import torch  # late: who only reads reports does not wait for it
+
     with torch.no_grad():
         for (name, now), before in zip(model.named_parameters(), reference.parameters(), strict=True):
             group = name.split(".")[0]

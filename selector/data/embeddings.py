@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from selector.arrays import Float32Array
 from selector.data.checks import check_embeddings
@@ -40,6 +39,8 @@ def load_embeddings(path: Path) -> Float32Array:
 
 
 def _load_torch(path: Path, place: Place) -> Float32Array:
+    import torch  # late: a space is read, and a run looked at, without it
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sweep.runs.record import STORAGE
 from sweep.storage.local import stored_at
 from sweep.storage.open import open_folder
 from sweep.storage.path import StoredPath
@@ -25,6 +26,17 @@ Runs = Annotated[
     StoredPath,
     typer.Option(
         "--runs", metavar="FOLDER", parser=_opened, help="Folder that holds the runs, or its URI: s3://bucket/runs."
+    ),
+]
+
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        envvar=STORAGE,
+        show_envvar=True,
+        help="The study's database, for a run that keeps it outside its folder.",
     ),
 ]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from sweep.cli.options import RUNS, Embeddings, Moved, RunName, Runs
+from sweep.cli.options import RUNS, Embeddings, Moved, RunName, Runs, Storage
 from sweep.plan.make import Answers, make_plan
 from sweep.plan.plan import require_data
 from sweep.plan.requests import request_of_run
@@ -24,9 +25,9 @@ app = typer.Typer()
 
 
 @app.command()
-def status(run: RunName = None, runs: Runs = RUNS) -> None:
+def status(run: RunName = None, runs: Runs = RUNS, storage: Storage = None) -> None:
     """Print the trials of a running or finished run."""
-    print_status(screen(), find_run(run, runs))
+    print_status(screen(), find_run(run, runs, storage))
 
 
 @app.command()
@@ -37,16 +38,24 @@ def export(
     ),
     trial: Annotated[str, typer.Option("--trial", help="`best` or a trial's number.")] = "best",
     runs: Runs = RUNS,
+    storage: Storage = None,
 ) -> None:
     """Write the best checkpoint of a run, ready to use."""
-    exported = export_checkpoint(find_run(run, runs), trial, out)
+    exported = export_checkpoint(find_run(run, runs, storage), trial, out)
     screen().print(exported.sentence, soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
-def verify(run: RunName = None, data: Moved = None, embeddings: Embeddings = None, runs: Runs = RUNS) -> None:
+def verify(
+    run: RunName = None,
+    data: Moved = None,
+    embeddings: Embeddings = None,
+    runs: Runs = RUNS,
+    storage: Storage = None,
+) -> None:
     """Recompute the ranked numbers of a run from its checkpoints and stored answers."""
-    paths = find_run(run, runs)
+    paths = find_run(run, runs, storage)
     answers = Answers.STORED if main_evaluation(paths) else Answers.UNUSED
-    plan = require_data(make_plan(request_of_run(paths, data, embeddings), answers))
-    raise typer.Exit(print_verification(screen(), verify_epochs(paths, plan), verify_answers(paths, plan)))
+    with TemporaryDirectory() as scratch:
+        plan = require_data(make_plan(request_of_run(paths, data, embeddings, scratch=Path(scratch)), answers))
+        raise typer.Exit(print_verification(screen(), verify_epochs(paths, plan), verify_answers(paths, plan)))

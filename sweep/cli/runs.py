@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sweep.cli.options import RUNS, Address, Cpus, Dashboard, Data, Embeddings, Moved, RunName, Runs, Space
+from sweep.cli.options import RUNS, Address, Cpus, Dashboard, Data, Embeddings, Moved, RunName, Runs, Space, Storage
 from sweep.collect.store import check_empty
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
@@ -58,12 +58,13 @@ def resume(
     data: Moved = None,
     embeddings: Embeddings = None,
     runs: Runs = RUNS,
+    storage: Storage = None,
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
 ) -> None:
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
-    paths = find_run(run, runs)
+    paths = find_run(run, runs, storage)
     _drive(make_plan(request_of_run(paths, data, embeddings)), paths, RayOptions(address, cpus, dashboard))
 
 
@@ -90,12 +91,13 @@ def evaluate(
     data: Moved = None,
     embeddings: Embeddings = None,
     runs: Runs = RUNS,
+    storage: Storage = None,
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
-    paths = find_run(run, runs)
+    paths = find_run(run, runs, storage)
     plan = require_data(make_plan(request_of_run(paths, data, embeddings, answers=space)))
     if plan.evaluation is None:
         raise SpaceError(

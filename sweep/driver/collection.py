@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import is_collected
 from sweep.plan.make import plan_of_collected
 from sweep.plan.plan import CollectionPlan, Plan
+from sweep.runs.driver import Phase
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
+from sweep.vlm.pool.progress import PoolProgress
 from sweep.vlm.service import AnswerService
 from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import accuracy
@@ -38,7 +41,8 @@ def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
         if not is_collected(plan):
             session.cluster(plan.bytes)
             with terminable():
-                measure(plan, plan.folder, session.paths.name, session.console)
+                session.pulse.phase(Phase.COLLECTING, "answers")
+                measure(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
         plan = plan_of_collected(plan)
     session.name_data(plan)
     return plan
@@ -67,7 +71,13 @@ def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_scree
             raise
 
 
-def measure(plan: CollectionPlan, folder: StoredPath, name: str, console: Console) -> None:
+def measure(
+    plan: CollectionPlan,
+    folder: StoredPath,
+    name: str,
+    console: Console,
+    watch: Callable[[PoolProgress], None] = lambda progress: None,
+) -> None:
     """Ask the model, and store what it answers. What was answered before, in whatever run, is not asked again.
 
     Args:
@@ -75,13 +85,14 @@ def measure(plan: CollectionPlan, folder: StoredPath, name: str, console: Consol
         folder: missing or empty; complete when this returns.
         name: shown in Ray's dashboard.
         console: shows progress, and what was measured in the end.
+        watch: told of progress, too.
     """
     settings, answers, evaluation = plan.settings, plan.request.shared.answers_folder, plan.space.evaluation
     score = partial(accuracy, normalisation=settings.metric)
     measurement = Measurement(plan.beams, plan.items, score, gt_prob=settings.gt_prob)
     reporter = _Reporter(measurement, console)
     limit = 1.0 if evaluation is None else evaluation.failure_limit
-    with AnswerService(plan.vlm, plan.items, answers, name, console) as service:
+    with AnswerService(plan.vlm, plan.items, answers, name, console, watch) as service:
         found = service.answer_all(
             plan.beams.work_items(), "collecting", score=settings.gt_prob, failure_limit=limit, observer=reporter
         )

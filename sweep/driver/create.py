@@ -58,7 +58,7 @@ def create_run(plan: Plan | CollectionPlan, run: NewRun) -> RunPaths:
         RunError: a run or a study of this name exists, or it cannot be a name.
         StudyError: the space's storage cannot be used.
     """
-    for paths in _candidates(run, plan.space.name):
+    for paths in _candidates(run, plan.space.name, plan.space.storage):
         if plan.space.storage is not None:
             _check_new_study(plan.space.storage, paths)
         if _made(paths, plan):
@@ -98,7 +98,7 @@ def _check_new_study(storage: str, paths: RunPaths) -> None:
         )
 
 
-def _candidates(run: NewRun, base: str) -> Iterator[RunPaths]:
+def _candidates(run: NewRun, base: str, storage: str | None) -> Iterator[RunPaths]:
     """Folders that the run may get, none of which is there yet."""
     runs, name = run.runs, run.name
     if name is not None and not NAME.fullmatch(name):
@@ -107,6 +107,6 @@ def _candidates(run: NewRun, base: str) -> Iterator[RunPaths]:
             "first a letter or digit; --runs says in which folder it stands"
         )
     for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
-        paths = RunPaths(runs / attempt)
+        paths = RunPaths(runs / attempt, storage)  # the user's own space names it
         if not paths.root.is_taken(last=paths.run_file.name):
             yield paths

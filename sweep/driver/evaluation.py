@@ -20,6 +20,7 @@ from sweep.results.evaluation_changes import evaluation_changes
 from sweep.results.evaluations import Purpose, choose_name, main_evaluation, readable
 from sweep.results.ledger import Look, begin_look, end_look, split_digest
 from sweep.results.policies import panel_of, policies
+from sweep.runs.driver import Phase
 from sweep.runs.paths import EvaluationPaths
 from sweep.settings.evaluation import SplitName
 from sweep.study import TrialSummary
@@ -68,7 +69,9 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
     session.cluster(plan.bytes)
     with (
         terminable(),
-        AnswerService(plan.evaluation.vlm, items, paths.shared.answers_folder, paths.name, session.console) as service,
+        AnswerService(
+            plan.evaluation.vlm, items, paths.shared.answers_folder, paths.name, session.console, session.pulse.answers
+        ) as service,
     ):
         source = SourceRecord(
             model=plan.evaluation.vlm.model.path, answers=service.answer_settings, items=items.fingerprint()
@@ -76,6 +79,7 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         name = choose_name(paths, purpose, settings, source, declared=plan.request.is_declared)
         retrained, shots = _retrain(plan, ranked, session), settings.shot_numbers[-1]
         found = policies(paths, ranked, settings.top, settings.epochs_per_trial, retrained, shots)
+        session.pulse.phase(Phase.EVALUATING, "answers")
 
         def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
             return accuracy(text, items.answers(item), normalisation)
@@ -135,9 +139,11 @@ def _retrain(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> li
     wanted = finalists(session.paths, complete, settings.count, settings.seeds)
     if not wanted:
         return []
+    session.pulse.phase(Phase.FINALISTS, "trainings", len(wanted))
     results = []
     for result in retrain_all(session.trial_context(plan), session.paths.name, plan, wanted):
         outcome = f"val_loss {result.val_loss:.4f}" if result.val_loss is not None else f"failed: {result.failure}"
         session.say(f"finalist trial {result.trial}, seed {result.seed}: {outcome}")
         results.append(result)
+        session.pulse.progress(len(results))
     return sorted(results, key=lambda result: (result.trial, result.seed))

@@ -17,6 +17,7 @@ from sweep.results.held_out import HeldOutRow
 from sweep.results.ledger import HELD_OUT, Look, begin_look, end_look, split_digest
 from sweep.results.outcome import RunOutcome
 from sweep.results.ranking import held_out_rows, ranking_document
+from sweep.runs.driver import Phase
 from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.settings.evaluation import SplitName
 from sweep.storage.hashes import canonical_hash
@@ -55,6 +56,7 @@ def execute(
 
 def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session: Session, command: str) -> RunOutcome:
     """Compare what was trained, and write `ranking.json`, which says that the run has ended."""
+    session.pulse.phase(Phase.RANKING)
     ranked, paths = training.ranked, session.paths
     held_out = _held_out(plan, ranked, paths, command) if evaluation is None and training.completed else []
     if not training.interrupted:

@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from filelock import Timeout
 from rich.console import Console
 
+from sweep.driver.pulse import Pulse
+from sweep.driver.signals import note_of, terminable, without_hangup
 from sweep.errors import RunError
 from sweep.execution.ray.cluster import HOW_TO_SIGN_IN, Cluster, connected
 from sweep.execution.ray.options import RayOptions
@@ -21,6 +23,7 @@ from sweep.runs.find import refresh
 from sweep.runs.paths import RunPaths, place_of_data
 from sweep.runs.record import RunRecord, read_record
 from sweep.runs.versions import versions
+from sweep.storage.local import LOOK_SECONDS
 from sweep.storage.outage import describe_os_error, is_outage
 from sweep.storage.path import Lock, StoredPath
 from sweep.terminal.console import quiet
@@ -33,9 +36,14 @@ OpenScreen = Callable[[StoredPath], AbstractContextManager[Console]]
 class Session:
     """One driver's hold on a run. Open it with `open_session`."""
 
-    def __init__(self, paths: RunPaths, console: Console, ray: RayOptions, lock: Lock, stack: ExitStack) -> None:
+    def __init__(
+        self, paths: RunPaths, console: Console, pulse: Pulse, ray: RayOptions, lock: Lock, stack: ExitStack
+    ) -> None:
         self.paths = paths
         self.console = console
+        self.pulse = pulse
+        self.heard: Callable[[int], None] = lambda number: None
+        """Told of each signal that ends the run."""
         self.record: RunRecord = read_record(paths)
         self.lock = lock
         self._ray = ray
@@ -49,7 +57,8 @@ class Session:
             ClusterError: Ray cannot be started or reached.
         """
         if self._cluster is None:
-            self._cluster = self._stack.enter_context(connected(self.paths.name, data_bytes, self._ray))
+            with without_hangup():
+                self._cluster = self._stack.enter_context(connected(self.paths.name, data_bytes, self._ray))
             announce(self.console, self._cluster, self.paths.log_file)
         return self._cluster
 
@@ -110,8 +119,15 @@ def open_session(
         RunError: another driver holds the run, or the storage below it fails.
     """
     go_on = f"python -m sweep {command} {paths.shown}"
-    with _sole_driver(paths) as lock, open_screen(paths.log_file) as console, ExitStack() as stack:
-        session = Session(paths, console, ray, lock, stack)
+    with (
+        _sole_driver(paths) as lock,
+        open_screen(paths.log_file) as console,
+        Pulse(paths) as pulse,
+        ExitStack() as stack,
+    ):
+        session = Session(paths, console, pulse, ray, lock, stack)
+        session.heard = note_of(pulse, console, go_on)
+        stack.enter_context(terminable(session.heard))
         try:
             yield session
         except KeyboardInterrupt:  # while Ray starts or the model answers, or the second Ctrl-C
@@ -135,7 +151,7 @@ def announce(console: Console, cluster: Cluster, log_file: StoredPath) -> None:
 def _sole_driver(paths: RunPaths) -> Iterator[Lock]:
     lock = paths.lock_file.lock()
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOOK_SECONDS)
     except Timeout:
         raise RunError(
             f"run {paths.name} is being driven by another process; `sweep status {paths.shown}` shows it"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from filelock import FileLock
 
+from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
 from sweep.errors import RunError
@@ -17,6 +18,7 @@ from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
 from sweep.plan.plan import Plan
+from sweep.runs.driver import End, Phase
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import describe_os_error
 from sweep.storage.snapshots import StudySnapshots
@@ -64,12 +66,15 @@ def train(plan: Plan, session: Session) -> Training:
         bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
         concurrency = backend.concurrency(plan.space)
         with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
-            observers: list[TrialObserver] = [progress, *backend.observers(paths.name)]
+            session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
+            observers: list[TrialObserver] = [progress, _Counting(session.pulse), *backend.observers(paths.name)]
             observers += [_StateRemover(paths, owner), bound]
             coordinator = Coordinator(owner, concurrency, observers, persist)
             bound.enforce()
-            with interruptible(coordinator, session.console):
+            with interruptible(coordinator, session.console, session.pulse, session.heard):
                 backend.run(coordinator, plan, paths, session.trial_context(plan))
+        if coordinator.interrupted:
+            session.pulse.ends_as(End.INTERRUPTED)
         _check_ended_well(coordinator, paths)
         return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
 
@@ -92,6 +97,29 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(first).splitlines() if line.strip()] or ["no message"]
     # Ray puts whole tracebacks into messages; others say in the first line what happened, and then what it may mean.
     return f"{type(first).__name__}: {lines[-1] if 'Traceback' in str(first) else lines[0]}"
+
+
+class _Counting:
+    """Has the driver say how far its trials are."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+
+    def started(self, event: TrialStarted) -> None:
+        """Counts those that an earlier driver ended."""
+        self._pulse.progress(_ended(event.states))
+
+    def epoch(self, result: EpochResult) -> None:
+        """One more epoch."""
+        self._pulse.count_epoch()
+
+    def ended(self, event: TrialEnded) -> None:
+        """One more trial."""
+        self._pulse.progress(_ended(event.states))
+
+
+def _ended(states: Mapping[str, int]) -> int:
+    return sum(count for state, count in states.items() if state not in ("running", "waiting"))
 
 
 class _StateRemover:

@@ -73,7 +73,11 @@ def request_of_space(
 
 
 def request_of_run(
-    paths: RunPaths, data: Path | None = None, embeddings: Path | None = None, answers: Path | None = None
+    paths: RunPaths,
+    data: Path | None = None,
+    embeddings: Path | None = None,
+    answers: Path | None = None,
+    scratch: Path | None = None,
 ) -> Request:
     """The request that a run was started with.
 
@@ -82,6 +86,7 @@ def request_of_run(
         data: where the data is now, if it was moved. Its fingerprint tells whether it is the same.
         embeddings: where the embeddings are now.
         answers: a space file whose sections `items`, `vlm` and `evaluation` count instead of the run's.
+        scratch: where demo items are made if there are none yet, for who only reads. None: beside the run.
 
     Raises:
         RunError: the folder is not a run's.
@@ -98,7 +103,8 @@ def request_of_run(
     other = space if answers is None else parse_space(*find_space(str(answers)))
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
-    return Request(space, text, source, _data(space, data, embeddings), other, paths.shared, collected)
+    shared = SharedPaths.beside(paths.root.parent, scratch)
+    return Request(space, text, source, _data(space, data, embeddings), other, shared, collected)
 
 
 def _with_its_metric(space: SearchSpace, record: RunRecord, paths: RunPaths) -> SearchSpace:

@@ -12,13 +12,18 @@ from sweep.storage.path import StoredPath
 RUN_FILES = "[!.]*/run.json"
 
 
-def find_run(argument: str | None, runs: StoredPath) -> RunPaths:
-    """A run by folder or URI, by name below `runs`, or the newest one, with its study as it is now.
+def find_run(argument: str | None, runs: StoredPath, storage: str | None = None) -> RunPaths:
+    """A run, with its study as it is now. Nothing is written.
+
+    Args:
+        argument: its folder or URI, or its name below `runs`. None: the newest one there.
+        runs: a folder of runs.
+        storage: the database that the user names, for a run that keeps its study outside its folder.
 
     Raises:
         RunError: there is no such run.
     """
-    paths = RunPaths(_run_folder(argument, runs))
+    paths = RunPaths(_run_folder(argument, runs), storage)
     refresh(paths)
     return paths
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,9 +13,15 @@ from sweep.storage.scratch import cache_folder
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Names all files of one run. `root` is the run folder; its name is the run's name."""
+    """Names all files of one run.
+
+    Attributes:
+        root: the run folder. Its name is the run's name.
+        storage: the database that the user named for the study, for a run that keeps it outside its folder.
+    """
 
     root: StoredPath
+    storage: str | None = field(default=None, repr=False)
 
     @classmethod
     def at(cls, place: str | Path) -> RunPaths:
@@ -61,6 +67,16 @@ class RunPaths:
     def lock_file(self) -> StoredPath:
         """Held by the one driver of the run."""
         return self.root / "driver.lock"
+
+    @property
+    def driver_file(self) -> StoredPath:
+        """What the driver does, written every few seconds while it lives, and how it ended."""
+        return self.root / "driver.json"
+
+    @property
+    def stop_file(self) -> StoredPath:
+        """Asks the driver to end. Its presence is the request."""
+        return self.root / "stop.json"
 
     @property
     def rce_folder(self) -> StoredPath:

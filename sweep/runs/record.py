@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from pydantic import ValidationError
 
@@ -42,8 +43,49 @@ class RunRecord(FrozenModel):
         return self.data_fingerprint
 
     def storage_url(self, paths: RunPaths) -> str:
-        """The URL of the study of the run in this folder."""
-        return self.storage or sqlite_url(paths.study_file.local().resolve())
+        """The URL of the study of the run in this folder.
+
+        A run's record may be a stranger's. It cannot send us to another database: what lies outside the run's folder
+        is used only if the user names it (`RunPaths.storage`).
+
+        Raises:
+            RunError: the record, or a link, leads out of the folder, and the user named no database.
+        """
+        root = paths.root.local().resolve() if not paths.root.is_remote else None
+        if self.storage is None:
+            file = paths.study_file.local().resolve()
+            if root is None or file.is_relative_to(root):
+                return sqlite_url(file)
+            raise RunError(
+                f"{paths.study_file} is a link to {file}, outside the run's folder: put the file itself there"
+            )
+        inside = _file_of(self.storage)
+        if root is not None and inside is not None and inside.is_relative_to(root):
+            return sqlite_url(inside)
+        if paths.storage is not None:
+            return paths.storage
+        raise RunError(
+            f"run {paths.name} keeps its study outside its folder, in {_public(self.storage)}. A record may be a "
+            f"stranger's, so name that database yourself: --storage URL, or the environment variable {STORAGE}"
+        )
+
+
+STORAGE = "SWEEP_STORAGE"
+"""Environment variable that names the database of runs that keep their study outside their folder."""
+
+
+def _file_of(url: str) -> Path | None:
+    """The file of a SQLite URL, links followed. None for every other one."""
+    head, slashes, rest = url.partition(":///")
+    if not slashes or head.partition("+")[0] != "sqlite" or "?" in rest or "\0" in rest:
+        return None
+    return Path(unquote(rest)).resolve()
+
+
+def _public(url: str) -> str:
+    """A URL without user, password and options."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}" if separator else repr(url)
 
 
 def read_record(paths: RunPaths) -> RunRecord:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
 import threading
 import time
 from types import TracebackType
@@ -19,6 +17,7 @@ from uuid import uuid4
 
 from filelock import Timeout
 
+from sweep.storage.processes import is_dead_here, this_process
 from sweep.storage.remote_files import RemoteFiles
 
 logger = logging.getLogger(__name__)
@@ -109,7 +108,7 @@ class Lease:
     def _is_free(self) -> bool:
         """Nobody holds it, or its holder is dead. Returns when that is known."""
         first = self._read()
-        if first is None or _is_dead_here(first):
+        if first is None or is_dead_here(first):
             return True
         logger.info("%s is held; looking whether its holder lives", self._key)
         since = time.monotonic()
@@ -150,48 +149,5 @@ class Lease:
         return found if isinstance(found, dict) else {"unreadable": content.hex()}
 
     def _write(self, beat: int) -> None:
-        holder = {"token": self._token, "beat": beat, "host": socket.gethostname(), **_process(os.getpid())}
+        holder = {"token": self._token, "beat": beat, **this_process()}
         self._files.write(self._key, json.dumps(holder).encode())
-
-
-def _process(pid: int) -> dict[str, Any]:
-    """What tells a process of this machine from others that had or will have its number."""
-    return {"pid": pid, "pids": _pids(), "boot": _boot(), "started": _started(pid)}
-
-
-def _pids() -> str | None:
-    """The namespace that process numbers belong to: containers have their own, also with the host's name."""
-    try:
-        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 (no path: pid:[4026531836])
-    except OSError:
-        return None
-
-
-def _boot() -> str | None:
-    """Identity of this machine since it was switched on. None where the system does not tell."""
-    return _text("/proc/sys/kernel/random/boot_id")
-
-
-def _started(pid: int) -> str | None:
-    """When a process was started; None if there is none, or the system does not tell."""
-    status = _text(f"/proc/{pid}/stat")
-    # The name, in parentheses, may hold spaces. A zombie (state Z) holds nothing any more.
-    fields = status.rpartition(")")[2].split() if status else []
-    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else None
-
-
-def _text(file: str) -> str | None:
-    try:
-        with open(file, encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
-            return stream.read().strip()
-    except OSError:
-        return None
-
-
-def _is_dead_here(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine, and of this container, and is no more."""
-    here = {"host": socket.gethostname(), "boot": _boot(), "pids": _pids()}
-    if None in here.values() or any(holder.get(name) != value for name, value in here.items()):
-        return False
-    pid = holder.get("pid")
-    return isinstance(pid, int) and _started(pid) != holder.get("started")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -176,6 +177,29 @@ class LocalPath(StoredPath):
 def stored_at(path: Path) -> LocalPath:
     """The handle of a file or folder of this machine."""
     return LocalPath(PurePosixPath(path))
+
+
+def is_locked(file: Path) -> bool | None:
+    """Whether a process holds the lock that a file is. None if that cannot be found out. Nothing is written.
+
+    For the moment of the question nobody else can take the lock, so who takes it waits a little (`LOOK_SECONDS`).
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES) else None
+    finally:
+        os.close(descriptor)
+    return False
+
+
+LOOK_SECONDS = 1.0
 
 
 def hidden(path: Path) -> Path:

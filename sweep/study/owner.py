@@ -23,12 +23,14 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
+from selector.errors import first_line
 from sweep.errors import SpaceError, StudyError
 from sweep.space.search_space import SearchSpace
 from sweep.study import budget
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
+from sweep.study.reading import read_trials
 from sweep.study.slots import Planner
-from sweep.study.storage import existing_study, open_study, without_password
+from sweep.study.storage import open_study, without_password
 from sweep.study.suggest import Suggester
 from sweep.study.summaries import (
     DETAILS,
@@ -280,9 +282,13 @@ class StudyOwner:
 
 
 def read_summaries(storage_url: str, study_name: str) -> list[TrialSummary]:
-    """The trials of a study, read from another process while it runs or after.
+    """The trials of a study, read from another process while it runs or after. Nothing is written.
 
     Raises:
-        StudyError: there is no such database or study.
+        StudyError: there is no such database or study, or it is damaged.
     """
-    return [summary(trial) for trial in existing_study(storage_url, study_name).get_trials(deepcopy=False)]
+    try:
+        return [summary(trial) for trial in read_trials(storage_url, study_name)]
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        where = f"study {study_name!r} in {without_password(storage_url)}"
+        raise StudyError(f"{where} is damaged: {type(error).__name__}: {first_line(error)}") from None

@@ -1,11 +1,12 @@
-"""Opening the database of a study. SQLite gets write-ahead logging: readers (`sweep status`) never block the sweep."""
+"""Opening the database of a study to write. SQLite gets write-ahead logging: readers never block the sweep."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +41,31 @@ def open_storage(url: str) -> RDBStorage:
     Raises:
         StudyError: not a URL, no driver for it, or the database cannot be reached or is no database of Optuna's.
     """
-    parsed = _parsed(url)
+    address = parsed(url)
     options: dict[str, Any] = {"pool_pre_ping": True}  # a server that was restarted between two questions is no error
-    if parsed.get_backend_name() == "sqlite":
-        _prepare_sqlite(parsed)
+    if address.get_backend_name() == "sqlite":
+        _prepare_sqlite(address)
         options = {"connect_args": {"timeout": BUSY_SECONDS}}
-    try:
+    with refused(url):
         return _with_tables(url, options)
+
+
+@contextmanager
+def refused(url: str) -> Iterator[None]:
+    """What a database answers instead of working becomes one line without its password."""
+    try:
+        yield
     except ImportError:
-        raise StudyError(f"storage {without_password(url)}: {_no_driver(parsed)}") from None
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
-        raise StudyError(f"storage {without_password(url)} cannot be used: {_first_line(error, parsed)}") from None
+        raise StudyError(f"storage {without_password(url)}: {_no_driver(parsed(url))}") from None
+    except OSError as error:
+        raise StudyError(f"storage {without_password(url)} cannot be read: {error.strerror or error}") from None
+    except (sqlite3.Error, SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError, ValueError) as error:
+        reason = _first_line(error, parsed(url))
+        raise StudyError(f"storage {without_password(url)} cannot be used: {reason}") from None
 
 
-def _parsed(url: str) -> URL:
+def parsed(url: str) -> URL:
+    """The parts of a URL. Raises StudyError if it is none."""
     try:
         return make_url(url)
     except (ArgumentError, ValueError):  # ValueError: a port that is no number
@@ -160,18 +172,3 @@ def has_study(url: str, name: str) -> bool:
     finally:
         storage.remove_session()
     return True
-
-
-def existing_study(url: str, name: str) -> optuna.Study:
-    """A study for reading.
-
-    Raises:
-        StudyError: there is no such database or study.
-    """
-    if url.startswith("sqlite:") and not Path(_parsed(url).database or "").is_file():
-        raise StudyError(f"storage {without_password(url)}: there is no such file; has the run been started?")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        return optuna.load_study(study_name=name, storage=open_storage(url))
-    except KeyError:
-        raise StudyError(f"storage {without_password(url)} has no study {name!r}; has the run been started?") from None

@@ -19,7 +19,18 @@ WIDTH_OF_A_FILE = 160
 
 
 class Screen(Console):
-    """A console that lets no text through which a terminal would obey. What it draws itself, colours say, stays."""
+    """A console that lets no text through which a terminal would obey. What it draws itself, colours say, stays.
+
+    Attributes:
+        is_in_log: whether what it shows goes to the log (`to_log`).
+    """
+
+    is_in_log = False
+
+    def to_log(self) -> None:
+        """Show nothing on the terminal any more. All goes to the log, also after the end of `quiet`."""
+        os.dup2(1, self.file.fileno())
+        self.is_in_log = True
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 (passed on)
         """Cleaned before it is measured, so that columns keep their width."""
@@ -31,7 +42,7 @@ class Screen(Console):
             yield segment if segment.control else segment._replace(text=harmless(segment.text))
 
 
-def screen(stream: TextIO | None = None) -> Console:
+def screen(stream: TextIO | None = None) -> Screen:
     """A console on stdout or the given stream.
 
     Where the output is no terminal it is as wide as `COLUMNS` says, or wide, so that tables do not fold.
@@ -52,16 +63,19 @@ def quiet(log_file: StoredPath) -> Iterator[Console]:
         stream.flush()
     growing = log_file.growing()
     before = os.dup(1), os.dup(2)
+    shown: Screen | None = None
     log = os.open(growing.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
         with growing, _line_by_line(before[0], sys.stdout.encoding) as stream:
-            yield screen(stream)
+            shown = screen(stream)
+            yield shown
     finally:
         _drain()
-        os.dup2(before[0], 1)
-        os.dup2(before[1], 2)
+        if shown is None or not shown.is_in_log:
+            os.dup2(before[0], 1)
+            os.dup2(before[1], 2)
         for descriptor in (*before, log):
             os.close(descriptor)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -31,7 +31,13 @@ class AnswerService:
     """
 
     def __init__(
-        self, settings: VlmSettings, table: ItemTable, answers: StoredPath, run: str, console: Console
+        self,
+        settings: VlmSettings,
+        table: ItemTable,
+        answers: StoredPath,
+        run: str,
+        console: Console,
+        watch: Callable[[PoolProgress], None] = lambda progress: None,
     ) -> None:
         """Prepare answers of one model. Nothing is started yet.
 
@@ -41,6 +47,7 @@ class AnswerService:
             answers: the folder where they are kept.
             run: name in Ray's dashboard.
             console: shows progress.
+            watch: told of progress, too.
 
         Raises:
             UserError: the model's files cannot be found.
@@ -49,6 +56,7 @@ class AnswerService:
         self._store = AnswerStore(answers)
         self._run = run
         self._console = console
+        self._watch = watch
         self._pool: Pool[ItemTable] | None = None
         self._line: ProgressLine | None = None
         self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
@@ -122,6 +130,7 @@ class AnswerService:
             yield from self._pool.run(items, score)
 
     def _show(self, progress: PoolProgress) -> None:
+        self._watch(progress)
         if self._line is not None:
             self._line(progress)
 

@@ -17,7 +17,8 @@ from sweep.errors import RunError, SpaceError, StudyError
 from sweep.evaluation.records import read_evaluation
 from sweep.runs.paths import RunPaths
 from sweep.storage.local import stored_at
-from sweep.study.storage import existing_study, open_storage, without_password
+from sweep.study.reading import read_trials
+from sweep.study.storage import open_storage, without_password
 from sweep.trials.checkpoints import FORMAT, MANIFEST_FILE, read_manifest, read_reports
 from sweep.trials.finalists import Finalist, ended
 from sweep.vlm.answers.store import AnswerStore
@@ -94,7 +95,7 @@ def test_a_storage_that_is_no_url(url: str) -> None:
         open_storage(url)
     assert "secret" not in str(caught.value) and "secret" not in without_password(url)
     with pytest.raises(StudyError):
-        existing_study(url, "x")
+        read_trials(url, "x")
 
 
 def test_a_nested_configuration_of_a_model(tmp_path: Path) -> None:

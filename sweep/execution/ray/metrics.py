@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.trials.messages import EpochResult
 
@@ -25,8 +27,7 @@ class PrometheusObserver:
 
     def started(self, event: TrialStarted) -> None:
         """A trial was handed to Tune."""
-        self._states = event.states
-        self._set_counts()
+        self._set_states(event.states)
 
     def epoch(self, result: EpochResult) -> None:
         """An epoch is done."""
@@ -45,10 +46,14 @@ class PrometheusObserver:
 
     def ended(self, event: TrialEnded) -> None:
         """A trial reached a terminal state."""
-        self._states = event.states
-        self._set_counts()
+        self._set_states(event.states)
         if event.best_value is not None:
             self._best.set(event.best_value, self._run)
+
+    def _set_states(self, states: Mapping[str, int]) -> None:
+        """A state that no trial is in any more is told as 0: a gauge would keep its last value."""
+        self._states = {**dict.fromkeys(self._states, 0), **states}
+        self._set_counts()
 
     def _set_counts(self) -> None:
         for state, count in self._states.items():

@@ -78,7 +78,7 @@ DAMAGED: dict[str, tuple[Damage, tuple[str, ...], list[str]]] = {
     "study foreign": (foreign_study, EXPORT, ["mine/study.db", "has no study"]),
     "study no database": (study(b"study\n" * 99), EXPORT, ["mine/study.db", "not a database"]),
     "study renamed": (record(study="other"), EXPORT, ["no study 'other'"]),
-    "storage not a URL": (record(storage="study.db"), EXPORT, ["'study.db' is not a URL", "sqlite:///"]),
+    "storage not a URL": (record(storage="study.db"), EXPORT, ["outside its folder, in 'study.db'", "--storage URL"]),
     "data altered": (record(data_fingerprint="0" * 64), VERIFY, ["data 0000000000000000", "restore"]),
     "data gone": (record(data="/nowhere/data"), VERIFY, ["/nowhere/data: no such file"]),
     "space missing": (lambda run: (run / "space.yaml").unlink(), VERIFY, ["space.yaml", "No such file"]),

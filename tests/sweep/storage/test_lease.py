@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from filelock import Timeout
 
-from sweep.storage.lease import Lease, _process, _started
+from sweep.storage.lease import Lease
+from sweep.storage.processes import _process, _started
 from sweep.storage.remote_files import RemoteFiles
 from tests.s3 import S3Server
 from tests.sweep.storage.others import let_go, others, still_has_it, store_at, take, take_over

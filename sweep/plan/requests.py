@@ -9,7 +9,7 @@ from selector.data.settings import DataSettings
 from sweep.errors import RunError, SpaceError
 from sweep.runs.paths import RunPaths, SharedPaths, data_at
 from sweep.runs.record import read_record
-from sweep.space import SearchSpace, find_space, parse_space
+from sweep.space import SearchSpace, check_named_files, find_space, parse_space
 from sweep.storage.path import StoredPath
 
 
@@ -57,6 +57,7 @@ def request_of_space(
     """
     text, source = find_space(argument)
     space = parse_space(text, source)
+    check_named_files(space, text, source, () if data is None else ("data", "collect"))
     return Request(space, text, source, _data(space, data, embeddings), space, shared)
 
 
@@ -83,7 +84,7 @@ def request_of_run(
         kept = data_at(paths, record.data)
         collected = kept if isinstance(kept, StoredPath) else None
         data, embeddings = kept if isinstance(kept, Path) else kept.local(), embeddings or record.embeddings
-    other = space if answers is None else parse_space(*find_space(str(answers)))
+    other = space if answers is None else _other_space(str(answers))
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
     return Request(space, text, source, _data(space, data, embeddings), other, paths.shared, collected)
@@ -96,6 +97,13 @@ def _data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> Dat
     if data is None and space.data.path is None:
         raise SpaceError(f"--embeddings {embeddings}: name the data as well, with --data")
     return DataSettings.model_validate({**dict(space.data), "path": data or space.data.path, "embeddings": embeddings})
+
+
+def _other_space(argument: str) -> SearchSpace:
+    text, source = find_space(argument)
+    space = parse_space(text, source)
+    check_named_files(space, text, source, skipped=("data", "collect"))
+    return space
 
 
 def _space_text(paths: RunPaths) -> str:

@@ -122,6 +122,10 @@ def read_document(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(str(part) for part in (error.context, error.problem) if part)
+        if "'\\t'" in detail:
+            detail = "a tab; indent with spaces"
+        elif "mapping values are not allowed" in detail:
+            detail += "; put a space after each colon, and quote a text that holds one"
         raise SpaceError(_bounded(f"{source}:{mark.line + 1 if mark else 1}: not valid YAML: {detail}")) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # unprintable characters, impossible escapes
         raise SpaceError(f"{source}:1: not valid YAML: {' '.join(str(error).split())}") from None

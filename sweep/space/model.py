@@ -99,6 +99,11 @@ class SpaceModel(FrozenModel):
     health: HealthSettings = HealthSettings()
     storage: str | None = Field(default=None, description="Optuna storage URL; null: SQLite in the run folder.")
 
+    @field_validator("sampler", "pruner", mode="before")
+    @classmethod
+    def _a_name_is_its_type(cls, value: Any) -> Any:  # noqa: ANN401 (not yet validated)
+        return {"type": value} if isinstance(value, str) else value
+
     @field_validator("parameters", mode="before")
     @classmethod
     def _scalars_are_fixed(cls, value: Any) -> Any:  # noqa: ANN401 (not yet validated)

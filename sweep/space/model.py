@@ -49,7 +49,11 @@ class Budget(FrozenModel):
 
 
 class Resources(FrozenModel):
-    """What one trial occupies."""
+    """What one trial occupies.
+
+    Attributes:
+        cpus: cores of one trial.
+    """
 
     cpus: PositiveFloat = 1.0
     gpus: NonNegativeFloat = Field(default=0.0, description="A fraction shares a GPU; above 1 it must be whole.")
@@ -66,6 +70,12 @@ class SpaceModel(FrozenModel):
     """The sections of a search space and what follows from them, each checked alone.
 
     `SearchSpace` adds the checks between sections. Only that one is ever constructed.
+
+    Attributes:
+        description: what the sweep is for, in words for people.
+        sampler: how the settings of the next trial are chosen; a name alone is short for its defaults.
+        pruner: which trials are stopped early; a name alone is short for its defaults.
+        pruning_starts: which epochs the pruner sees and counts.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Names the study and runs.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from sweep.errors import SpaceError
 from sweep.space.document import MAX_CHARACTERS, Problem, read_document
 from sweep.space.foreign import foreign_problems
+from sweep.space.overrides import with_overrides
 from sweep.space.problems import problems_of
 from sweep.space.search_space import SearchSpace
 
@@ -67,17 +69,18 @@ def _read(path: Path) -> str:
         raise SpaceError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def parse_space(text: str, source: str) -> SearchSpace:
+def parse_space(text: str, source: str, overrides: Iterable[str] = ()) -> SearchSpace:
     """Parse and check a search space.
 
     Args:
         text: YAML.
         source: the file's name, for error messages.
+        overrides: assignments `PATH=VALUE` that count instead of what the file says (`sweep.space.overrides`).
 
     Raises:
         SpaceError: every problem that was found, one `file:line: path: ...` per line.
     """
-    document = read_document(text, source)
+    document = with_overrides(read_document(text, source), overrides)
     try:
         # JSON is the door where pydantic is strict about types and yet takes lists and the text of enums.
         return SearchSpace.model_validate_json(json.dumps(document.value), strict=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from sweep.space.document import Path as Place
 from sweep.space.document import Problem, read_document
+from sweep.space.overrides import with_overrides
 from sweep.space.search_space import SearchSpace
 
 
-def check_named_files(space: SearchSpace, text: str, source: str, skipped: Collection[str] = ()) -> None:
+def check_named_files(
+    space: SearchSpace, text: str, source: str, skipped: Collection[str] = (), overrides: Iterable[str] = ()
+) -> None:
     """Refuse a space that names a file or folder that does not exist. What is in them is checked where it is read.
 
     Args:
@@ -20,6 +23,7 @@ def check_named_files(space: SearchSpace, text: str, source: str, skipped: Colle
         text: the file.
         source: its name in error messages.
         skipped: sections whose files are replaced by others.
+        overrides: as `space` was parsed with.
 
     Raises:
         SpaceError: with the line, and where a relative path begins.
@@ -30,7 +34,7 @@ def check_named_files(space: SearchSpace, text: str, source: str, skipped: Colle
         if path[0] not in skipped and not _may_exist(file)
     ]
     if problems:
-        raise read_document(text, source).error(problems)
+        raise with_overrides(read_document(text, source), overrides).error(problems)
 
 
 def _files(model: BaseModel, path: Place) -> Iterator[tuple[Place, Path]]:

@@ -112,7 +112,15 @@ class ValidationMetric(StrEnum):
 
 
 class ModelSettings(FrozenModel):
-    """Architecture of the selector. The input width comes from the data."""
+    """Architecture of the selector. The input width comes from the data.
+
+    Attributes:
+        hidden: width of the hidden state.
+        layers: cross-attention blocks between the query and its candidates.
+        heads: attention heads of each block. They divide `hidden`.
+        temperature: cosine similarities are divided by it.
+        dropout: share of the activations that training drops.
+    """
 
     hidden: PositiveInt = 256
     layers: NonNegativeInt = 1
@@ -129,7 +137,15 @@ class ModelSettings(FrozenModel):
 
 
 class RewardSettings(FrozenModel):
-    """Reward mode and its weights."""
+    """Reward mode and its weights.
+
+    Attributes:
+        hard_weight: weight of a correct answer (`vqa_correct`).
+        soft_weight: weight of the VQA accuracy, or of the ground truth's probability in the modes that name it.
+        rel_weight: weight of the relevance (`vqa_rel_score`).
+        alpha: weight of the quality (beam score) in the mode `legacy`.
+        beta: weight of the correctness in the mode `legacy`.
+    """
 
     mode: RewardMode = RewardMode.HARD_PLUS_SOFT
     hard_weight: float = 1.0
@@ -141,7 +157,15 @@ class RewardSettings(FrozenModel):
 
 
 class OptimizerSettings(FrozenModel):
-    """AdamW and its schedule. Both stages have one."""
+    """AdamW and its schedule. Both stages have one.
+
+    Attributes:
+        lr: learning rate after its warm-up.
+        weight_decay: pull of the weights towards 0, as AdamW applies it.
+        batch_size: queries per update.
+        warmup_fraction: share of the stage's updates over which the learning rate rises to `lr`.
+        grad_clip: largest norm of the gradient; null: any.
+    """
 
     lr: NonNegativeFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.01
@@ -152,7 +176,15 @@ class OptimizerSettings(FrozenModel):
 
 
 class RceSettings(OptimizerSettings):
-    """Reward-weighted cross-entropy warm-up."""
+    """Reward-weighted cross-entropy warm-up.
+
+    Attributes:
+        epochs: passes over the training queries; 0 leaves the warm-up out.
+        tau_start: temperature of the softmax over rewards in the first epoch. It moves linearly.
+        tau_end: the same in the last epoch.
+        top1_only: imitate only the best beam of each group.
+        label_smoothing: share of the target that is spread over all candidates.
+    """
 
     epochs: NonNegativeInt = 5
     lr: NonNegativeFloat = 1e-4
@@ -172,7 +204,16 @@ class RceSettings(OptimizerSettings):
 
 
 class AdaptiveBetaSettings(FrozenModel):
-    """After an epoch with KL outside [target_low, target_high], beta is multiplied or divided by `factor`."""
+    """After an epoch with KL outside [target_low, target_high], beta is multiplied or divided by `factor`.
+
+    Attributes:
+        enabled: whether beta is adapted at all.
+        target_low: KL (nats) below which beta becomes smaller.
+        target_high: KL (nats) above which beta becomes larger.
+        factor: by which beta changes after an epoch.
+        minimum: beta is not lowered below this.
+        maximum: beta is not raised above this.
+    """
 
     enabled: bool = False
     target_low: NonNegativeFloat = 0.01
@@ -191,7 +232,14 @@ class AdaptiveBetaSettings(FrozenModel):
 
 
 class TopKSettings(FrozenModel):
-    """Keep only the k best beams of a group by reward. Collapses the advantage. Off by default."""
+    """Keep only the k best beams of a group by reward. Collapses the advantage. Off by default.
+
+    Attributes:
+        enabled: whether beams are left out at all.
+        early_k: beams kept in the first `early_epochs` epochs.
+        late_k: beams kept after them.
+        early_epochs: epochs with `early_k`.
+    """
 
     enabled: bool = False
     early_k: Annotated[int, Field(ge=2)] = 5
@@ -200,7 +248,14 @@ class TopKSettings(FrozenModel):
 
 
 class CurriculumSettings(FrozenModel):
-    """For the first `epochs` GRPO epochs train only on the queries that `filter` keeps, then on all."""
+    """For the first `epochs` GRPO epochs train only on the queries that `filter` keeps, then on all.
+
+    Attributes:
+        epochs: first epochs of GRPO that see the filtered queries only; 0: none.
+        min_gap: for `contrast`: difference between the highest and the lowest reward of a group.
+        min_positives: for `contrast`: beams with a correct answer.
+        min_negatives: for `contrast`: beams with a wrong answer.
+    """
 
     epochs: NonNegativeInt = 0
     filter: CurriculumFilter = CurriculumFilter.HAS_POSITIVE
@@ -210,7 +265,15 @@ class CurriculumSettings(FrozenModel):
 
 
 class GrpoSettings(OptimizerSettings):
-    """Group-relative policy optimisation."""
+    """Group-relative policy optimisation.
+
+    Attributes:
+        epochs: passes over the training queries; 0 trains with RCE alone.
+        kl_beta: weight of the KL to the reference policy in the loss.
+        clip_epsilon: how far the ratio of new to old probability may move from 1 before it is clipped.
+        advantage_std_floor: the standard deviation in `zscore` is taken as at least this.
+        advantage_clip: advantages are clipped to plus and minus this.
+    """
 
     epochs: NonNegativeInt = 10
     lr: NonNegativeFloat = 5e-5
@@ -241,7 +304,12 @@ class GrpoSettings(OptimizerSettings):
 
 
 class TrialSettings(FrozenModel):
-    """All that can be sampled: one value of this class is one configuration."""
+    """All that can be sampled: one value of this class is one configuration.
+
+    Attributes:
+        seed: decides initial weights, order of the batches and dropout. Where a space does not set it, its own `seed`
+            counts.
+    """
 
     model: ModelSettings = ModelSettings()
     reward: RewardSettings = RewardSettings()
@@ -289,7 +357,12 @@ class TrialSettings(FrozenModel):
 
 
 class ValidationSettings(FrozenModel):
-    """How trials are compared. Fixed for a run: never sampled, the same for every trial."""
+    """How trials are compared. Fixed for a run: never sampled, the same for every trial.
+
+    Attributes:
+        tau: temperature of the softmax over rewards.
+        batch_size: queries computed at once. Changes no number.
+    """
 
     metric: ValidationMetric = ValidationMetric.LISTWISE_CALIBRATED
     tau: PositiveFloat = 0.25

@@ -13,7 +13,13 @@ PartOfData = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SplitSettings(FrozenModel):
-    """Shares of the queries for validation and test. The rest trains. Data in native form keeps its own split."""
+    """Shares of the queries for validation and test. The rest trains. Data in native form keeps its own split.
+
+    Attributes:
+        val: share of the queries for validation.
+        test: share of the queries for the final comparison.
+        seed: decides which queries they are.
+    """
 
     val: PartOfData = 0.15
     test: PartOfData = 0.15
@@ -29,7 +35,13 @@ class SplitSettings(FrozenModel):
 
 
 class DemoSettings(FrozenModel):
-    """The data that the project makes itself (`selector.data.synthetic`)."""
+    """The data that the project makes itself (`selector.data.synthetic`).
+
+    Attributes:
+        seed: decides everything. Equal settings give equal data.
+        items: rows of the item table.
+        queries: how many of the items are queries.
+    """
 
     seed: NonNegativeInt = 0
     items: Annotated[int, Field(ge=200, le=1_000_000)] = 1500

@@ -54,4 +54,11 @@ Dashboard = Annotated[
     bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
 ]
 
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="A value instead of the file's, such as budget.trials=8; may be repeated."
+    ),
+]
+
 RUNS = stored_at(Path("runs"))

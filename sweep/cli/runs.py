@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sweep.cli.options import RUNS, Address, Cpus, Dashboard, Data, Embeddings, Moved, RunName, Runs, Space, Storage
+from sweep.cli.options import (
+    RUNS,
+    Address,
+    Cpus,
+    Dashboard,
+    Data,
+    Embeddings,
+    Moved,
+    RunName,
+    Runs,
+    Set,
+    Space,
+    Storage,
+)
 from sweep.collect.store import check_empty
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
@@ -46,9 +59,10 @@ def run(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    overrides: Set = None,
 ) -> None:
     """Check everything, run the trials, rank them."""
-    plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings))
+    plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
     _drive(plan, NewRun(runs, name), RayOptions(address, cpus, dashboard))
 
 
@@ -62,10 +76,12 @@ def resume(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    overrides: Set = None,
 ) -> None:
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
     paths = find_run(run, runs, storage)
-    _drive(make_plan(request_of_run(paths, data, embeddings)), paths, RayOptions(address, cpus, dashboard))
+    plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
+    _drive(plan, paths, RayOptions(address, cpus, dashboard))
 
 
 def _drive(plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions) -> None:
@@ -95,10 +111,11 @@ def evaluate(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    overrides: Set = None,
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
     paths = find_run(run, runs, storage)
-    plan = require_data(make_plan(request_of_run(paths, data, embeddings, answers=space)))
+    plan = require_data(make_plan(request_of_run(paths, data, embeddings, space, answers_overrides=overrides or ())))
     if plan.evaluation is None:
         raise SpaceError(
             f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
@@ -120,9 +137,10 @@ def collect(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    overrides: Set = None,
 ) -> None:
     """Measure the beams of a space with its model: the data that trials are trained on."""
-    plan = plan_collection(request_of_space(space, SharedPaths.beside(runs)))
+    plan = plan_collection(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
     check_empty(out)
     with _interruption():
         collect_into(out, plan, RayOptions(address, cpus, dashboard), partial(_screen, plan))

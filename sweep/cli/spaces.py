@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import RUNS, Data, Embeddings, Runs, Space
+from sweep.cli.options import RUNS, Data, Embeddings, Runs, Set, Space
 from sweep.plan.machine import Machine, lacking
 from sweep.plan.make import make_plan
 from sweep.plan.prompt import rendered_prompt
@@ -24,10 +24,13 @@ app = typer.Typer()
 
 
 @app.command()
-def validate(space: Space, data: Data = None, embeddings: Embeddings = None, runs: Runs = RUNS) -> None:
+def validate(
+    space: Space, data: Data = None, embeddings: Embeddings = None, runs: Runs = RUNS, overrides: Set = None
+) -> None:
     """Check a space and its data, and print what would run. Starts nothing."""
     with TemporaryDirectory() as scratch:
-        plan = make_plan(request_of_space(space, SharedPaths.beside(runs, Path(scratch)), data, embeddings))
+        shared = SharedPaths.beside(runs, Path(scratch))
+        plan = make_plan(request_of_space(space, shared, data, embeddings, overrides or ()))
     screen().print(plan_table(plan), parameter_table(plan))
     for warning in lacking(plan.space, Machine.here()):
         screen().print(f"warning: {warning}")

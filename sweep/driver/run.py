@@ -46,6 +46,7 @@ def execute(
         KeyboardInterrupt: interrupted while no trial was running. The run can be resumed.
     """
     with created(run, plan) as paths, open_session(paths, ray, open_screen) as session:
+        session.keep_overrides(plan.request.overrides)
         plan = collect(plan, session)
         session.check_unchanged(plan)
         training = train(plan, session)

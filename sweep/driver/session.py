@@ -79,6 +79,12 @@ class Session:
         )
         self.paths.run_file.write_json(self.record.model_dump(mode="json"), private=True)
 
+    def keep_overrides(self, overrides: tuple[str, ...]) -> None:
+        """Have the run's record say what the command line set, so that every later command goes on with it."""
+        if overrides != self.record.overrides:
+            self.record = self.record.replace(overrides=overrides)
+            self.paths.run_file.write_json(self.record.model_dump(mode="json"), private=True)
+
     def check_unchanged(self, plan: Plan) -> None:
         """Refuse to go on with other data, or without the study of trials that have run. Raises RunError."""
         paths, fingerprint = self.paths, self.record.fingerprint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from selector.settings import ValidationMetric
 from sweep.errors import RunError, SpaceError
 from sweep.runs.paths import RunPaths, SharedPaths, data_at
 from sweep.runs.record import RunRecord, read_record
-from sweep.space import SearchSpace, find_space, parse_space
+from sweep.space import SearchSpace, check_named_files, find_space, merged, parse_override, parse_space
 from sweep.storage.path import StoredPath
 from sweep.vlm.keys import answer_settings
+
+ANSWERS = ("items", "vlm", "evaluation")
+"""Sections that say how questions are answered. An evaluation may take them from another space."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Request:
         answers: the space whose sections `items`, `vlm` and `evaluation` count: `space`, or another one.
         shared: what the runs of one folder share.
         collected: where the data is kept, if the run collected it. `data` then names this machine's copy.
+        overrides: assignments `PATH=VALUE` of the command line that `space` has instead of what `text` says.
     """
 
     space: SearchSpace
@@ -36,6 +41,7 @@ class Request:
     answers: SearchSpace
     shared: SharedPaths
     collected: StoredPath | None = None
+    overrides: tuple[str, ...] = ()
 
     @property
     def collects(self) -> bool:
@@ -54,7 +60,11 @@ class Request:
 
 
 def request_of_space(
-    argument: str, shared: SharedPaths, data: Path | None = None, embeddings: Path | None = None
+    argument: str,
+    shared: SharedPaths,
+    data: Path | None = None,
+    embeddings: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> Request:
     """A request for a new run.
 
@@ -63,13 +73,15 @@ def request_of_space(
         shared: what the runs of one folder share.
         data: instead of the space's `data.path`.
         embeddings: instead of the space's `data.embeddings`.
+        overrides: assignments `PATH=VALUE` that count instead of what the file says.
 
     Raises:
         SpaceError: the space is wrong.
     """
     text, source = find_space(argument)
-    space = parse_space(text, source)
-    return Request(space, text, source, _data(space, data, embeddings), space, shared)
+    space = parse_space(text, source, overrides)
+    check_named_files(space, text, source, () if data is None else ("data", "collect"), overrides)
+    return Request(space, text, source, _data(space, data, embeddings), space, shared, overrides=tuple(overrides))
 
 
 def request_of_run(
@@ -78,6 +90,8 @@ def request_of_run(
     embeddings: Path | None = None,
     answers: Path | None = None,
     scratch: Path | None = None,
+    overrides: Sequence[str] = (),
+    answers_overrides: Sequence[str] = (),
 ) -> Request:
     """The request that a run was started with.
 
@@ -87,6 +101,8 @@ def request_of_run(
         embeddings: where the embeddings are now.
         answers: a space file whose sections `items`, `vlm` and `evaluation` count instead of the run's.
         scratch: where demo items are made if there are none yet, for who only reads. None: beside the run.
+        overrides: assignments `PATH=VALUE` on top of those that the run was started with.
+        answers_overrides: assignments below `items`, `vlm` and `evaluation`, for `answers` or for the run's own.
 
     Raises:
         RunError: the folder is not a run's.
@@ -94,17 +110,23 @@ def request_of_run(
     """
     record = read_record(paths)
     text, source = _space_text(paths), paths.space_file.shown
-    space = _with_its_metric(parse_space(text, source), record, paths)
+    own = merged(record.overrides, overrides)
+    space = _with_its_metric(parse_space(text, source, own), record, paths)
     collected = None
     if data is None and record.data is not None:
         kept = data_at(paths, record.data)
         collected = kept if isinstance(kept, StoredPath) else None
         data, embeddings = kept if isinstance(kept, Path) else kept.local(), embeddings or record.embeddings
-    other = space if answers is None else parse_space(*find_space(str(answers)))
+    for assignment in answers_overrides:
+        if parse_override(assignment).path[0] not in ANSWERS:
+            raise SpaceError(f"--set {assignment}: an evaluation takes {', '.join(ANSWERS)} alone; leave it out")
+    other = space if answers is None else _other_space(str(answers), answers_overrides)
+    if answers is None and answers_overrides:
+        other = parse_space(text, source, merged(own, answers_overrides))
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
     shared = SharedPaths.beside(paths.root.parent, scratch)
-    return Request(space, text, source, _data(space, data, embeddings), other, shared, collected)
+    return Request(space, text, source, _data(space, data, embeddings), other, shared, collected, own)
 
 
 def _with_its_metric(space: SearchSpace, record: RunRecord, paths: RunPaths) -> SearchSpace:
@@ -128,6 +150,13 @@ def _data(space: SearchSpace, data: Path | None, embeddings: Path | None) -> Dat
     if data is None and space.data.path is None:
         raise SpaceError(f"--embeddings {embeddings}: name the data as well, with --data")
     return DataSettings.model_validate({**dict(space.data), "path": data or space.data.path, "embeddings": embeddings})
+
+
+def _other_space(argument: str, overrides: Sequence[str]) -> SearchSpace:
+    text, source = find_space(argument)
+    space = parse_space(text, source, overrides)
+    check_named_files(space, text, source, skipped=("data", "collect"), overrides=overrides)
+    return space
 
 
 def _space_text(paths: RunPaths) -> str:

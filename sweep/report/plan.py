@@ -10,8 +10,9 @@ from rich.table import Table
 
 from selector.data import DataSummary, Split
 from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.requests import Request
 from sweep.report.tables import labelled, titled
-from sweep.space import SearchSpace
+from sweep.space import SearchSpace, parse_override
 
 
 def plan_table(plan: Plan | CollectionPlan) -> Table:
@@ -53,6 +54,7 @@ def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:
     images = _missing(draft.items.images_missing())
     return [
         ("space", f"{space.name} ({draft.request.source})"),
+        *_overridden(draft.request),
         ("data", f"to be collected -> {draft.folder}"),
         ("items", f"{len(draft.items)}, embeddings of width {beams.embeddings.shape[1]}{images}"),
         ("queries", splits),
@@ -89,6 +91,7 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     constant = ", ".join(f"{summary.zero_variance_share[split]:.1%} {split.name.lower()}" for split in Split)
     return [
         ("space", f"{space.name} ({plan.request.source})"),
+        *_overridden(plan.request),
         ("data", f"{data}  fingerprint {summary.fingerprint[:16]}"),
         ("queries", _queries(summary)),
         ("items", f"{summary.items} of width {summary.width}{_missing(images)}"),
@@ -112,6 +115,12 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
         ("ranked by", f"val_loss = {space.validation.metric}, lower is better"),
     ]
+
+
+def _overridden(request: Request) -> list[tuple[str, str]]:
+    """What the command line sets instead of the file."""
+    labels = [parse_override(text).label for text in request.overrides]
+    return [("set instead", ", ".join(labels))] if labels else []
 
 
 def _queries(summary: DataSummary) -> str:

@@ -23,6 +23,7 @@ class RunRecord(FrozenModel):
         embeddings: their absolute path, where they were named.
         data_fingerprint: None while the run's own data is still being collected.
         study: the study's name: the run's when it was started, whatever its folder is called today.
+        overrides: assignments `PATH=VALUE` of the command line that count instead of what `space.yaml` says.
         storage: the study's URL; None for the file in the run folder, which may be moved or copied with it.
     """
 
@@ -34,6 +35,7 @@ class RunRecord(FrozenModel):
     study: str
     storage: str | None
     versions: dict[str, str]
+    overrides: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:

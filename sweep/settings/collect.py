@@ -35,7 +35,11 @@ class PoolBy(StrEnum):
 
 
 class PoolSettings(FrozenModel):
-    """A query's candidates."""
+    """A query's candidates.
+
+    Attributes:
+        by: how the candidates of a query are chosen.
+    """
 
     size: PositiveInt = Field(default=64, description="Candidates per query; fewer where there are not so many.")
     by: PoolBy = PoolBy.MIXED
@@ -51,7 +55,13 @@ class BuildSettings(FrozenModel):
 
 
 class BeamCounts(FrozenModel):
-    """Distinct beams per query and proposer."""
+    """Distinct beams per query and proposer.
+
+    Attributes:
+        similarity_sampled: beams sampled by cosine similarity.
+        selector_sampled: beams sampled from the selector.
+        random: beams sampled uniformly.
+    """
 
     similarity: Annotated[int, Field(ge=0, le=1)] = Field(
         default=1, description="The nearest candidates by cosine, the nearest one last. There is only one such beam."
@@ -90,6 +100,9 @@ class CollectSettings(FrozenModel):
         selector: an exported selector, for the two proposers that need one.
         metric: which VQA accuracy `vqa_acc_score` is.
         gt_prob: whether the probability of the ground truth is measured too (`vqa_gt_prob`).
+        beams: how many beams of which kind.
+        selector_temperature: the selector's scores are divided by it before sampling.
+        seed: decides which beams are sampled.
     """
 
     queries: Path | None = None

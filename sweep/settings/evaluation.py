@@ -83,6 +83,7 @@ class EvaluationSettings(FrozenModel):
         seed: decides the questions, the random rows and the bootstrap.
         failure_limit: share of work items without an answer above which the evaluation stops. Fewer than 20 results
             are not judged by their share (`sweep.vlm.failure_limit`).
+        finalists: the best trials trained again.
     """
 
     shots: ShotNumber | tuple[ShotNumber, ...] = 4

@@ -64,6 +64,7 @@ class PromptSettings(FrozenModel):
         query: text after the query's image, in layout `turns` after every demonstration's too, with `{question}`.
         template: in layout `free`, Jinja text over `demonstrations` (each with image, question, answer), `query`
             (image, question) and `count`.
+        layout: how demonstrations become a conversation.
     """
 
     layout: Layout = Layout.TURNS
@@ -121,6 +122,8 @@ class ImageSettings(FrozenModel):
 
     Attributes:
         max_side: an image with a longer side is refused before it is decoded, as a typed failure.
+        min_pixels: smaller images are enlarged to this.
+        max_pixels: larger images are reduced to this.
     """
 
     min_pixels: PositiveInt = 56 * 56
@@ -140,6 +143,7 @@ class DecodingSettings(FrozenModel):
     Attributes:
         num_beams: 1 is greedy. Sampling is not offered.
         stop: the answer ends before the first of these strings.
+        max_new_tokens: longest answer.
     """
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1024)] = 10
@@ -175,6 +179,7 @@ class WorkerSettings(FrozenModel):
         retries: tries of an item after the first, if it takes its worker down.
         batch_seconds: a worker that takes longer for one batch, or for loading its model, is taken for hung and
             replaced. What it had is tried again in smaller batches.
+        cpus: cores of one worker.
     """
 
     count: PositiveInt | None = None
@@ -187,7 +192,11 @@ class WorkerSettings(FrozenModel):
 
 
 class VlmSettings(FrozenModel):
-    """Everything about the model that answers."""
+    """Everything about the model that answers.
+
+    Attributes:
+        model: which checkpoint answers.
+    """
 
     model: ModelSettings
     prompt: PromptSettings = PromptSettings()

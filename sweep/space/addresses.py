@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from selector.settings import TrialSettings
+from sweep.space.descriptions import describe
 
 Scalar = bool | int | float | str | None
 """What a parameter, a choice or a condition can be."""
@@ -26,13 +27,14 @@ class Address:
     path: str
     field: FieldInfo
     adapter: TypeAdapter[Any]
+    meaning: str
 
     @property
     def description(self) -> str:
         """Type, default and the field's own description, in one line for editors."""
         kinds = " or ".join(getattr(kind, "__name__", str(kind)) for kind in self.kinds)
         default = json.dumps(self.field.get_default(), default=str)
-        return f"{self.field.description or self.path} ({kinds}; default {default})"
+        return f"{self.meaning} ({kinds}; default {default})"
 
     @property
     def kinds(self) -> tuple[type, ...]:
@@ -95,7 +97,7 @@ def addresses() -> dict[str, Address]:
             if section_model(field.annotation) is None:
                 path = f"{prefix}.{name}" if prefix else name
                 kind = cast("Any", Annotated)[field.annotation, field]
-                found[path] = Address(path, field, TypeAdapter(kind, config=_ADAPTER_CONFIG))
+                found[path] = Address(path, field, TypeAdapter(kind, config=_ADAPTER_CONFIG), describe(model, name))
     return found
 
 

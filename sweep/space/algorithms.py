@@ -21,7 +21,13 @@ class PruningStarts(StrEnum):
 
 
 class TpeSettings(FrozenModel):
-    """Tree-structured Parzen estimator. Learns from complete and pruned trials. `group` handles conditions."""
+    """Tree-structured Parzen estimator. Learns from complete and pruned trials. `group` handles conditions.
+
+    Attributes:
+        n_ei_candidates: points that are compared for each proposal.
+        multivariate: model parameters together rather than one by one.
+        group: split parameters into groups by the conditions that they appear under.
+    """
 
     type: Literal["tpe"] = "tpe"
     n_startup_trials: NonNegativeInt = Field(default=10, description="Finished trials before it stops being random.")
@@ -62,7 +68,12 @@ class CmaEsSettings(FrozenModel):
 
 
 class QmcSettings(FrozenModel):
-    """A low-discrepancy sequence: covers the space evenly and learns nothing."""
+    """A low-discrepancy sequence: covers the space evenly and learns nothing.
+
+    Attributes:
+        sequence: `sobol` or `halton`.
+        scramble: randomise the sequence by the space's seed.
+    """
 
     type: Literal["qmc"] = "qmc"
     sequence: Literal["sobol", "halton"] = "sobol"
@@ -92,7 +103,11 @@ class _Paced(FrozenModel):
 
 
 class MedianSettings(_Paced):
-    """Prune when the best value so far is worse than the median of the complete trials at the same epoch."""
+    """Prune when the best value so far is worse than the median of the complete trials at the same epoch.
+
+    Attributes:
+        n_min_trials: trials with a value at an epoch before it prunes there.
+    """
 
     type: Literal["median"] = "median"
     n_startup_trials: NonNegativeInt = Field(default=5, description="Complete trials before it prunes.")
@@ -100,7 +115,12 @@ class MedianSettings(_Paced):
 
 
 class PercentileSettings(_Paced):
-    """As `median`, with the given percentile: 25 keeps the best quarter."""
+    """As `median`, with the given percentile: 25 keeps the best quarter.
+
+    Attributes:
+        percentile: how many of the trials are kept, in percent.
+        n_min_trials: trials with a value at an epoch before it prunes there.
+    """
 
     type: Literal["percentile"] = "percentile"
     percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
@@ -109,7 +129,13 @@ class PercentileSettings(_Paced):
 
 
 class SuccessiveHalvingSettings(FrozenModel):
-    """Asynchronous successive halving (ASHA): at each rung the best 1 / reduction_factor go on."""
+    """Asynchronous successive halving (ASHA): at each rung the best 1 / reduction_factor go on.
+
+    Attributes:
+        reduction_factor: one in so many goes on at each rung.
+        min_early_stopping_rate: rungs left out at the beginning.
+        bootstrap_count: trials at a rung before anything is decided there.
+    """
 
     type: Literal["successive_halving"] = "successive_halving"
     min_resource: Resource = Field(default="auto", description="First rung, in counted epochs.")
@@ -119,7 +145,12 @@ class SuccessiveHalvingSettings(FrozenModel):
 
 
 class HyperbandSettings(FrozenModel):
-    """Several successive halvings side by side with different first rungs. A trial's number chooses its bracket."""
+    """Several successive halvings side by side with different first rungs. A trial's number chooses its bracket.
+
+    Attributes:
+        reduction_factor: one in so many goes on at each rung.
+        bootstrap_count: trials at a rung before anything is decided there.
+    """
 
     type: Literal["hyperband"] = "hyperband"
     min_resource: Resource = Field(default="auto", description="First rung of the most eager bracket, in epochs.")
@@ -129,7 +160,12 @@ class HyperbandSettings(FrozenModel):
 
 
 class ThresholdSettings(_Paced):
-    """Prune when a value leaves [lower, upper]."""
+    """Prune when a value leaves [lower, upper].
+
+    Attributes:
+        lower: prune below this; null: no limit.
+        upper: prune above this; null: no limit.
+    """
 
     type: Literal["threshold"] = "threshold"
     lower: float | None = None
@@ -148,6 +184,10 @@ class WilcoxonSettings(FrozenModel):
     """Prune when the learning curve is significantly worse than the best trial's, epoch by epoch.
 
     It is a heuristic here. The signed-rank test wants independent instances, and the epochs of one curve are not.
+
+    Attributes:
+        p_threshold: a trial is pruned where the p of the test is below this.
+        n_startup_steps: epochs before the first test.
     """
 
     type: Literal["wilcoxon"] = "wilcoxon"
@@ -173,7 +213,13 @@ WrappedPruner = Annotated[
 
 
 class PatientSettings(FrozenModel):
-    """Asks the wrapped pruner only after `patience` epochs without improvement. Without one it prunes by itself."""
+    """Asks the wrapped pruner only after `patience` epochs without improvement. Without one it prunes by itself.
+
+    Attributes:
+        patience: epochs without improvement.
+        min_delta: a smaller change is no improvement.
+        wrapped: the pruner that is asked then; null: prune at once.
+    """
 
     type: Literal["patient"] = "patient"
     patience: NonNegativeInt = 2

@@ -22,8 +22,9 @@ from sweep.space.conditions import (
     with_ancestors,
 )
 from sweep.space.document import Path, Problem
-from sweep.space.fields import nearest, refuse, refuse_one
+from sweep.space.fields import refuse, refuse_one
 from sweep.space.model import SpaceModel
+from sweep.space.nearest import nearest
 from sweep.space.parameters import FixedParameter, Parameter
 
 MAX_GRID = 100_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -67,11 +67,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Document:
-    """The values of a file (dicts, lists and scalars only) and the line on which each of them stands."""
+    """The values of a file (dicts, lists and scalars only) and the line on which each of them stands.
+
+    `sources` names what set a value instead of the file.
+    """
 
     source: str
     value: dict[str, Any]
     lines: dict[Path, int]
+    sources: dict[Path, str] = field(default_factory=dict)
 
     def line(self, path: Path) -> int:
         """Line of the path, or of its nearest ancestor that the file names. 1 when there is none."""
@@ -80,11 +84,18 @@ class Document:
                 return self.lines[path[:end]]
         return 1
 
+    def place(self, path: Path) -> str:
+        """`file:line` of a path, or what set it instead."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.sources:
+                return self.sources[path[:end]]
+        return f"{self.source}:{self.line(path)}"
+
     def error(self, problems: Iterable[Problem]) -> SpaceError:
         """All problems, `file:line: dotted.path: text` each on a line of its own, in the order of the file."""
-        found = {(self.line(item.path), dotted(item.path), item.text): None for item in problems}
+        found = {(self.line(one.path), self.place(one.path), dotted(one.path), one.text): None for one in problems}
         rows = sorted(found, key=lambda row: row[0])
-        lines = [f"{self.source}:{line}: {path + ': ' if path else ''}{text}" for line, path, text in rows]
+        lines = [f"{place}: {path + ': ' if path else ''}{text}" for _, place, path, text in rows]
         lines = [_bounded(line) for line in lines]
         if len(lines) > MAX_SHOWN:
             lines = [*lines[:MAX_SHOWN], f"... and {len(lines) - MAX_SHOWN} more"]
@@ -122,6 +133,10 @@ def read_document(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         detail = " ".join(str(part) for part in (error.context, error.problem) if part)
+        if "'\\t'" in detail:
+            detail = "a tab; indent with spaces"
+        elif "mapping values are not allowed" in detail:
+            detail += "; put a space after each colon, and quote a text that holds one"
         raise SpaceError(_bounded(f"{source}:{mark.line + 1 if mark else 1}: not valid YAML: {detail}")) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # unprintable characters, impossible escapes
         raise SpaceError(f"{source}:1: not valid YAML: {' '.join(str(error).split())}") from None

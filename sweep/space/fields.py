@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -11,19 +10,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from sweep.space.addresses import Address, addresses, sections
 from sweep.space.document import Path, Problem
+from sweep.space.nearest import MOST_HINTS, nearest
 from sweep.space.parameters import FixedParameter, FloatParameter, Parameter
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """`the nearest valid key is 'x'`, or the valid keys where none is near."""
-    names = list(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"the nearest valid key is {close[0]!r}"
-    leaf = difflib.get_close_matches(name.rsplit(".", 1)[-1], [item.rsplit(".", 1)[-1] for item in names], n=1)
-    if leaf:
-        return f"the nearest valid key is {next(item for item in names if item.rsplit('.', 1)[-1] == leaf[0])!r}"
-    return f"valid keys are {', '.join(names[:16])}{', ...' if len(names) > 16 else ''}"
+from sweep.space.values import remedy
 
 
 def refuse(problems: Iterable[Problem]) -> None:
@@ -53,7 +42,9 @@ def addressed(parameters: Mapping[str, Parameter], other_sections: frozenset[str
     for path, parameter in parameters.items():
         address = addresses().get(path)
         if address is None:
-            problems.append(Problem((path,), unknown_address(path, other_sections)))
+            hinted = len(problems) < MOST_HINTS
+            text = unknown_address(path, other_sections) if hinted else "no such setting of a trial"
+            problems.append(Problem((path,), text))
             continue
         problems += _bound_problems(parameter, address)
         result[path] = parameter
@@ -91,7 +82,8 @@ def _bound_problems(parameter: Parameter, address: Address) -> Iterator[Problem]
             address.check(value)
         except ValueError as error:
             where = _split_index(key)
-            yield Problem((address.path, *where), f"{value!r} is refused by {address.path}: {error}")
+            right = remedy(value, address.kinds, address.path)
+            yield Problem((address.path, *where), f"{value!r} is refused by {address.path}: {error}{right}")
 
 
 def _split_index(key: str) -> Path:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from selector.files import lfs_problem
 from sweep.errors import SpaceError
-from sweep.space.document import MAX_CHARACTERS, read_document
+from sweep.space.document import MAX_CHARACTERS, Problem, read_document
+from sweep.space.foreign import foreign_problems
+from sweep.space.overrides import with_overrides
 from sweep.space.problems import problems_of
 from sweep.space.search_space import SearchSpace
 
@@ -69,22 +73,33 @@ def _read(path: Path) -> str:
         raise SpaceError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def parse_space(text: str, source: str) -> SearchSpace:
+def parse_space(text: str, source: str, overrides: Iterable[str] = ()) -> SearchSpace:
     """Parse and check a search space.
 
     Args:
         text: YAML.
         source: the file's name, for error messages.
+        overrides: assignments `PATH=VALUE` that count instead of what the file says (`sweep.space.overrides`).
 
     Raises:
         SpaceError: every problem that was found, one `file:line: path: ...` per line.
     """
-    document = read_document(text, source)
+    document = with_overrides(read_document(text, source), overrides)
     try:
         # JSON is the door where pydantic is strict about types and yet takes lists and the text of enums.
         return SearchSpace.model_validate_json(json.dumps(document.value), strict=True)
     except ValidationError as error:
-        raise document.error(problems_of(error, document.value, SearchSpace)) from None
+        raise document.error(_problems(error, document.value)) from None
+
+
+def _problems(error: ValidationError, value: dict[str, Any]) -> list[Problem]:
+    """What is wrong. Where a foreign spelling explains a place, what else was found there is left out."""
+    foreign = list(foreign_problems(value, frozenset(SearchSpace.model_fields)))
+    explained = {item.path for item in foreign}
+    found = problems_of(error, value, SearchSpace)
+    own = [item for item in found if not any(item.path[:end] in explained for end in range(1, len(item.path) + 1))]
+    # A section that is wrong as a whole, while its parts are explained.
+    return [*foreign, *(item for item in own if not any(path[: len(item.path)] == item.path for path in explained))]
 
 
 def load_space(argument: str) -> SearchSpace:

@@ -49,7 +49,11 @@ class Budget(FrozenModel):
 
 
 class Resources(FrozenModel):
-    """What one trial occupies."""
+    """What one trial occupies.
+
+    Attributes:
+        cpus: cores of one trial.
+    """
 
     cpus: Cpus = 1.0
     gpus: Gpus = Field(default=0.0, description="A fraction shares a GPU; above 1 it must be whole.")
@@ -59,6 +63,12 @@ class SpaceModel(FrozenModel):
     """The sections of a search space and what follows from them, each checked alone.
 
     `SearchSpace` adds the checks between sections. Only that one is ever constructed.
+
+    Attributes:
+        description: what the sweep is for, in words for people.
+        sampler: how the settings of the next trial are chosen; a name alone is short for its defaults.
+        pruner: which trials are stopped early; a name alone is short for its defaults.
+        pruning_starts: which epochs the pruner sees and counts.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="Names the study and runs.")]
@@ -91,6 +101,11 @@ class SpaceModel(FrozenModel):
     )
     health: HealthSettings = HealthSettings()
     storage: str | None = Field(default=None, description="Optuna storage URL; null: SQLite in the run folder.")
+
+    @field_validator("sampler", "pruner", mode="before")
+    @classmethod
+    def _a_name_is_its_type(cls, value: Any) -> Any:  # noqa: ANN401 (not yet validated)
+        return {"type": value} if isinstance(value, str) else value
 
     @field_validator("parameters", mode="before")
     @classmethod

@@ -65,7 +65,14 @@ class _Range(_Conditional):
 
 
 class FloatParameter(_Range):
-    """A real number in [low, high], uniform, or uniform in the logarithm, or in steps from low."""
+    """A real number in [low, high], uniform, or uniform in the logarithm, or in steps from low.
+
+    Attributes:
+        low: smallest value.
+        high: largest value, included.
+        log: uniform in the logarithm.
+        step: distance between values; null: continuous.
+    """
 
     type: Literal["float"]
     low: float
@@ -115,7 +122,13 @@ class FloatParameter(_Range):
 
 
 class IntParameter(_Range):
-    """A whole number in [low, high], both included."""
+    """A whole number in [low, high], both included.
+
+    Attributes:
+        low: smallest value.
+        high: largest value, included.
+        log: uniform in the logarithm.
+    """
 
     type: Literal["int"]
     low: int
@@ -160,7 +173,11 @@ class IntParameter(_Range):
 
 
 class CategoricalParameter(_Conditional):
-    """One of the given values, without an order."""
+    """One of the given values, without an order.
+
+    Attributes:
+        choices: two or more different values.
+    """
 
     type: Literal["categorical"]
     choices: tuple[Scalar, ...]
@@ -209,7 +226,11 @@ class CategoricalParameter(_Conditional):
 
 
 class FixedParameter(_Conditional):
-    """A single value, set but not sampled (where `when` holds, if it has one). A bare scalar is short for it."""
+    """A single value, set but not sampled (where `when` holds, if it has one). A bare scalar is short for it.
+
+    Attributes:
+        value: what every trial has.
+    """
 
     type: Literal["fixed"]
     value: Scalar

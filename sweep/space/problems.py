@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sweep.space.document import Path, Problem
-from sweep.space.fields import nearest
+from sweep.space.examples import example
+from sweep.space.foreign import PRUNER_NAMES, SAMPLER_NAMES
+from sweep.space.locations import annotation_at, paths_below, takes_null, valid_keys, valid_tags
+from sweep.space.nearest import MOST_HINTS, nearest
+from sweep.space.spellings import flow
+from sweep.space.values import remedy
 
 Loc = tuple[str | int, ...]
 
@@ -23,9 +28,14 @@ def problems_of(error: ValidationError, document: Any, model: type[BaseModel]) -
         model: the model that they were validated against.
     """
     # What is missing comes last: next to an unknown key it is most often the same key, misspelt.
+    unknown = 0
     for item in sorted(_of_one_kind(error.errors(), document), key=lambda item: item["type"] == "missing"):
         path = _path(item["loc"], document)
-        yield Problem(path, _sentence(item, path, document, model))
+        unknown += item["type"] == "extra_forbidden"
+        if item["type"] == "extra_forbidden" and unknown > MOST_HINTS:
+            yield Problem(path, "unknown key")
+        else:
+            yield Problem(path, _sentence(item, path, model))
 
 
 def _of_one_kind(errors: list[ErrorDetails], document: Any) -> Iterator[ErrorDetails]:  # noqa: ANN401
@@ -103,83 +113,54 @@ def _is_tag(part: str, holder: dict[str, Any]) -> bool:
     return holder.get("type") == part
 
 
-def _sentence(item: ErrorDetails, path: Path, document: Any, model: type[BaseModel]) -> str:  # noqa: ANN401
+def _sentence(item: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
     kind, context, given = item["type"], item.get("ctx", {}), item["input"]
     if kind == "extra_forbidden":
-        return f"unknown key {path[-1]!r}; {nearest(str(path[-1]), valid_keys(model, item['loc'][:-1]))}"
+        valid = valid_keys(model, item["loc"][:-1])
+        return f"unknown key {path[-1]!r}; {nearest(str(path[-1]), valid, paths_below(model))}"
     if kind == "missing":
         return "is missing; give it"
     if kind == "union_tag_invalid":
         tags = [tag.strip().strip("'") for tag in str(context["expected_tags"]).split(",")]
-        return f"unknown type {context['tag']!r}; valid are {', '.join(tags)}{_near_value(str(context['tag']), tags)}"
+        return f"unknown type {context['tag']!r}; valid are {', '.join(tags)}{_near_type(str(context['tag']), tags)}"
     if kind == "union_tag_not_found":
-        return "has no `type`; name one, such as `type: " + _first_tag(model, item["loc"]) + "`"
+        return "has no `type`; name one, such as `type: " + " or ".join(valid_tags(model, item["loc"])) + "`"
     if kind in ("value_error", "space"):
         return str(item["msg"]).removeprefix("Value error, ")
     if kind == "enum":
         choices = [choice.strip().strip("'") for choice in str(context["expected"]).replace(" or ", ", ").split(",")]
         return f"{given!r} is not one of {', '.join(choices)}{_near_value(str(given), choices)}"
-    text = str(item["msg"]).removeprefix("Input ")
-    hint = "; booleans are true and false" if kind.startswith("bool") and isinstance(given, str) else ""
-    return f"{text}, got {_short(given)}{hint}"
+    text = str(item["msg"]).removeprefix("Input ").replace("an object", "a mapping").replace("valid array", "list")
+    return f"{text}, got {_short(given)}{_remedy(item, path, text, model)}"
+
+
+def _remedy(item: ErrorDetails, path: Path, text: str, model: type[BaseModel]) -> str:
+    """What would be right instead of a value of the wrong type."""
+    given, place = item["input"], str(path[-1]) if path else ""
+    if "mapping" in text:
+        filled = example(annotation_at(model, item["loc"]), given)
+        return f"; write `{place}: {filled}`" if filled else ""
+    if text.endswith("a list") and not isinstance(given, list):
+        return f"; write `{place}: [{flow(given)}]`"
+    words = (("integer", int), ("number", float), ("boolean", bool))
+    kinds: set[type] = {kind for word, kind in words if word in text}
+    if takes_null(annotation_at(model, item["loc"])):
+        kinds.add(type(None))
+    found = remedy(given, kinds, place)
+    return found or ("; booleans are true and false" if bool in kinds and isinstance(given, str) else "")
+
+
+def _near_type(given: str, tags: list[str]) -> str:
+    """The type that another tool's name stands for, or one that is written nearly so."""
+    ours = {**SAMPLER_NAMES, **PRUNER_NAMES}.get(given.lower())
+    return f"; {given} is {ours!r} here" if ours in tags else _near_value(given, tags)
 
 
 def _near_value(given: str, choices: list[str]) -> str:
     text = nearest(given, choices)
-    return f"; {text.replace('valid key', 'one')}" if text.startswith("the nearest") else ""
+    return f"; {text.replace('valid key', 'one', 1)}" if text.startswith("the nearest valid key is") else ""
 
 
 def _short(value: Any) -> str:  # noqa: ANN401
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def valid_keys(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
-    """The keys of the mapping at a pydantic location. Empty where they are free."""
-    found: Any = model
-    for part in loc:
-        found = _step(found, part)
-    models = list(_models(found))
-    return list(models[0].model_fields) if models else []
-
-
-def _first_tag(model: type[BaseModel], loc: Sequence[str | int]) -> str:
-    found: Any = model
-    for part in loc:
-        found = _step(found, part)
-    return " or ".join(tag for inner in _models(found) for tag in _tags(inner))
-
-
-def _step(annotation: Any, part: str | int) -> Any:  # noqa: ANN401
-    """The annotation one location part further down."""
-    models = list(_models(annotation))
-    for model in models:
-        if part in _tags(model):
-            return model
-    for model in models:
-        if isinstance(part, str) and part in model.model_fields:
-            return model.model_fields[part].annotation
-    return _item(annotation)
-
-
-def _item(annotation: Any) -> Any:  # noqa: ANN401
-    """What a dict or a tuple holds."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is dict:
-        return arguments[1]
-    if origin is tuple:
-        return arguments[0]
-    return None
-
-
-def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    field = model.model_fields.get("type")
-    return get_args(field.annotation) if field is not None and get_origin(field.annotation) is Literal else ()
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) not in (dict, tuple):
-        for item in get_args(annotation):
-            yield from _models(item)

@@ -15,7 +15,8 @@ BROKEN = {
     "empty": ("", 1, ["must be a mapping"]),
     "list": ("- 1\n- 2\n", 1, ["must be a mapping"]),
     "scalar": ("grpo", 1, ["must be a mapping"]),
-    "tab": ("name: x\n\tdata: 1\n", 2, ["not valid YAML"]),
+    "tab": ("name: x\n\tdata: 1\n", 2, ["not valid YAML", "a tab; indent with spaces"]),
+    "no space after a colon": ("name:x\nseed: 1\n", 2, ["not valid YAML", "a space after each colon"]),
     "zero bytes": ("\0" * 64, 1, ["not valid YAML"]),
     "open bracket": ("name: [1, 2\n", 2, ["not valid YAML"]),
     "two documents": ("name: x\n---\nname: y\n", 2, ["not valid YAML"]),
@@ -77,7 +78,7 @@ BROKEN = {
     "fixed setting misspelt": ("name: x\ntrial:\n  grpo:\n    kl_bta: 1\n", 4, ["trial.grpo.kl_bta", "'kl_beta'"]),
     "fixed setting out of range": ("name: x\ntrial:\n  rce: {lr: -1}\n", 3, ["trial.rce.lr", "got -1"]),
     "unknown mode": ("name: x\ntrial: {reward: {mode: hard_only2}}\n", 2, ["the nearest one is 'hard_only'"]),
-    "yes for true": ("name: x\ntrial: {grpo: {freeze_backbone: yes}}\n", 2, ["booleans are true and false"]),
+    "yes for true": ("name: x\ntrial: {grpo: {freeze_backbone: yes}}\n", 2, ["valid boolean", "; write true"]),
     "heads": ("name: x\ntrial:\n  model: {heads: 3}\n", 3, ["trial.model", "hidden 256 is not a multiple of heads 3"]),
     # -- addresses
     "unknown setting": (P + "  grpo.kl_bta: 1\n", 3, ["grpo.kl_bta: no such setting", "'grpo.kl_beta'"]),

@@ -310,6 +310,8 @@ def test_schema_accepts_what_ships(validator, name):
         ("name: x\nparameters: {grpo.lr: {type: float, low: 0.1}}", False),
         ("name: x\nparameters: {grpo.lr: {type: fixed, value: 1, when: {grpo.nothing: 1}}}", False),
         ("name: x\nenqueue: [{grpo.nothing: 1}]", False),
+        ("name: x\nsampler: qmc\npruner: none", True),
+        ("name: x\nsampler: bayes", False),
         ("name: x\nsampler: {type: bayes}", False),
         ("name: x\nbudget: {trials: 0}", False),
     ],
@@ -329,3 +331,36 @@ def test_schema_describes_parameters():
     assert set(properties) == set(addresses())
     assert "No KL term at all" in properties["grpo.ppo_clip_only"]["description"]
     assert "default 0.1" in properties["grpo.kl_beta"]["description"]
+
+
+def test_every_property_of_the_schema_has_a_description():
+    schema = json_schema()
+    lacking = []
+
+    def walk(value, path):
+        if isinstance(value, dict):
+            properties = value.get("properties")
+            if isinstance(properties, dict):
+                lacking.extend(f"{path}.{name}" for name, one in properties.items() if not one.get("description"))
+            for key, item in value.items():
+                walk(item, f"{path}.{key}")
+        elif isinstance(value, list):
+            for item in value:
+                walk(item, path)
+
+    walk(schema, "")
+    assert lacking == [] and len(schema["$defs"]) > 40
+    assert len(json.dumps(schema, indent=2)) < 120_000
+
+
+def test_descriptions_come_from_the_settings_own_words():
+    definitions = json_schema()["$defs"]
+    # The field's own words, those of the class, those of a class above it, two names on one line, what the type is.
+    assert definitions["GrpoSettings"]["properties"]["weight_decay"]["description"].startswith("Pulls the policy away")
+    assert definitions["BatchingSettings"]["properties"]["image_threads"]["description"] == (
+        "Threads that decode and resize."
+    )
+    assert definitions["RceSettings"]["properties"]["batch_size"]["description"] == "Queries per update."
+    assert definitions["WorldSettings"]["properties"]["val"]["description"] == "Queries of each split."
+    assert definitions["VlmSettings"]["properties"]["workers"]["description"] == "The pool: one engine per worker."
+    assert "Attributes" not in definitions["BatchingSettings"]["description"]

@@ -58,7 +58,7 @@ def train(plan: Plan, session: Session) -> Training:
         closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
         _persistence(session) as persist,
     ):
-        backend = RayBackend(session.cluster(plan.bytes))
+        backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
         if plan.evaluation is not None:
             cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
         bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
@@ -66,7 +66,7 @@ def train(plan: Plan, session: Session) -> Training:
         with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
             observers: list[TrialObserver] = [progress, *backend.observers(paths.name)]
             observers += [_StateRemover(paths, owner), bound]
-            coordinator = Coordinator(owner, concurrency, observers, persist)
+            coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
             bound.enforce()
             with interruptible(coordinator, session.console):
                 backend.run(coordinator, plan, paths, session.trial_context(plan))

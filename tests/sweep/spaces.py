@@ -53,6 +53,7 @@ def small_dataset() -> Dataset:
 def context(run_folder: Path, dataset: Dataset, keep_epochs: int = 2, **health: object) -> TrialContext:
     return TrialContext(
         run_folder=str(run_folder),
+        session="here",
         validation=ValidationSettings(),
         health=HealthSettings.model_validate(health),
         keep_epochs=keep_epochs,

@@ -8,7 +8,8 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from uuid import uuid4
 
 from filelock import Timeout
 from rich.console import Console
@@ -49,6 +50,7 @@ class Session:
         self._ray = ray
         self._stack = stack
         self._cluster: Cluster | None = None
+        self._session: str | None = None
 
     def cluster(self, data_bytes: int) -> Cluster:
         """Ray, started or joined by the first call, with room for data of this size in its object store.
@@ -100,6 +102,7 @@ class Session:
         """What every trial of the run needs to know besides its own settings."""
         return TrialContext(
             run_folder=self.paths.root.place,
+            session=self._mark(),
             validation=plan.space.validation,
             health=plan.space.health,
             keep_epochs=plan.space.keep_epochs,
@@ -107,6 +110,22 @@ class Session:
             shots=plan.space.most_shots,
             versions=versions(),  # of now: a resumed run may go on with other code than it began with
         )
+
+    def _mark(self) -> str:
+        """Leave this driver's mark in the folder, by which workers know it. It goes when the session closes."""
+        if self._session is None:
+            for left in self.paths.driver_marks:  # of drivers that were killed
+                left.remove()
+            self._session = uuid4().hex
+            mark = self.paths.driver_mark(self._session)
+            mark.write_text("")
+            self._stack.callback(_remove, mark)
+        return self._session
+
+
+def _remove(mark: StoredPath) -> None:
+    with suppress(OSError):  # the next driver removes it
+        mark.remove()
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def train(plan: Plan, session: Session) -> Training:
         closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
         _persistence(session) as persist,
     ):
-        backend = RayBackend(session.cluster(plan.bytes))
+        backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
         if plan.evaluation is not None:
             cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
         bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
@@ -69,7 +69,7 @@ def train(plan: Plan, session: Session) -> Training:
             session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
             observers: list[TrialObserver] = [progress, _Counting(session.pulse), *backend.observers(paths.name)]
             observers += [_StateRemover(paths, owner), bound]
-            coordinator = Coordinator(owner, concurrency, observers, persist)
+            coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
             bound.enforce()
             with interruptible(coordinator, session.console, session.pulse, session.heard):
                 backend.run(coordinator, plan, paths, session.trial_context(plan))

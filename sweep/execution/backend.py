@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.events import TrialObserver
+from sweep.execution.places import Places
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
@@ -23,12 +24,17 @@ class Backend(Protocol):
             ClusterError: there is no room for one.
         """
 
+    @property
+    def places(self) -> Places:
+        """Where its workers run. The coordinator says which of them get no more trials."""
+
     def observers(self, run: str) -> Sequence[TrialObserver]:
         """Followers of the run that only this back-end has, such as its metrics endpoint."""
 
     def run(self, coordinator: Coordinator, plan: Plan, paths: RunPaths, context: TrialContext) -> None:
         """Run until the coordinator has no more trials.
 
-        A failure of a trial goes to the coordinator. If the back-end itself fails, the error stands in
+        A failure of a trial goes to the coordinator, and so does the death of a worker: nothing is tried again here.
+        `coordinator.ended` is called last. If the back-end itself fails, the error stands in
         `coordinator.error`, and the trials that were running stay unfinished in the study.
         """

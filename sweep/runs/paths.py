@@ -10,6 +10,8 @@ from sweep.storage.open import open_run_folder
 from sweep.storage.path import StoredPath
 from sweep.storage.scratch import cache_folder
 
+DRIVER_MARK = "driver-"
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -67,6 +69,15 @@ class RunPaths:
     def lock_file(self) -> StoredPath:
         """Held by the one driver of the run."""
         return self.root / "driver.lock"
+
+    def driver_mark(self, session: str) -> StoredPath:
+        """There while this driver works on the run. Who sees it sees this very folder, and not one of its name."""
+        return self.root / f"{DRIVER_MARK}{session}"
+
+    @property
+    def driver_marks(self) -> list[StoredPath]:
+        """Marks of all drivers that did not remove theirs."""
+        return self.root.glob(f"{DRIVER_MARK}*")
 
     @property
     def driver_file(self) -> StoredPath:

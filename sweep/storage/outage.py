@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import errno
 
-OUTAGES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
+OUTAGES = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT,  # full
+        errno.EACCES, errno.EPERM, errno.EROFS,  # not to be written, or read, any more
+        errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO,  # gone
+    }
+)  # fmt: skip
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error means that nothing can be stored any more: disk full, quota used up, file system gone."""
+    """Whether an error means that nothing can be stored any more: full, permission lost, or file system gone."""
     return isinstance(error, OSError) and error.errno in OUTAGES
 
 

@@ -219,9 +219,11 @@ class StudyOwner:
         """Remember the process and node that a trial runs on; False if the trial has ended."""
         return self._note(number, WORKER, worker)
 
-    def note_deaths(self, number: int, deaths: int) -> bool:
-        """Remember how often the worker of a trial died; False if the trial has ended."""
-        return self._note(number, WORKER_DEATHS, deaths)
+    def note_death(self, number: int) -> int:
+        """Count a death of a trial's worker. Returns how many there have been, under earlier drivers too."""
+        deaths = int(self._trial(number).user_attrs.get(WORKER_DEATHS, 0)) + 1
+        self._note(number, WORKER_DEATHS, deaths)
+        return deaths
 
     def _note(self, number: int, key: str, value: Any) -> bool:  # noqa: ANN401
         """Store a JSON value with a trial that has not ended; False if it has (Optuna lets ended trials rest)."""

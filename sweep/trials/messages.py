@@ -17,9 +17,11 @@ class TrialContext:
     Attributes:
         run_folder: its path or URI. A worker opens it for itself, once (`RunPaths.at`).
         shots: picks by which a trial is compared with its reference. None: as many as a beam of the data has.
+        session: names the mark that this driver left in the folder (`RunPaths.driver_mark`).
     """
 
     run_folder: str
+    session: str
     validation: ValidationSettings
     health: HealthSettings
     keep_epochs: int

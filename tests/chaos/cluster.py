@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -27,8 +29,17 @@ def free_port() -> int:
 class TwoNodes:
     """Head and second node, one core each, started by `ray start`. Use as a context manager."""
 
-    def __init__(self, log: Path, mark: dict[str, str], environment: dict[str, str]) -> None:
-        """`mark` is the one environment variable that tells these processes from others."""
+    def __init__(
+        self, log: Path, mark: dict[str, str], environment: dict[str, str], hidden: Sequence[Path] = ()
+    ) -> None:
+        """Prepare a cluster.
+
+        Args:
+            log: what the nodes say.
+            mark: the one environment variable that tells these processes from others.
+            environment: of both nodes, and of a driver.
+            hidden: folders that are empty for the second node, as if it were another machine. Needs root.
+        """
         self._folder = Path(tempfile.mkdtemp(prefix="swc-"))  # short: Ray makes sockets below it
         (self._folder / "token").write_text(secrets.token_hex(32) + "\n")
         self.environment = {
@@ -40,6 +51,7 @@ class TwoNodes:
         (self._mark,) = mark.values()
         self._own = {**self.environment, **mark}
         self._log = log
+        self._hidden = hidden
         self._output: IO[bytes] | None = None
         self._nodes: list[subprocess.Popen[bytes]] = []
         self._port = 0
@@ -89,15 +101,19 @@ class TwoNodes:
         if self._nodes[0].poll() is not None:
             return
         if len(self._nodes) < 2 or self._nodes[1].poll() is not None:
-            second = self._start(f"--address={self.address}", f"--node-ip-address={SECOND}")
+            second = self._start(f"--address={self.address}", f"--node-ip-address={SECOND}", hidden=self._hidden)
             self._nodes = [self._nodes[0], second]
 
-    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+    def _start(self, *options: str, hidden: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
         common = [
             "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", "--block",
             "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}",
         ]  # fmt: skip
         command = [str(Path(sys.executable).parent / "ray"), "start", *options, *common]
+        if hidden:  # a mount namespace of its own, in which an empty file system lies over each of them
+            mounts = [f"mount -t tmpfs tmpfs {shlex.quote(str(folder))}" for folder in hidden]
+            script = " && ".join([*mounts, 'exec "$@"'])
+            command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
         return subprocess.Popen(command, env=self._own, stdout=self._output, stderr=self._output)
 
     def _answers(self) -> bool:

@@ -55,6 +55,7 @@ def context(
 ) -> TrialContext:
     return TrialContext(
         run_folder=str(run_folder),
+        session="here",
         validation=ValidationSettings(),
         health=HealthSettings.model_validate(health),
         keep_epochs=keep_epochs,

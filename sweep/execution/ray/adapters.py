@@ -3,7 +3,8 @@
 What Tune does that shapes this file (Ray 2.58 to 2.60): a result with `done` set never reaches the scheduler, and one
 that the scheduler answers with STOP never reaches the searcher; both are therefore handed to the coordinator, which
 takes each once. Tune pickles both objects into its snapshots, so the coordinator is left out there: nothing is ever
-restored from a snapshot, the study is the only truth.
+restored from a snapshot, the study is the only truth. For Tune, a trial whose worker dies is over. Its own retry loses
+one whose worker dies while it takes up the trial. The coordinator hands out its number again, as a new trial of Tune's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,21 @@ import json
 from typing import Any
 
 from sweep.execution.coordinator import Coordinator, Next
-from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER
+from sweep.execution.ray.deaths import death_of
+from sweep.execution.ray.nodes import Nodes
+from sweep.execution.ray.trainable import (
+    AVOID,
+    CAUSE,
+    FAILURE,
+    NODE,
+    NUMBER,
+    OUTAGE,
+    RESULT,
+    SETTINGS,
+    UNUSABLE,
+    WORKER,
+)
+from sweep.trials.failures import Cause
 from sweep.trials.messages import EpochResult
 
 
@@ -21,20 +36,22 @@ class StudySearch:
 
     FINISHED: str  # Tune's word for "there will be no more trials"
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    def __init__(self, coordinator: Coordinator, nodes: Nodes) -> None:
         super().__init__()  # no metric: the coordinator reads the results, Tune must not
         self.coordinator = coordinator
+        self._nodes = nodes
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A trial's number and settings, nothing for now, or nothing ever again."""
+        """A trial's number and settings and the nodes that it must avoid; nothing for now; or nothing ever again."""
         answer = self.coordinator.next_trial()
         if answer is Next.FINISHED:
             return self.FINISHED
         if answer is Next.WAIT:
             return None
         self._numbers[trial_id] = answer.number
-        return {NUMBER: answer.number, SETTINGS: answer.settings.model_dump_json()}
+        settings = answer.settings.model_dump_json()
+        return {NUMBER: answer.number, SETTINGS: settings, AVOID: ",".join(self._nodes.left_out)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Already taken by the scheduler."""
@@ -57,7 +74,7 @@ class StudySearch:
         raise RuntimeError("a sweep is never restored from Tune's snapshots; use `sweep resume`")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "coordinator"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("coordinator", "_nodes")}
 
 
 class StudySchedule:
@@ -75,22 +92,20 @@ class StudySchedule:
         return self.CONTINUE if go_on else self.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
-        """A worker died; Tune calls this also when it is about to start the trial again."""
+        """A worker died. Tune gives the trial up."""
         coordinator: Coordinator = tune_controller.search_alg.searcher.coordinator
-        number, deaths = int(trial.config[NUMBER]), int(trial.num_failures)
-        if trial.should_recover():
-            coordinator.restarting(number, deaths)
+        number, death = int(trial.config[NUMBER]), death_of(trial.get_pickled_error())
+        if death.began:
+            coordinator.died(number, death.reason, death.node)
         else:
-            coordinator.failed(
-                number, f"its worker died {deaths} times, more than max_retries allows; see the run's log"
-            )
+            coordinator.did_not_start(number, death.reason, death.node)
 
 
-def study_searcher(coordinator: Coordinator) -> Any:  # noqa: ANN401 (Ray is untyped)
+def study_searcher(coordinator: Coordinator, nodes: Nodes) -> Any:  # noqa: ANN401 (Ray is untyped)
     """What Tune asks for trials. The class is made here: Ray reads its environment when it is imported."""
     from ray.tune.search import Searcher
 
-    return type("StudySearcher", (StudySearch, Searcher), {})(coordinator)
+    return type("StudySearcher", (StudySearch, Searcher), {})(coordinator, nodes)
 
 
 def study_scheduler() -> Any:  # noqa: ANN401 (Ray is untyped)
@@ -102,12 +117,16 @@ def study_scheduler() -> Any:  # noqa: ANN401 (Ray is untyped)
 
 def deliver(coordinator: Coordinator, result: dict[str, Any]) -> bool:
     """Translate a trainable's result. False if the trial has to stop."""
-    number = int(result[NUMBER])
+    number, node = int(result[NUMBER]), str(result[NODE])
     if OUTAGE in result:
         coordinator.halt(OSError(*json.loads(result[OUTAGE])))
         return False
-    coordinator.worker(number, str(result[WORKER]))
+    if UNUSABLE in result:
+        coordinator.unusable(number, str(result[UNUSABLE]), node)
+        return False
+    coordinator.worker(number, str(result[WORKER]), node)
     if FAILURE in result:
-        coordinator.failed(number, str(result[FAILURE]))
+        cause = Cause(**json.loads(result[CAUSE])) if CAUSE in result else None
+        coordinator.failed(number, str(result[FAILURE]), cause)
         return False
     return coordinator.epoch(EpochResult.from_json(result[RESULT]))

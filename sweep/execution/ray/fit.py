@@ -10,13 +10,16 @@ from typing import Any
 from sweep.errors import ClusterError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.events import TrialObserver
+from sweep.execution.places import Places
 from sweep.execution.ray.adapters import study_scheduler, study_searcher
 from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.metrics import PrometheusObserver
-from sweep.execution.ray.trainable import NUMBER, TrialSteps
+from sweep.execution.ray.nodes import Nodes, avoiding
+from sweep.execution.ray.trainable import AVOID, NUMBER, TrialSteps
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
+from sweep.space.model import Resources
 from sweep.trials.messages import TrialContext
 
 logger = logging.getLogger(__name__)
@@ -43,12 +46,19 @@ def concurrency(space: SearchSpace, cluster: Cluster) -> int:
 class RayBackend:
     """The back-end that runs trials as Tune trainables on a connected cluster."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, resources: Resources) -> None:
+        """`resources`: of one trial."""
         self._cluster = cluster
+        self._nodes = Nodes(resources)
 
     def concurrency(self, space: SearchSpace) -> int:
         """As `Backend.concurrency`."""
         return concurrency(space, self._cluster)
+
+    @property
+    def places(self) -> Places:
+        """The cluster's nodes."""
+        return self._nodes
 
     def observers(self, run: str) -> Sequence[TrialObserver]:
         """What feeds Ray's metrics endpoint."""
@@ -65,7 +75,7 @@ class RayBackend:
         tuner = tune.Tuner(
             _trainable(plan, paths.name, context),
             tune_config=tune.TuneConfig(
-                search_alg=study_searcher(coordinator),
+                search_alg=study_searcher(coordinator, self._nodes),
                 scheduler=study_scheduler(),
                 num_samples=-1,
                 reuse_actors=True,
@@ -76,7 +86,7 @@ class RayBackend:
                 name="trials",
                 storage_path=str(tune_folder),
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=plan.space.max_retries),
+                failure_config=tune.FailureConfig(max_failures=0),  # the coordinator hands them out again
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
@@ -86,6 +96,7 @@ class RayBackend:
             # Not a trial's failure but Ray's own (the cluster went away, the disk is full). The log has the traceback.
             logger.exception("Ray Tune gave up")
             coordinator.error = coordinator.error or error
+        coordinator.ended()
 
 
 def _trainable(plan: Plan, run: str, context: TrialContext) -> Any:  # noqa: ANN401 (a class that Tune makes)
@@ -99,9 +110,14 @@ def _trainable(plan: Plan, run: str, context: TrialContext) -> Any:  # noqa: ANN
         cpus=resources.cpus,
         gpus=resources.gpus,
     )
-    trainable = tune.with_resources(
-        trainable, tune.PlacementGroupFactory([{"CPU": resources.cpus, "GPU": resources.gpus}])
-    )
+    bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
+
+    def place(config: dict[str, Any]) -> Any:  # noqa: ANN401 (Ray is untyped)
+        avoided = [node for node in config.get(AVOID, "").split(",") if node]
+        selector = {"bundle_label_selector": [avoiding(avoided)]} if avoided else {}
+        return tune.PlacementGroupFactory([bundle], **selector)
+
+    trainable = tune.with_resources(trainable, place)
     # Ray names actors after their class, and the names of Tune's wrappers say nothing in the dashboard.
     trainable.__name__ = trainable.__qualname__ = f"SweepTrial[{run}]"
     return trainable

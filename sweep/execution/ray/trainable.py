@@ -6,6 +6,7 @@ import json
 import os
 import traceback
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,20 +16,23 @@ from selector.errors import UserError
 from selector.settings import TrialSettings
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
+from sweep.trials.failures import RunUnseenError, cause_of, check_seen
 from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.trial import Trial, load_shared
 
 # Settings and results travel as text: Tune flattens, merges and copies dicts.
-NUMBER, SETTINGS = "number", "settings"
-RESULT, FAILURE, OUTAGE, WORKER = "result", "failure", "outage", "worker"
+NUMBER, SETTINGS, AVOID = "number", "settings", "avoid"
+RESULT, FAILURE, CAUSE, OUTAGE, UNUSABLE = "result", "failure", "cause", "outage", "unusable"
+WORKER, NODE = "worker", "node"
 
 
 class TrialSteps:
     """Steps through a `Trial`. Mixed into Tune's `Trainable`, so that this module can be imported without Ray.
 
     Every exception of a configuration (impossible settings, GPU out of memory, a bug) becomes a result with `failure`:
-    running it again elsewhere would end the same way. Only a dying worker is left for Tune to retry. A full disk and
-    the like are no failure of the trial but an `outage` of the run.
+    running it again elsewhere would end the same way. The coordinator decides what it speaks against, by its `cause`. A
+    full disk and the like are no failure of the trial but an `outage` of the run. On a node that does not see the run's
+    folder nothing is written: that node is `unusable`.
     """
 
     def setup(self, config: dict[str, Any], context: TrialContext, dataset: Dataset, cpus: float, gpus: float) -> None:
@@ -60,20 +64,32 @@ class TrialSteps:
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
-        import ray
-
-        where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"}
+        address, node = _here()
+        where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {address}", NODE: node}
         try:
+            check_seen(self._run, self._context)
             self._epochs = self._epochs or self._start()
             result = next(self._epochs)
-        except UserError as error:
-            return {**where, FAILURE: str(error), "done": True}
+            check_seen(self._run, self._context)  # what was stored meanwhile may be where nobody finds it
         except Exception as error:  # any failure of one configuration ends that trial alone, with its reason
-            traceback.print_exc()
-            if isinstance(error, OSError) and is_outage(error):
-                return {**where, OUTAGE: json.dumps([error.errno, error.strerror, error.filename]), "done": True}
-            return {**where, FAILURE: f"{type(error).__name__}: {error}", "done": True}
+            return {**where, **self._failed(error), "done": True}
         return {**where, RESULT: result.to_json(), "done": result.done or result.stop is not None}
+
+    def _failed(self, error: Exception) -> dict[str, str]:
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        if isinstance(error, OSError) and not self._run.root.is_remote:
+            try:
+                check_seen(self._run, self._context)
+            except RunUnseenError as unseen:
+                error = unseen
+        if isinstance(error, RunUnseenError):
+            return {UNUSABLE: str(error)}
+        if isinstance(error, OSError) and is_outage(error):
+            return {OUTAGE: json.dumps([error.errno, error.strerror, error.filename])}
+        failure = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        cause = cause_of(error, shared=self._shared is None)
+        return {FAILURE: failure} if cause is None else {FAILURE: failure, CAUSE: json.dumps(asdict(cause))}
 
     def cleanup(self) -> None:
         """Called before the actor goes."""
@@ -87,3 +103,10 @@ class TrialSteps:
     def __repr__(self) -> str:
         """Shown in Ray's dashboard and logs. Ray asks once per actor: a reused actor keeps its first trial's name."""
         return getattr(self, "_name", type(self).__name__)
+
+
+def _here() -> tuple[str, str]:
+    """Address and id of this node. Outside of a cluster the id is empty."""
+    import ray
+
+    return ray.util.get_node_ip_address(), ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""

@@ -13,6 +13,7 @@ from selector.health import Verdict
 from selector.reports import EpochReport, Stage
 from sweep.execution.coordinator import Coordinator, Next
 from sweep.execution.events import TrialEnded, TrialStarted
+from sweep.execution.places import OnePlace, Places
 from sweep.runs.paths import sqlite_url
 from sweep.space import parse_space
 from sweep.study import AskedTrial, Standing, StudyOwner
@@ -56,11 +57,13 @@ def result(number: int, step: int, value: float, **changes: object) -> EpochResu
 
 
 class World:
-    def __init__(self, folder: Path, concurrency: int = 2, text: str = SMALL) -> None:
+    def __init__(self, folder: Path, concurrency: int = 2, text: str = SMALL, places: Places | None = None) -> None:
         self.url = sqlite_url(folder / "study.db")
         self.owner = StudyOwner.open(self.url, "small-1", parse_space(text, "small.yaml"))
         self.seen = Recorder()
-        self.coordinator = Coordinator(self.owner, concurrency, [self.seen])
+        self.lines: list[str] = []
+        self.places = places or OnePlace()
+        self.coordinator = Coordinator(self.owner, concurrency, [self.seen], places=self.places, say=self.lines.append)
 
     def next(self) -> int:
         answer = self.coordinator.next_trial()

@@ -116,7 +116,9 @@ def test_what_stands_for_a_trial_is_typed_and_stored_with_its_end(make_space, op
     standing = Standing((Verdict.NO_OP, Verdict.DEAD_SIGNAL), 4, 0.25, 0.97, "f" * 64)
     owner.complete(done, 0.25, standing)
     owner.prune(pruned, "diverged", Standing((Verdict.DIVERGED,)))
-    assert owner.note_worker(running, "pid 1 on a") and owner.note_deaths(running, 2)
+    assert (
+        owner.note_worker(running, "pid 1 on a") and owner.note_death(running) == 1 and owner.note_death(running) == 2
+    )
     rows = open_owner(make_space(**RANDOM)).summaries()
     assert [row.standing for row in rows] == [standing, Standing((Verdict.DIVERGED,)), Standing()]
     assert all(isinstance(verdict, Verdict) for verdict in rows[0].verdicts)

@@ -21,26 +21,28 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from selector.settings import TrialSettings
+from sweep.execution.brake import IN_A_ROW
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.ray.adapters import study_scheduler, study_searcher
-from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER
+from sweep.execution.ray.nodes import Nodes
+from sweep.execution.ray.trainable import AVOID, FAILURE, NODE, NUMBER, OUTAGE, RESULT, SETTINGS, UNUSABLE, WORKER
 from sweep.trials.messages import EpochResult
 from tests.sweep.execution.test_coordinator import EPOCHS, World, result
 
 HERE = "pid 1 on 127.0.0.1"
+PLACE = {WORKER: HERE, NODE: "a"}
 
 
 @dataclass
 class TuneTrial:
-    """What the scheduler reads of Tune's own trials. `retries` are left after `num_failures`."""
+    """What the scheduler reads of Tune's own trials."""
 
     trial_id: str
     config: dict[str, Any]
-    num_failures: int = 0
-    retries: int = 1
+    error: Exception | None = None
 
-    def should_recover(self) -> bool:
-        return self.num_failures <= self.retries
+    def get_pickled_error(self) -> Exception | None:
+        return self.error
 
 
 class Tune:
@@ -48,7 +50,8 @@ class Tune:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.searcher = study_searcher(world.coordinator)
+        self.nodes = Nodes(world.owner.space.resources)
+        self.searcher = study_searcher(world.coordinator, self.nodes)
         self.scheduler = study_scheduler()
         self.controller = SimpleNamespace(search_alg=SimpleNamespace(searcher=self.searcher))
         self.suggested = 0
@@ -65,7 +68,7 @@ class Tune:
     @staticmethod
     def message(trial: TuneTrial, epoch: EpochResult) -> dict[str, Any]:
         number = trial.config[NUMBER]
-        return {NUMBER: number, WORKER: HERE, RESULT: epoch.to_json(), "done": epoch.done or epoch.stop is not None}
+        return {NUMBER: number, **PLACE, RESULT: epoch.to_json(), "done": epoch.done or epoch.stop is not None}
 
     def take(self, trial: TuneTrial, message: dict[str, Any]) -> str:
         """One result of a trainable, as the controller handles it; gives what the scheduler would have answered."""
@@ -78,12 +81,11 @@ class Tune:
         self.searcher.on_trial_complete(trial.trial_id, message)
         return decision
 
-    def die(self, trial: TuneTrial) -> None:
-        """The trial's worker dies; Tune starts it again where retries are left."""
-        trial.num_failures += 1
+    def die(self, trial: TuneTrial, words: str = "") -> None:
+        """The trial's worker dies, in whatever state Tune has the trial. For Tune the trial is over."""
+        trial.error = RuntimeError(words) if words else None
         self.scheduler.on_trial_error(self.controller, trial)
-        if not trial.should_recover():
-            self.searcher.on_trial_complete(trial.trial_id, error=True)
+        self.searcher.on_trial_complete(trial.trial_id, error=True)
 
     def stored(self, trial: TuneTrial) -> optuna.trial.FrozenTrial:
         return self.world.trial(trial.config[NUMBER])
@@ -96,7 +98,7 @@ def tune(tmp_path: Path) -> Tune:
 
 def test_a_trial_crosses_as_its_number_and_its_settings_in_text(tune: Tune) -> None:
     trial = tune.start()
-    assert set(trial.config) == {NUMBER, SETTINGS} and trial.config[NUMBER] == 0
+    assert set(trial.config) == {NUMBER, SETTINGS, AVOID} and trial.config[NUMBER] == 0
     settings = TrialSettings.model_validate_json(trial.config[SETTINGS])
     assert settings.grpo.lr == tune.world.owner.summaries()[0].params["grpo.lr"]
 
@@ -145,7 +147,7 @@ def test_a_trial_that_stops_itself_says_why(tune: Tune) -> None:
 
 def test_a_failure_of_a_configuration_is_no_failure_of_tune(tune: Tune) -> None:
     trial = tune.start()
-    tune.take(trial, {NUMBER: 0, WORKER: HERE, FAILURE: "no training query is left", "done": True})
+    tune.take(trial, {NUMBER: 0, **PLACE, FAILURE: "no training query is left", "done": True})
     assert tune.stored(trial).state is TrialState.FAIL
     assert tune.stored(trial).user_attrs["reason"] == "no training query is left"
     assert tune.world.coordinator.error is None and tune.start().config[NUMBER] == 1
@@ -158,27 +160,68 @@ def test_a_dead_worker_with_retries_left_goes_on_and_its_replay_counts_once(tune
     tune.die(trial)
     row = tune.world.owner.summaries()[0]
     assert row.state is TrialState.RUNNING and row.worker_deaths == 1
-    assert tune.epoch(trial, 3, 99.0) == TrialScheduler.CONTINUE, "the last stored epoch, once more"
-    tune.epoch(trial, 4, 0.25)
-    tune.epoch(trial, 5, 0.2)
-    stored = tune.stored(trial)
+    again = tune.start()
+    assert again.trial_id != trial.trial_id and again.config == trial.config, "for Tune it is another trial"
+    assert tune.epoch(again, 3, 99.0) == TrialScheduler.CONTINUE, "the last stored epoch, once more"
+    tune.epoch(again, 4, 0.25)
+    tune.epoch(again, 5, 0.2)
+    stored = tune.stored(again)
     assert stored.state is TrialState.COMPLETE and stored.intermediate_values[3] == 1.0 / 3
     assert tune.world.seen.epochs == [1, 2, 3, 4, 5]
 
 
+def test_a_worker_that_dies_before_its_first_word_costs_one_death(tune: Tune) -> None:
+    """As one does that dies while its actor takes up the trial."""
+    trial, other = tune.start(), tune.start()
+    tune.die(trial)
+    again = tune.start()
+    assert again.config == trial.config and tune.world.owner.summaries()[0].worker_deaths == 1
+    for one in (again, other):
+        for step in range(1, EPOCHS + 1):
+            tune.epoch(one, step, 1.0)
+    assert [row.state for row in tune.world.owner.summaries()] == [TrialState.COMPLETE] * 2
+    assert tune.start().config[NUMBER] == 2
+
+
 def test_a_worker_that_dies_too_often_fails_its_trial(tune: Tune) -> None:
+    allowed = tune.world.owner.space.max_retries
     trial = tune.start()
     tune.epoch(trial, 1, 1.0)
-    tune.die(trial)
-    tune.die(trial)
+    for _ in range(allowed):
+        tune.die(trial)
+        trial = tune.start()
+        assert trial.config[NUMBER] == 0
+    tune.die(trial, "The actor is dead because its node has died.")
     stored = tune.stored(trial)
-    assert stored.state is TrialState.FAIL and stored.user_attrs["reason"].startswith("its worker died 2 times")
+    assert stored.state is TrialState.FAIL
+    assert stored.user_attrs["reason"].startswith(f"its worker died {allowed + 1} times")
+    assert stored.user_attrs["reason"].endswith("its node has died.")
     assert len(tune.world.seen.over) == 1
+
+
+def test_a_worker_that_never_began_is_no_death_of_its_trial(tune: Tune) -> None:
+    trial = tune.start()
+    for _ in range(IN_A_ROW):
+        assert tune.world.coordinator.error is None
+        tune.die(trial, "failed to import on the worker\nModuleNotFoundError: No module named 'sweep'")
+        if tune.world.coordinator.error is None:
+            trial = tune.start()
+    assert str(tune.world.coordinator.error).endswith("ModuleNotFoundError: No module named 'sweep'")
+    row = tune.world.owner.summaries()[0]
+    assert row.state is TrialState.RUNNING and row.worker_deaths == 0
+    assert len(tune.world.lines) == IN_A_ROW and "ModuleNotFoundError" in tune.world.lines[0]
+
+
+def test_a_node_that_does_not_see_the_run_costs_no_trial(tune: Tune) -> None:
+    trial = tune.start()
+    tune.take(trial, {NUMBER: 0, **PLACE, UNUSABLE: "/runs/x is not there", "done": True})
+    assert "/runs/x is not there" in str(tune.world.coordinator.error)
+    assert tune.stored(trial).state is TrialState.RUNNING
 
 
 @pytest.mark.parametrize("error", [True, False])
 def test_a_trial_that_ends_without_a_word_fails(tune: Tune, error: bool) -> None:
-    """A worker that dies while it takes up its next trial, and a trial stopped while it was pending."""
+    """A trial stopped while it was pending, and whatever Tune may call without a word to the scheduler."""
     trial = tune.start()
     tune.searcher.on_trial_complete(trial.trial_id, None, error=error)
     assert tune.stored(trial).state is TrialState.FAIL
@@ -195,7 +238,7 @@ def test_a_result_beside_an_error_is_not_taken(tune: Tune) -> None:
 def test_an_outage_stops_all_trials_and_leaves_them_to_resume(tune: Tune) -> None:
     trial, other = tune.start(), tune.start()
     outage = json.dumps([errno.ENOSPC, "No space left on device", "/runs/x"])
-    tune.take(trial, {NUMBER: 0, WORKER: HERE, OUTAGE: outage, "done": True})
+    tune.take(trial, {NUMBER: 0, **PLACE, OUTAGE: outage, "done": True})
     error = tune.world.coordinator.error
     assert isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename == "/runs/x"
     assert tune.epoch(other, 1, 1.0) == TrialScheduler.STOP

@@ -10,6 +10,7 @@ from sweep.execution.backend import Backend
 from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.fit import RayBackend
 from sweep.space import SearchSpace, parse_space
+from sweep.space.model import Resources
 from tests.sweep.spaces import SMALL
 
 
@@ -32,12 +33,12 @@ def space_of(cpus: float, gpus: float = 0.0, concurrency: int | None = None) -> 
     ],
 )
 def test_as_many_as_wanted_but_no_more_than_fit(cpus: float, gpus: float, space: SearchSpace, expected: int) -> None:
-    backend: Backend = RayBackend(Cluster(cpus, gpus, None, None, token=False))
+    backend: Backend = RayBackend(Cluster(cpus, gpus, None, None, token=False), space.resources)
     assert backend.concurrency(space) == expected
 
 
 @pytest.mark.parametrize(("cpus", "gpus"), [(1.0, 1.0), (4.0, 0.0)])
 def test_not_even_one_fits(cpus: float, gpus: float) -> None:
-    backend = RayBackend(Cluster(cpus, gpus, None, None, token=False))
+    backend = RayBackend(Cluster(cpus, gpus, None, None, token=False), Resources())
     with pytest.raises(ClusterError, match=f"asks for 2 CPUs and 1 GPUs, the cluster has {cpus:g} and {gpus:g}"):
         backend.concurrency(space_of(2, gpus=1))

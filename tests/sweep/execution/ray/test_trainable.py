@@ -35,7 +35,14 @@ def same_threads() -> Iterator[None]:
 
 @pytest.fixture
 def shared(tmp_path: Path, dataset: Dataset) -> TrialContext:
-    return context(tmp_path / "mine", dataset)
+    return driven(tmp_path / "mine", dataset)
+
+
+def driven(folder: Path, dataset: Dataset) -> TrialContext:
+    """A run that a driver works on."""
+    shared = context(folder, dataset)
+    run_of(shared).driver_mark(shared.session).write_text("")
+    return shared
 
 
 def config(number: int, settings: TrialSettings = TRIAL) -> dict[str, Any]:
@@ -89,7 +96,7 @@ def test_an_actor_that_never_stepped_can_be_reset_and_ended(shared: TrialContext
 
 def test_a_trial_that_stops_itself_is_done(dataset: Dataset, tmp_path: Path) -> None:
     wild = TrialSettings.model_validate(TRIAL.model_dump() | {"grpo": TRIAL.grpo.model_dump() | {"lr": 1e12}})
-    actor = started(context(tmp_path / "mine", dataset), dataset, settings=wild)
+    actor = started(driven(tmp_path / "mine", dataset), dataset, settings=wild)
     for _ in range(wild.total_epochs):
         result = actor.step()
         if result["done"]:

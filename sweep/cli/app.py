@@ -30,6 +30,7 @@ COMMANDS = {
         "Print exactly what the model reads for one question, and which images.",
     ),
     "export": ("sweep.cli.results", "Write the best checkpoint of a run, ready to use."),
+    "compare": ("sweep.cli.compare", "Say how two or more selectors differ: weights, selections, curves, answers."),
     "verify": (
         "sweep.cli.results",
         "Recompute the ranked numbers of a run from its checkpoints and stored answers.",

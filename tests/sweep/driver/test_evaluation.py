@@ -306,3 +306,27 @@ def test_the_exact_prompt_can_be_printed(judged: Path, command: Command, monkeyp
     assert [int(item) for item in re.findall(r"^image \d: item (\d+)", output, re.MULTILINE)] == [7, 1, 3]
     code, _, error = command("show-prompt", "world.yaml", "--query", "99999")
     assert code == 2 and "item 99999 does not exist" in error
+
+
+# Comparing ------------------------------------------------------------------------------------------------------------
+
+
+def test_two_trials_are_compared_by_weights_selections_curves_and_answers(judged: Path, command: Command) -> None:
+    first, second = (row for row in table_of(judged).rows if row.kind == "trial")
+    code, out, _ = command("compare", str(judged), str(first.trial), str(second.trial), "--json")
+    document = json.loads(out)
+    (pair,) = document["pairs"]
+    assert code == 0 and pair["agreement"]["questions"] == 24 and document["selectors"][0]["curves"]["val_loss"]
+    by_shots = {one["shots"]: one for one in pair["accuracy"]}
+    assert first.mean is not None and second.mean is not None
+    assert by_shots[None]["value"] == pytest.approx(second.mean.value - first.mean.value)
+    for index, shots in enumerate((1, 2, 3, 4)):
+        one, other = first.shots[index], second.shots[index]
+        assert one is not None and other is not None
+        assert by_shots[shots]["value"] == pytest.approx(other.value - one.value)
+        assert by_shots[shots]["low"] <= by_shots[shots]["value"] <= by_shots[shots]["high"]
+    epoch = f"{first.trial}@{first.step}"
+    code, out, _ = command("compare", str(judged), epoch, f"{judged}/{first.trial}", "--shots", "2", "--split", "test")
+    assert code == 0 and "The weights are equal, the same demonstrations for 100 % of 40 questions" in out
+    code, _, errors = command("compare", str(judged), "0", "0@999")
+    assert code == 2 and "epoch 999 of trial 0 is not stored; stored are" in errors

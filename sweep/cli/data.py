@@ -1,17 +1,22 @@
-"""Commands about training data: data import."""
+"""Commands about training data: data import, data describe."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from selector.data import DataSettings, load
 from selector.data.convert import import_data
+from selector.data.describe import describe_data
 from sweep.cli.options import Embeddings
+from sweep.report.data import data_document, render_data
 from sweep.report.plan import data_table
 from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
+from sweep.terminal.outlet import write
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Training data.")
 
@@ -30,3 +35,17 @@ def convert(
 ) -> None:
     """Check training data once and store it in the native columnar form."""
     screen().print(data_table(import_data(data, embeddings, out, keep_fallback)))
+
+
+@app.command("describe")
+def describe(
+    data: Annotated[Path, typer.Argument(help="A folder in native form, RL-data JSON, or a folder with it.")],
+    embeddings: Embeddings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what data can teach: rewards by mode, informative groups, advantages, overlap of pools."""
+    found = describe_data(load(DataSettings(path=data, embeddings=embeddings)), data)
+    if as_json:
+        write(json.dumps(data_document(found), indent=2) + "\n")
+    else:
+        screen().print(render_data(found))

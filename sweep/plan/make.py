@@ -21,7 +21,7 @@ from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
 from sweep.space import SearchSpace, reachable_rewards
 from sweep.storage.path import StoredPath
-from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
+from sweep.vlm.engine.loading import check_model
 
 
 class Answers(Enum):
@@ -116,5 +116,5 @@ def plan_evaluation(
     table = items or open_source(request.answers, request.shared).table
     check_items(table, dataset, settings)
     if answers is Answers.ASKED:
-        check_checkpoint(resolve_folder(vlm.model))
+        check_model(vlm)
     return EvaluationPlan(settings, vlm, table)

@@ -12,11 +12,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from selector.arrays import Int64Array
 from selector.data.json_text import check_file
 from selector.data.place import Place, file_label
+from selector.parquet import ParquetError, ParquetReader
 
 NumberArray = np.ndarray[Any, np.dtype[Any]]  # of the type that the column's check has made sure of
 
@@ -25,10 +25,11 @@ def read_table(path: Path) -> pa.Table:
     """A whole Parquet file. DataError if it is missing, damaged or something else."""
     check_file(path)
     try:
-        with path.open("rb") as file:
-            return pq.read_table(file).combine_chunks()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise Place(file_label(path)).error(f"is damaged or not Parquet ({type(error).__name__})") from None
+        return ParquetReader(path).read()
+    except ParquetError as error:
+        raise Place(file_label(path)).error(str(error)) from None
+    except OSError as error:
+        raise Place(file_label(path)).error(f"cannot be read ({error.strerror or type(error).__name__})") from None
 
 
 def check_columns(table: pa.Table, expected: dict[str, pa.DataType], place: Place) -> None:

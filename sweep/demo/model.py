@@ -14,7 +14,7 @@ from torch import Tensor
 from sweep.demo.drawing import ByteArray
 from sweep.demo.tokenizer import MAX_LENGTH, build_tokenizer, write_tokenizer
 from sweep.settings.vlm import demo_model_folder
-from sweep.vlm.engine.loading import without_progress_bars
+from sweep.vlm.engine.loading import quiet
 
 # A Qwen2_5_VLForConditionalGeneration and its Qwen2_5_VLConfig: transformers types their parts too loosely for use.
 DemoModel = Any
@@ -163,7 +163,7 @@ def load_demo_model(folder: Path) -> DemoModel:
     """
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    with without_progress_bars():
+    with quiet():
         model: DemoModel = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True
         )

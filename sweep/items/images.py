@@ -10,22 +10,24 @@ import errno
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from selector.arrays import Int64Array
 from selector.data.place import file_label
 from selector.errors import first_line
 from selector.files import lfs_problem
 from selector.hashes import content_hash
+from selector.parquet import ParquetError, ParquetReader, RowGroup
 from sweep.items.errors import ImageError
 
 MAX_IMAGE_BYTES = 256 * 2**20
+MAX_GROUP_BYTES = 2**30
 CACHED_BYTES = 256 * 2**20
 IMAGE_COLUMN = "image_bytes"
 FileKey = tuple[Path, int, int]
@@ -149,7 +151,7 @@ class ImageRows:
 
     def _forget(self) -> None:
         self._lock = Lock()
-        self._reader: pq.ParquetFile | None = None
+        self._reader: ParquetReader | None = None
         self._groups: OrderedDict[int, pa.BinaryArray] = OrderedDict()
         self._hashes: dict[int, str] = {}
 
@@ -167,7 +169,7 @@ class ImageRows:
         try:
             with self._lock:
                 content: bytes | None = self._group(group)[item - int(self._starts[group])].as_py()
-        except (pa.ArrowException, OSError, ValueError, IndexError) as error:
+        except (ParquetError, pa.ArrowException, OSError, ValueError, IndexError) as error:
             raise ImageError(self.label(item), _unreadable(error)) from None
         if not content:
             raise ImageError(self.label(item), "the row holds no image" if content is None else "the image is empty")
@@ -188,29 +190,23 @@ class ImageRows:
             self._groups.move_to_end(number)
             return self._groups[number]
         reader, self._reader = self._reader or self._open(), None
-        column = reader.read_row_group(number, columns=[IMAGE_COLUMN], use_threads=False).column(0)
+        column = reader.read([IMAGE_COLUMN], number).column(0)
         self._reader = reader  # only now: after a failure the file is opened afresh
         self._groups[number] = column.combine_chunks()
         while len(self._groups) > 1 and sum(group.nbytes for group in self._groups.values()) > CACHED_BYTES:
             self._groups.popitem(last=False)
         return self._groups[number]
 
-    def _open(self) -> pq.ParquetFile:
-        reader = open_parquet(self._file.open("rb"))
-        if not np.array_equal(group_starts(reader.metadata), self._starts):
+    def _open(self) -> ParquetReader:
+        reader = ParquetReader(self._file, most=MAX_GROUP_BYTES)
+        if not np.array_equal(group_starts(reader.groups), self._starts):
             raise OSError(errno.ESTALE, "the file has other row groups than when the items were opened")
         return reader
 
 
-def open_parquet(file: IO[bytes]) -> pq.ParquetFile:
-    """A Parquet file whose pages are checked against their checksums, where it has them."""
-    return pq.ParquetFile(file, page_checksum_verification=True)
-
-
-def group_starts(metadata: pq.FileMetaData) -> Int64Array:
+def group_starts(groups: Sequence[RowGroup]) -> Int64Array:
     """First row of each row group, and the number of rows: int64 [G + 1]."""
-    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return np.concatenate([[0], np.cumsum([group.rows for group in groups])]).astype(np.int64)
 
 
 def _names(folder: bytes) -> set[bytes]:

@@ -14,19 +14,19 @@ Write files with `image_bytes` in row groups of 64 rows, because reading one ima
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from selector.data.json_text import check_file
 from selector.data.place import Place, file_label, quote
-from sweep.items.images import IMAGE_COLUMN, ImageFiles, ImageRows, group_starts, open_parquet
+from selector.parquet import ParquetError, ParquetReader, RowGroup
+from sweep.items.images import IMAGE_COLUMN, MAX_GROUP_BYTES, ImageFiles, ImageRows, group_starts
 from sweep.items.table import ItemColumns, ItemTable
 
 ITEMS_FILE = "items.parquet"
 PATH_COLUMN = "image_path"
-MAX_GROUP_BYTES = 2**30
 REQUIRED = {
     "question": pa.string(),
     "answers": pa.list_(pa.string()),
@@ -47,16 +47,14 @@ def read_items(file: Path) -> ItemTable:
     place = Place(file_label(file))
     check_file(file)
     try:
-        with file.open("rb") as stream:
-            reader = open_parquet(stream)
-            schema, metadata = reader.schema_arrow, reader.metadata
-            kind = _check_columns(schema, place)
-            names = [name for name in schema.names if name != IMAGE_COLUMN]
-            # A process that had read damaged files in several threads was once aborted by pyarrow at its end.
-            table = reader.read(columns=names, use_threads=False)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise place.error(f"is damaged or not Parquet ({type(error).__name__})") from None
+        reader = ParquetReader(file)
+        kind = _check_columns(reader.schema, place)
+        names = [name for name in reader.schema.names if name != IMAGE_COLUMN]
+        table = reader.read(names)
+    except ParquetError as error:
+        raise place.error(str(error)) from None
+    except OSError as error:
+        raise place.error(f"cannot be read ({error.strerror or type(error).__name__})") from None
     if not table.num_rows:
         raise place.error("holds no items")
     columns = {name: _column(table, name, place) for name in names}
@@ -69,7 +67,9 @@ def read_items(file: Path) -> ItemTable:
         answer_types=columns.get("answer_type"),
     )
     if kind == IMAGE_COLUMN:
-        return ItemTable(texts, ImageRows(file.absolute(), group_starts(metadata), _check_groups(metadata, place)))
+        return ItemTable(
+            texts, ImageRows(file.absolute(), group_starts(reader.groups), _check_groups(reader.groups, place))
+        )
     return ItemTable(texts, _image_files(columns[PATH_COLUMN], texts.image_ids, file, place))
 
 
@@ -120,26 +120,16 @@ def _column(table: pa.Table, name: str, place: Place) -> pa.Array:
     return array
 
 
-def _check_groups(metadata: pq.FileMetaData, place: Place) -> int:
+def _check_groups(groups: Sequence[RowGroup], place: Place) -> int:
     """Refuse row groups that cannot be held. Returns the number of rows without an image."""
-    number = metadata.schema.names.index(IMAGE_COLUMN) if IMAGE_COLUMN in metadata.schema.names else None
-    missing = 0
-    for group in range(metadata.num_row_groups):
-        chunks = [metadata.row_group(group).column(number)] if number is not None else []
-        for chunk in chunks:
-            if chunk.total_uncompressed_size > MAX_GROUP_BYTES:
-                raise place.error(
-                    f"row group {group} holds {chunk.total_uncompressed_size / 2**30:.1f} GiB of images, and reading "
-                    f"one image reads all of them; write the file in row groups of 64 rows"
-                )
-            if chunk.physical_type != metadata.schema.column(number).physical_type:
-                raise place.error(
-                    f"damaged: its footer contradicts itself on the type of row group {group}", IMAGE_COLUMN
-                )
-            # Only now: of a column of another type pyarrow (26.0.1) ends the process over its statistics.
-            if chunk.is_stats_set and chunk.statistics.has_null_count:
-                missing += chunk.statistics.null_count
-    return missing
+    for number, group in enumerate(groups):
+        size = group.sizes.get(IMAGE_COLUMN, 0)
+        if size > MAX_GROUP_BYTES:
+            raise place.error(
+                f"row group {number} holds {size / 2**30:.1f} GiB of images, and reading one image reads all of them; "
+                "write the file in row groups of 64 rows"
+            )
+    return sum(group.nulls.get(IMAGE_COLUMN) or 0 for group in groups)
 
 
 def _image_files(paths: pa.StringArray, image_ids: pa.Int64Array, file: Path, place: Place) -> ImageFiles:

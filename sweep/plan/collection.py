@@ -10,7 +10,7 @@ from sweep.plan.checks import check_splits
 from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan
 from sweep.plan.requests import Request
-from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
+from sweep.vlm.engine.loading import check_model
 from sweep.vlm.keys import model_identity
 
 
@@ -29,7 +29,7 @@ def plan_collection(request: Request) -> CollectionPlan:
     embeddings = source.embeddings(settings)
     beams = propose_beams(settings, source.table, embeddings)
     check_splits(space.evaluation, beams)
-    check_checkpoint(resolve_folder(space.vlm.model))
+    check_model(space.vlm)
     digest = collect_digest(
         settings, source.table.fingerprint(), embeddings_hash(embeddings), space.vlm, model_identity(space.vlm.model)
     )

@@ -23,7 +23,7 @@ from sweep.plan.requests import Request
 from sweep.space import SearchSpace, reachable_rewards
 from sweep.space.model import extremes
 from sweep.storage.path import StoredPath
-from sweep.vlm.checkpoint import check_checkpoint, resolve_folder
+from sweep.vlm.engine.loading import check_model
 
 
 class Answers(Enum):
@@ -118,5 +118,5 @@ def plan_evaluation(
     table = items or open_source(request.answers, request.shared).table
     check_items(table, dataset, settings)
     if answers is Answers.ASKED:
-        check_checkpoint(resolve_folder(vlm.model))
+        check_model(vlm)
     return EvaluationPlan(settings, vlm, table)

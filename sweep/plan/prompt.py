@@ -6,6 +6,7 @@ from selector.errors import DataError
 from sweep.errors import SpaceError
 from sweep.plan.items import open_source
 from sweep.runs.paths import SharedPaths
+from sweep.settings.vlm import DEMO_MODEL
 from sweep.space import find_space, parse_space
 from sweep.vlm.engine.loading import load_tokenizer
 from sweep.vlm.prompts import PromptRenderer
@@ -38,6 +39,8 @@ def rendered_prompt(argument: str, query: int, demonstrations: str, shared: Shar
     for item in (*shown, query):
         if not 0 <= item < len(table):
             raise DataError(f"item {item} does not exist: items are numbered 0 to {len(table) - 1}")
-    prompt = PromptRenderer(space.vlm.prompt, load_tokenizer(space.vlm.model)).render(WorkItem(query, shown), table)
+    model = space.vlm.model
+    renderer = PromptRenderer(space.vlm.prompt, load_tokenizer(model), foreign=model.path != DEMO_MODEL)
+    prompt = renderer.render(WorkItem(query, shown), table)
     images = [f"image {place}: item {item}, {table.image_label(item)}" for place, item in enumerate(prompt.images, 1)]
     return "\n".join([prompt.text, "", *images])

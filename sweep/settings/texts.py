@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from selector.helper import CallError, LimitError, shared_helper
 from sweep.errors import SpaceError
+from sweep.settings.rendering import LIMITS
 
 _NAME = re.compile(r"\{([A-Za-z_]+)\}")
 
@@ -49,19 +49,6 @@ class Prompt:
     images: tuple[int, ...]
 
 
-def compile_template(text: str) -> jinja2.Template:
-    """A free template, in a sandbox that reaches no Python objects.
-
-    Raises:
-        SpaceError: not Jinja.
-    """
-    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    try:
-        return environment.from_string(text)
-    except jinja2.TemplateError as error:
-        raise SpaceError(f"prompt.template: not valid Jinja: {error}") from None
-
-
 def check_template(text: str) -> None:
     """Render a free template for 0 to 2 demonstrations, so that its mistakes are found before anything is asked.
 
@@ -73,11 +60,34 @@ def check_template(text: str) -> None:
         renderer.render([("question", "answer")] * count, "question", tuple(range(count + 1)))
 
 
+def rendered(function: str, value: dict[str, Any], who: str) -> str:
+    """What a function of `sweep.settings.rendering` says, called in its helper process.
+
+    Raises:
+        SpaceError: the template is not valid, fails in any way that its expressions can, or takes too much. Begins
+            with `who`.
+    """
+    try:
+        _, content = shared_helper("sweep.settings.rendering", LIMITS).call(function, value)
+    except LimitError as error:
+        raise SpaceError(f"{who}: was stopped: {error}; a prompt is a short text") from None
+    except CallError as error:
+        reason = error.text if error.kind == "TemplateError" else f"{error.kind}: {error.text}"
+        kind = "not valid Jinja: " if error.kind in ("TemplateSyntaxError", "TemplateAssertionError") else ""
+        raise SpaceError(f"{who}: {kind}{error.text if kind else reason}") from None
+    return content.decode("utf-8", "surrogatepass")
+
+
 class FreeRenderer:
-    """Renders a free template."""
+    """Renders a free template.
+
+    Raises:
+        SpaceError: it is not Jinja.
+    """
 
     def __init__(self, text: str) -> None:
-        self._template = compile_template(text)
+        self._text = text
+        rendered("compile_free", {"template": text}, "prompt.template")
 
     def render(self, shots: Sequence[tuple[str, str]], question: str, images: tuple[int, ...]) -> Prompt:
         """The prompt. `images` are the items of the demonstrations, then of the query. Raises SpaceError."""
@@ -87,10 +97,8 @@ class FreeRenderer:
             for slot, (asked, answer) in zip(slots, shots, strict=False)
         ]
         query = {"image": slots[-1], "question": question}
-        try:
-            text = self._template.render(demonstrations=demonstrations, query=query, count=len(shots))
-        except Exception as error:  # a template may fail in any way that its expressions can
-            raise SpaceError(f"prompt.template: {type(error).__name__}: {error}") from None
+        variables = {"demonstrations": demonstrations, "query": query, "count": len(shots)}
+        text = rendered("render_free", {"template": self._text, "variables": variables}, "prompt.template")
         order = [int(place) for place in _SLOT.findall(text)]
         if len(set(order)) != len(order) or len(images) - 1 not in order:
             raise SpaceError("prompt.template: must hold {{ query.image }} once, and no image twice")

@@ -1,8 +1,13 @@
-"""Whether a folder can be a Qwen2.5-VL checkpoint at all, by its small files. Light: asked long before it is loaded."""
+"""Whether a folder can be a Qwen2.5-VL checkpoint at all, by its small files and the headers of its weights.
+
+Needs no transformers. What only transformers can say is asked by `sweep.vlm.engine.loading.check_model`.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +15,159 @@ import huggingface_hub
 from safetensors import SafetensorError, safe_open
 
 from selector.errors import UserError, first_line
+from selector.files import is_leftover, lfs_problem
 from sweep.settings.vlm import DEMO_MODEL, ModelSettings, Precision, demo_model_folder
 
 MODEL_TYPE = "qwen2_5_vl"
-CONFIG = "config.json"
+CONFIG, WEIGHTS, INDEX, ADAPTER = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "adapter_config.json",
+)
+LARGEST_SMALL_FILE = 64 * 2**20
+"""Of configurations, tokenizers and templates, in bytes: the tokenizer of Qwen2.5-VL takes 11 MB."""
 _FETCHED = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+_SMALL = ("*.json", "*.txt", "*.jinja")
+_COUNTS = {"num_hidden_layers", "depth", "num_labels"}
+_NAMES = ("model.", "visual.", "lm_head.", "language_model.")  # how the weights of a Qwen2.5-VL begin
+_WRAPPED = {
+    "module.": "from a model wrapped for several GPUs; save `model.module` instead",
+    "base_model.model.": "from a PEFT model; call `merge_and_unload()` on it and save what that returns",
+    "_orig_mod.": "from a compiled model; save the model as it was before `torch.compile`",
+    "_fsdp_wrapped_module.": "from a model wrapped by FSDP; save its full state dict",
+}
+_NO_WEIGHTS = (
+    ("*.bin", "a pickle, which can run code when it is read", "load it where it was made and `save_pretrained` it"),
+    ("*.pt*", "a pickle, which can run code when it is read", "load it where it was made and `save_pretrained` it"),
+    ("*.gguf", "in the form of llama.cpp", "use the checkpoint that it was made from"),
+)
 
 
 class ModelError(UserError):
     """The vision-language model cannot be loaded."""
 
 
-def check_checkpoint(folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One tensor of a checkpoint, by the header of its file: its shape and where it is."""
+
+    shape: tuple[int, ...]
+    file: Path
+
+
+def check_checkpoint(folder: Path) -> dict[str, Weight]:
     """Look at the configuration and at the headers of the weights. The weights themselves are not read.
 
+    Returns:
+        The weights by the names that they have in their files.
+
     Raises:
-        ModelError: another kind of model, no weights, or a damaged or truncated file of weights.
+        ModelError: another kind of model, an adapter, quantised or wrapped weights, no weights, a shard that is
+            missing, or a file that is damaged, truncated or a pointer of Git LFS.
     """
+    _check_small_files(folder)
     file = folder / CONFIG
-    kind = read_json(file, needed=True).get("model_type")
-    if kind != MODEL_TYPE:
-        raise ModelError(f"{file}: model_type is {kind!r}; only Qwen2.5-VL ({MODEL_TYPE!r}) can answer")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise ModelError(f"{folder}: holds no *.safetensors; other weight files are not read")
-    for part in weights:
-        try:
-            with safe_open(part, framework="numpy"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{part}: damaged or incomplete ({first_line(error)}); fetch or copy it again") from None
+    if (folder / ADAPTER).exists():
+        base = read_json(folder / ADAPTER, needed=True).get("base_model_name_or_path")
+        raise ModelError(
+            f"{folder}: holds an adapter ({ADAPTER}, base model {base!r}), which is not read; merge it into its base "
+            "model (PEFT: `merge_and_unload()`) and name the folder that `save_pretrained` then writes"
+        )
+    config = read_json(file, needed=True)
+    if config.get("model_type") != MODEL_TYPE:
+        raise ModelError(
+            f"{file}: model_type is {config.get('model_type')!r}; only Qwen2.5-VL ({MODEL_TYPE!r}) can answer"
+        )
+    if config.get("quantization_config"):
+        stored = config["quantization_config"]
+        method = stored.get("quant_method") if isinstance(stored, dict) else stored
+        raise ModelError(
+            f"{file}: the weights are quantised ({method}); only plain weights are read: name the checkpoint that "
+            "they were made from, and choose its format with vlm.model.precision"
+        )
+    weights = {name: weight for part in _weight_files(folder) for name, weight in _weights(part)}
+    _check_names(folder, weights)
+    _check_counts(file, config, len(weights))
+    return weights
+
+
+def _check_small_files(folder: Path) -> None:
+    for file in sorted(file for pattern in _SMALL for file in folder.glob(pattern) if not is_leftover(file.name)):
+        if problem := lfs_problem(file):
+            raise ModelError(f"{file}: {problem}")
+        if file.stat().st_size > LARGEST_SMALL_FILE:
+            raise ModelError(f"{file}: {file.stat().st_size:,} bytes; above {LARGEST_SMALL_FILE:,} it is not read")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that transformers reads: one, or the shards of an index.
+
+    Every shard that the index names is there.
+    """
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).exists():
+        raise ModelError(f"{folder}: {_instead_of_weights(folder)}")
+    index = read_json(folder / INDEX, needed=True).get("weight_map")
+    names = sorted({str(name) for name in index.values()}) if isinstance(index, dict) else []
+    if not names or any(Path(name).name != name for name in names):
+        raise ModelError(f"{folder / INDEX}: has no weight_map that names files of this folder; fetch it again")
+    lost = [name for name in names if not (folder / name).exists()]
+    if lost:
+        raise ModelError(
+            f"{folder}: {len(lost)} of the {len(names)} files of weights that {INDEX} names are missing, {lost[0]} the "
+            "first; fetch or copy them"
+        )
+    return [folder / name for name in names]
+
+
+def _instead_of_weights(folder: Path) -> str:
+    shards = [file.name for file in folder.glob("*.safetensors") if not is_leftover(file.name)]
+    if shards:
+        return f"holds {min(shards)}, but neither {WEIGHTS} nor {INDEX}; fetch or copy the missing file"
+    for pattern, what, remedy in _NO_WEIGHTS:
+        found = sorted(file.name for file in folder.glob(pattern) if not is_leftover(file.name))
+        if found:
+            return f"holds no *.safetensors; {found[0]} is {what}, and is not read: {remedy}"
+    return "holds no *.safetensors; other weight files are not read"
+
+
+def _weights(part: Path) -> Iterator[tuple[str, Weight]]:
+    if problem := lfs_problem(part):
+        raise ModelError(f"{part}: {problem}")
+    try:
+        with safe_open(part, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dictionary)
+                yield name, Weight(tuple(file.get_slice(name).get_shape()), part)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{part}: damaged or incomplete ({first_line(error)}); fetch or copy it again") from None
+
+
+def _check_counts(file: Path, config: dict[str, Any], weights: int) -> None:
+    """Refuse numbers of which transformers makes as many objects, where there are not so many weights."""
+    for section in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for name in _COUNTS & section.keys():
+            count = section[name]
+            if not isinstance(count, int) or not 0 <= count <= max(weights, 16):
+                raise ModelError(
+                    f"{file}: {name} is {count!r}, and the files hold {weights} weights; the checkpoint is incomplete, "
+                    "or config.json is another one's"
+                )
+
+
+def _check_names(folder: Path, weights: dict[str, Weight]) -> None:
+    """Refuse weights that would not be found under the names that the model has for them."""
+    for name, weight in weights.items():
+        for prefix, story in _WRAPPED.items():
+            if name.startswith(prefix):
+                raise ModelError(f"{weight.file}: its weights are named {name}, so they were saved {story}")
+        if ".lora_" in name or name.endswith((".qweight", ".qzeros", ".SCB", ".weight_packed")):
+            kind = "of an adapter that was not merged" if ".lora_" in name else "quantised"
+            raise ModelError(f"{weight.file}: holds {name}, a weight that is {kind}; only plain weights are read")
+    if not any(name.startswith(_NAMES) for name in weights):
+        first = f"{min(weights)} the first" if weights else "it holds none"
+        raise ModelError(f"{folder}: no weight is named as those of a Qwen2.5-VL are ({first})")
 
 
 def read_json(file: Path, needed: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selector.errors import first_line
+from selector.files import is_leftover
 from sweep.settings.vlm import DEMO_MODEL, Layout, ModelSettings, PromptSettings, VlmSettings
 from sweep.storage.hashes import canonical_hash, remembered_file_hash
 from sweep.vlm.checkpoint import ModelError, resolve_folder, resolve_precision
@@ -20,8 +21,8 @@ ANSWER_VERSION = 1
 """Raised when the engine's answers to the same question may change: prompts, image handling, decoding."""
 
 _CONTENT = (
-    *("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json", "chat_template.*"),
-    *("tokenizer*", "vocab.*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    *("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
+    *("chat_template.*", "tokenizer*", "vocab.*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
 )
 
 
@@ -37,7 +38,8 @@ def model_identity(settings: ModelSettings) -> str:
     folder = resolve_folder(settings)
     if settings.path != DEMO_MODEL and folder.parent.name == "snapshots" and not Path(settings.path).exists():
         return f"{settings.path}@{folder.name}"
-    names = sorted({file.name for pattern in _CONTENT for file in folder.glob(pattern)})
+    found = {file.name for pattern in _CONTENT for file in folder.glob(pattern)}
+    names = sorted(name for name in found if not is_leftover(name))
     try:
         contents = [(name, remembered_file_hash(folder / name)) for name in names]
     except OSError as error:

@@ -199,7 +199,7 @@ def model_config(folder: Path) -> Target:
     """The configuration of a vision-language model; its weights are not read."""
     file = folder / "config.json"
     seed = json.dumps({"model_type": "qwen2_5_vl", "hidden_size": 8}).encode()
-    save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+    save_file({"model.a": torch.zeros(1)}, folder / "model.safetensors")
 
     def read() -> object:
         check_checkpoint(folder)

@@ -57,7 +57,7 @@ class WorldAnswerer:
         self.model: DemoModel = load_demo_model(folder)
         self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._world = world
-        self._renderer = PromptRenderer(prompt or PromptSettings(), self._tokenizer)
+        self._renderer = PromptRenderer(prompt or PromptSettings(), self._tokenizer, foreign=False)
 
     def answers(self, queries: Sequence[int], demonstrations: Sequence[Sequence[int] | Int64Array]) -> list[str]:
         """Greedy answers. `demonstrations` has the item ids of each query, in the order of the prompt."""

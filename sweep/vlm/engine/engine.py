@@ -19,7 +19,7 @@ from math import exp, fsum
 
 import torch
 
-from sweep.settings.vlm import VlmSettings
+from sweep.settings.vlm import DEMO_MODEL, VlmSettings
 from sweep.vlm.engine.batching import Runner
 from sweep.vlm.engine.counters import Counters, EngineStatistics
 from sweep.vlm.engine.encoding import PromptEncoder
@@ -55,7 +55,7 @@ class Engine:
         patches = _PATCHES_PER_TOKEN * batching.prefill_tokens
         self._vision = Vision(self.loaded, self._store, self._cache, patches, self._counters)
         self._intake = Intake(
-            PromptRenderer(settings.prompt, self.loaded.tokenizer),
+            PromptRenderer(settings.prompt, self.loaded.tokenizer, foreign=settings.model.path != DEMO_MODEL),
             PromptEncoder(self.loaded.tokenizer, self.loaded.model.config.image_token_id),
             self._vision,
             self._store,

@@ -1,51 +1,28 @@
-"""Encoded bytes -> the resized pixels that the vision tower sees. Every odd kind of image, or one typed reason.
+"""Images as a checkpoint's image processor has them: pixels (`sweep.vlm.engine.pixels`), then patches.
 
-What is done, so that it can be done again elsewhere: the first frame is taken and rotated as EXIF says. 16-bit grey is
-scaled to 8 bits. Transparency is laid on white. Pillow converts everything else to RGB. Size and resampling are those
-of transformers' own Qwen2-VL image processor.
-
-Not accepted are formats outside of `FORMATS`, sides above the limit and more than `MAX_PIXELS` pixels. Both sizes are
-read off the header, before anything is decoded. Nor are sides whose ratio is above 200, which Qwen2.5-VL refuses.
+Everyday images are decoded here. Others go through a helper process, which may not take long nor much memory.
 
 Letters: B images of one size, H rows, W columns, C channels, P patches.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import struct
-import warnings
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from selector.helper import CallError, Helper, LimitError, shared_helper
 from sweep.settings.vlm import ImageSettings
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA")  # none runs code
-MAX_PIXELS = 89_478_485  # where Pillow begins to suspect a decompression bomb: 256 MiB of RGB
-MAX_RATIO = 200
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # on every odd image; what matters fails
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused below
-_BAD_EXIF = (OSError, SyntaxError, ValueError, KeyError, TypeError, AttributeError, struct.error, ZeroDivisionError)
-
-Pixels = npt.NDArray[np.uint8]
-
-
-class UnfitImageError(Exception):
-    """An image that cannot be shown to the model. The message is the reason, without the place."""
+from sweep.vlm.engine.pixels import HELPER, Pixels, Target, UnfitImageError, is_light, open_image, pixels_of
 
 
 @dataclass(frozen=True, slots=True)
 class Patching:
-    """How a checkpoint's image processor turns images into patches (`preprocessor_config.json`).
+    """How a checkpoint's image processor turns images into patches.
 
     Attributes:
         patch: side of a patch in pixels.
@@ -106,94 +83,28 @@ def load_pixels(content: bytes, limits: ImageSettings, patching: Patching) -> Pi
         Qwen2.5-VL's rounding allows.
 
     Raises:
-        UnfitImageError: not an image, damaged, too large, or too narrow.
+        UnfitImageError: not an image, damaged, too large, too slow to decode, or too narrow.
     """
-    image = _upright(_open(content, limits))
-    width, height = image.size
-    if max(width, height) > MAX_RATIO * min(width, height):
-        raise UnfitImageError(f"{width} x {height} pixels; the model takes sides of a ratio up to {MAX_RATIO}")
-    height, width = target_size(height, width, limits, patching.patch * patching.merge)
-    if image.size != (width, height):
-        image = image.resize((width, height), resample=patching.resample)
-    return np.asarray(image)
+    target = target_of(limits, patching)
+    image = open_image(content, target)
+    if is_light(image, content):
+        return pixels_of(image, target)
+    image.close()
+    return _decoded(content, target, shared_helper("sweep.vlm.engine.pixels", HELPER))
 
 
-def target_size(height: int, width: int, limits: ImageSettings, side: int) -> tuple[int, int]:
-    """The size an image is resized to, by Qwen2-VL's rule (Wang et al. 2024, dynamic resolution, `smart_resize`).
-
-    Sides are rounded to multiples of `side`. If the area is then outside of the limits, both are scaled to it.
-    """
-    rows, columns = round(height / side), round(width / side)  # to even at .5, as there
-    if rows * columns * side * side > limits.max_pixels:
-        scale = math.sqrt(height * width / limits.max_pixels)
-        rows, columns = (max(1, math.floor(extent / scale / side)) for extent in (height, width))
-    elif rows * columns * side * side < limits.min_pixels:
-        scale = math.sqrt(limits.min_pixels / (height * width))
-        rows, columns = (math.ceil(extent * scale / side) for extent in (height, width))
-    return rows * side, columns * side
+def target_of(limits: ImageSettings, patching: Patching) -> Target:
+    """What an image becomes under these settings for this checkpoint."""
+    side = patching.patch * patching.merge
+    return Target(limits.min_pixels, limits.max_pixels, limits.max_side, side, int(patching.resample))
 
 
-@cache
-def _readable() -> tuple[str, ...]:
-    """The `FORMATS` that this installation of Pillow was built for."""
-    Image.init()
-    return tuple(form for form in FORMATS if form in Image.OPEN)
-
-
-def _open(content: bytes, limits: ImageSettings) -> Image.Image:
-    if not content:
-        raise UnfitImageError("the file is empty")
+def _decoded(content: bytes, target: Target, helper: Helper) -> Pixels:
     try:
-        image: Image.Image = Image.open(io.BytesIO(content), formats=_readable())
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnfitImageError(f"more than {MAX_PIXELS:,} pixels; not decoded") from None
-    except Exception as error:  # Pillow's readers of damaged headers raise anything
-        raise UnfitImageError(f"not an image that can be read ({_brief(error)})") from None
-    width, height = image.size
-    if max(width, height) > limits.max_side:
-        raise UnfitImageError(f"{width} x {height} pixels; max_side is {limits.max_side}, not decoded")
-    if width * height > MAX_PIXELS:
-        raise UnfitImageError(f"{width} x {height} pixels; more than {MAX_PIXELS:,} are not decoded")
-    if min(width, height) < 1:
-        raise UnfitImageError(f"{width} x {height} pixels")
-    return image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """First frame, rotated as EXIF says, in RGB."""
-    try:
-        image.load()
-    except Exception as error:  # damaged data: OSError, SyntaxError, struct.error, ValueError, zlib.error ...
-        raise UnfitImageError(f"damaged or cut off ({_brief(error)})") from None
-    with suppress(*_BAD_EXIF):  # then it says nothing about rotation; the picture itself is whole
-        image = ImageOps.exif_transpose(image)
-    try:
-        return _rgb(image)
-    except Exception as error:  # a palette or profile that does not fit its pixels
-        raise UnfitImageError(f"cannot be turned into RGB ({_brief(error)})") from None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        picture = image.convert("RGBA")
-        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bits(grey: npt.NDArray[Any]) -> Pixels:
-    """Deep grey as bytes: integers above 255 count as 16-bit, floats up to 1 as fractions of white."""
-    values = np.nan_to_num(grey.astype(np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
-    brightest = values.max()
-    if np.issubdtype(grey.dtype, np.floating):
-        values = values * 255 if brightest <= 1 else values
-    elif grey.dtype == np.uint16 or brightest > 255:
-        values = values / 257
-    return np.asarray(values.clip(0, 255).round(), dtype=np.uint8)
-
-
-def _brief(error: Exception) -> str:
-    text = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-    return "unknown format" if "cannot identify image file" in text else text
+        shape, pixels = helper.call("decode", asdict(target), content)
+    except LimitError as error:
+        raise UnfitImageError(f"not decoded: {error}") from None
+    except CallError as error:
+        text = error.text if error.kind == UnfitImageError.__name__ else f"damaged ({error.kind}: {error.text[:120]})"
+        raise UnfitImageError(text) from None
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(shape)

@@ -11,8 +11,8 @@ from sweep.items.errors import ImageError
 from sweep.settings.texts import Prompt
 from sweep.vlm.engine.counters import Counters, Stage
 from sweep.vlm.engine.encoding import PromptEncoder
-from sweep.vlm.engine.images import UnfitImageError
 from sweep.vlm.engine.packing import TokenRow
+from sweep.vlm.engine.pixels import UnfitImageError
 from sweep.vlm.engine.scoring import Tokens
 from sweep.vlm.engine.vision import PixelStore, Vision
 from sweep.vlm.prompts import PromptRenderer

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from selector.errors import first_line
-from sweep.settings.vlm import ModelSettings, Precision
-from sweep.vlm.checkpoint import CONFIG, ModelError, check_checkpoint, read_json, resolve_folder, resolve_precision
+from sweep.settings.vlm import DEMO_MODEL, ModelSettings, Precision, VlmSettings
+from sweep.vlm.checkpoint import (
+    CONFIG,
+    ModelError,
+    Weight,
+    check_checkpoint,
+    read_json,
+    resolve_folder,
+    resolve_precision,
+)
 from sweep.vlm.engine.attention import FLASH_WINDOWS, PREFIX_TREE, register_attention
 from sweep.vlm.engine.images import Patching
 from sweep.vlm.engine.norms import fuse_norms
 from sweep.vlm.engine.patch_embedding import PatchProduct
-from sweep.vlm.prompts import IMAGE_PAD
+from sweep.vlm.prompts import IMAGE_PAD, PromptRenderer, check_prompts
 
-PREPROCESSOR, GENERATION = "preprocessor_config.json", "generation_config.json"
+GENERATION = "generation_config.json"
+PROCESSORS = ("processor_config.json", "preprocessor_config.json")
+"""Where transformers keeps the image processor: inside of the first, or in a file of its own. The first one wins."""
+_LEAST_SHARE = 0.5  # of a model's weights that the files hold: what is missing is then named, one by one
 _DTYPES = {
     Precision.FLOAT32: torch.float32,
     Precision.BFLOAT16: torch.bfloat16,
@@ -69,57 +81,119 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
         ModelError: says what is missing, wrong or damaged, and where.
     """
     folder, place = resolve_folder(settings), resolve_device(device)
-    check_checkpoint(folder)
-    model = _model(folder, _DTYPES[resolve_precision(settings.precision, place.type)], place)
-    text = model.config.text_config
-    if any(kind != "full_attention" for kind in text.layer_types):
-        raise ModelError(
-            f"{folder / CONFIG}: sliding-window attention is not supported; set use_sliding_window to false"
-        )
-    tokenizer = _tokenizer(folder)
-    if tokenizer.convert_tokens_to_ids(IMAGE_PAD) != model.config.image_token_id:
-        raise ModelError(
-            f"{folder}: {IMAGE_PAD} is token {tokenizer.convert_tokens_to_ids(IMAGE_PAD)} of the tokenizer but "
-            f"{model.config.image_token_id} of config.json; tokenizer and model do not belong together"
-        )
+    weights = check_checkpoint(folder)
+    parts = _parts(folder, weights)
+    model = _model(folder, dtype=_DTYPES[resolve_precision(settings.precision, place.type)], use_safetensors=True)
     return Loaded(
-        model=model,
-        tokenizer=tokenizer,
-        patching=_patching(folder, model.config.vision_config),
+        model=prepare_model(model, place),
+        tokenizer=parts.tokenizer,
+        patching=parts.patching,
         device=place,
-        end_ids=_end_ids(folder, text, tokenizer),
-        context=int(text.max_position_embeddings),
+        end_ids=parts.end_ids,
+        context=int(parts.config.text_config.max_position_embeddings),
     )
 
 
+def check_model(settings: VlmSettings) -> None:
+    """Do all of `load` that needs no values of weights, and render a prompt. Takes seconds, whatever the model's size.
+
+    The demo model is left out: it ships with the code, and is as the tests have seen it.
+
+    Raises:
+        ModelError: as `load`.
+        SpaceError: the prompt settings do not fit the checkpoint's chat template, or the template fails.
+    """
+    folder = resolve_folder(settings.model)
+    weights = check_checkpoint(folder)
+    if settings.model.path == DEMO_MODEL:
+        return
+    parts = _parts(folder, weights)
+    # Stand-ins of the right shapes, which take no memory: transformers says what is missing or does not fit.
+    names = {name: torch.zeros(1, dtype=torch.bfloat16).expand(weight.shape) for name, weight in weights.items()}
+    _model(folder, dtype=torch.bfloat16, state_dict=names, config=parts.config)
+    check_prompts(PromptRenderer(settings.prompt, parts.tokenizer))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a checkpoint's small files say, each read by transformers. `config` is a `Qwen2_5_VLConfig`."""
+
+    config: Any
+    tokenizer: Any
+    patching: Patching
+    end_ids: tuple[int, ...]
+
+
+def _parts(folder: Path, weights: Mapping[str, Weight]) -> _Parts:
+    from transformers import Qwen2_5_VLConfig
+
+    try:
+        config: Any = Qwen2_5_VLConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # settings of a wrong type or value: each has an exception of its own
+        raise ModelError(f"{folder / CONFIG}: cannot be read ({type(error).__name__}: {first_line(error)})") from None
+    _check_config(folder / CONFIG, config, weights)
+    tokenizer = _tokenizer(folder)
+    if tokenizer.convert_tokens_to_ids(IMAGE_PAD) != config.image_token_id:
+        raise ModelError(
+            f"{folder}: {IMAGE_PAD} is token {tokenizer.convert_tokens_to_ids(IMAGE_PAD)} of the tokenizer but "
+            f"{config.image_token_id} of config.json; tokenizer and model do not belong together"
+        )
+    return _Parts(
+        config, tokenizer, _patching(folder, config.vision_config), _end_ids(folder, config.text_config, tokenizer)
+    )
+
+
+def _check_config(file: Path, config: Any, weights: Mapping[str, Weight]) -> None:  # noqa: ANN401 - see `Loaded`
+    """Refuse what the engine cannot do, and a model much larger than the weights, before anything is allocated."""
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    if any(kind != "full_attention" for kind in config.text_config.layer_types):
+        raise ModelError(f"{file}: sliding-window attention is not supported; set use_sliding_window to false")
+    try:
+        with torch.device("meta"):
+            model: Any = Qwen2_5_VLForConditionalGeneration(config)  # type: ignore[no-untyped-call]
+    except Exception as error:  # as above
+        raise ModelError(f"{file}: describes no model ({type(error).__name__}: {first_line(error)})") from None
+    needed = sum(parameter.numel() for parameter in model.parameters())
+    found = sum(prod(weight.shape) for weight in weights.values())
+    if found < needed * _LEAST_SHARE:
+        raise ModelError(
+            f"{file}: describes a model of {needed:,} weights, and the files hold {found:,}; the checkpoint is "
+            "incomplete, or config.json is another one's"
+        )
+
+
 @contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Without the bar that transformers draws on stderr for every checkpoint. The screen is ours."""
+def quiet() -> Iterator[None]:
+    """Without the bar and the report that transformers writes to stderr for every checkpoint. The screen is ours."""
     from transformers.utils import logging as transformers_logging
 
-    bars = transformers_logging.is_progress_bar_enabled()
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:  # noqa: ANN401 - see `Loaded`
+def _model(folder: Path, **options: Any) -> Any:  # noqa: ANN401 - see `Loaded`
+    """The model with all of its weights. With `state_dict` they come from there, else from the folder."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     kind: Any = Qwen2_5_VLForConditionalGeneration
     try:
-        with without_progress_bars():
+        with quiet():
             model, report = kind.from_pretrained(
-                folder,
-                dtype=dtype,
+                None if "state_dict" in options else folder,
                 attn_implementation="sdpa",
                 local_files_only=True,
                 trust_remote_code=False,
-                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 output_loading_info=True,
+                **options,
             )
     except Exception as error:  # damaged headers, wrong sizes, bad settings: each has an exception of its own
         raise ModelError(f"{folder}: cannot be loaded ({type(error).__name__}: {first_line(error)})") from None
@@ -129,7 +203,7 @@ def _model(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:  # no
         )
     if report["mismatched_keys"]:
         raise ModelError(f"{folder}: weights do not fit config.json: {sorted(map(str, report['mismatched_keys']))[0]}")
-    return prepare_model(model, device)
+    return model
 
 
 def prepare_model(model: Any, device: torch.device) -> Any:  # noqa: ANN401 - see `Loaded`
@@ -145,7 +219,9 @@ def prepare_model(model: Any, device: torch.device) -> Any:  # noqa: ANN401 - se
 
 def load_tokenizer(settings: ModelSettings) -> Any:  # noqa: ANN401 - transformers' tokenizers share no useful type
     """The checkpoint's tokenizer alone. Raises ModelError."""
-    return _tokenizer(resolve_folder(settings))
+    folder = resolve_folder(settings)
+    check_checkpoint(folder)
+    return _tokenizer(folder)
 
 
 def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' tokenizers share no useful type
@@ -160,19 +236,30 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' tokenizers 
 def _patching(folder: Path, vision: Any) -> Patching:  # noqa: ANN401 - transformers' configs
     from transformers import Qwen2VLImageProcessorPil
 
-    file = folder / PREPROCESSOR
-    read_json(file, needed=True)
+    file = next((folder / name for name in PROCESSORS if _has_processor(folder / name)), None)
+    if file is None:
+        raise ModelError(
+            f"{folder}: holds neither {PROCESSORS[1]} nor a {PROCESSORS[0]} with an image_processor: how images become "
+            "patches; copy the file from the model that this one was made from"
+        )
     try:
         # A size of its own: else a checkpoint's min_pixels would become the default of every later processor.
         size = {"shortest_edge": 56 * 56, "longest_edge": 1280 * 28 * 28}
         patching = Patching.of(Qwen2VLImageProcessorPil.from_pretrained(folder, size=size, local_files_only=True))
     except Exception as error:  # as above
         raise ModelError(f"{file}: cannot be read ({type(error).__name__}: {first_line(error)})") from None
+    if not (len(patching.mean) == len(patching.std) == 3 and all(patching.std)):
+        raise ModelError(f"{file}: image_mean and image_std are not three numbers each, with no deviation of 0")
     asked = (patching.patch, patching.merge, patching.temporal)
     needed = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
     if asked != needed:
         raise ModelError(f"{file}: patch, merge and temporal size are {asked}; the model's config says {needed}")
     return patching
+
+
+def _has_processor(file: Path) -> bool:
+    content = read_json(file, needed=False)
+    return bool(content) and (file.name != PROCESSORS[0] or "image_processor" in content)
 
 
 def _end_ids(folder: Path, text: Any, tokenizer: Any) -> tuple[int, ...]:  # noqa: ANN401 - as above

@@ -29,8 +29,9 @@ from sweep.vlm.engine.attention import VisionLayout, windows_of
 from sweep.vlm.engine.counters import Counters
 from sweep.vlm.engine.devices import Limit, to_device, watching_memory
 from sweep.vlm.engine.encoding import Grid
-from sweep.vlm.engine.images import Pixels, load_pixels
+from sweep.vlm.engine.images import load_pixels
 from sweep.vlm.engine.loading import Loaded
+from sweep.vlm.engine.pixels import Pixels
 from sweep.vlm.work import VlmTable
 
 

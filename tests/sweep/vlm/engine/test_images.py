@@ -16,7 +16,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from sweep.settings.vlm import ImageSettings
 from sweep.vlm.engine.engine import Engine
-from sweep.vlm.engine.images import MAX_PIXELS, Patching, UnfitImageError, load_pixels, target_size
+from sweep.vlm.engine.images import Patching, load_pixels, target_of
+from sweep.vlm.engine.pixels import MAX_PIXELS, UnfitImageError, target_size
 from sweep.vlm.work import Answer, Failure, FailureKind, WorkItem
 from tests.sweep.vlm.models import build_table
 
@@ -52,7 +53,7 @@ def reason(content: bytes, limits: ImageSettings = LIMITS) -> str:
 def test_sizes_are_those_of_transformers(height: int, width: int, limits: tuple[int, int]) -> None:
     if max(height, width) <= 200 * min(height, width):
         chosen = ImageSettings(min_pixels=limits[0], max_pixels=limits[1])
-        assert target_size(height, width, chosen, 28) == smart_resize(height, width, 28, *limits)
+        assert target_size(height, width, target_of(chosen, PATCHING)) == smart_resize(height, width, 28, *limits)
 
 
 @settings(max_examples=25)

@@ -132,7 +132,7 @@ def test_weights_of_another_shape(copy: Path) -> None:
 
 def test_preprocessor_and_tokenizer(copy: Path, tmp_path: Path) -> None:
     (copy / "preprocessor_config.json").rename(tmp_path / "aside")
-    assert "preprocessor_config.json: no such file" in problem(copy)
+    assert "holds neither preprocessor_config.json nor a processor_config.json" in problem(copy)
     (tmp_path / "aside").rename(copy / "preprocessor_config.json")
     edit(copy / "preprocessor_config.json", patch_size=16)
     assert "patch, merge and temporal size are (16, 2, 2)" in problem(copy)

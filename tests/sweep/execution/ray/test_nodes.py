@@ -45,7 +45,7 @@ def run(folder: Path, nodes: TwoNodes, *options: str) -> tuple[int, str]:
 def seen_by_second(mark: str, folder: Path) -> list[str]:
     """What the second node has in a folder."""
     (raylet,) = [one for one in processes_of(mark) if one.kind is Kind.RAYLET and SECOND in one.title]
-    return os.listdir(f"/proc/{raylet.pid}/root{folder}")
+    return [entry.name for entry in Path(f"/proc/{raylet.pid}/root{folder}").iterdir()]
 
 
 @pytest.mark.timeout(300)

@@ -394,6 +394,18 @@ def test_workers_that_die_at_once_under_every_trial_stop_the_run(tmp_path: Path)
     assert "killed for memory" in str(world.coordinator.error) and states(world) == "running running running"
 
 
+def test_trials_that_kill_their_workers_again_after_resume_have_failed(tmp_path: Path) -> None:
+    text = yaml.safe_dump({**yaml.safe_load(SMALL), "max_retries": 0})
+    world = World(tmp_path, concurrency=1, text=text)
+    for _ in range(IN_A_ROW):
+        world.coordinator.died(world.next(), "killed for memory", "a")
+    world.owner.close()
+    again = World(tmp_path, concurrency=1, text=text)
+    for _ in range(IN_A_ROW):
+        again.coordinator.died(again.next(), "killed for memory", "a")
+    assert again.coordinator.error is None and states(again) == "fail fail fail"
+
+
 def test_after_an_interrupt_no_death_fails_a_trial(tmp_path: Path) -> None:
     world = World(tmp_path, text=yaml.safe_dump({**yaml.safe_load(SMALL), "max_retries": 0}))
     number = world.next()

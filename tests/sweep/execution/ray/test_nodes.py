@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 import safetensors
 
+from sweep.execution.ray.options import LOOPBACK_ONLY
 from tests.chaos.cluster import HEAD, SECOND, TwoNodes
 from tests.chaos.processes import MARK, Kind, processes_of
 from tests.sweep.commands import study_of, write_space
@@ -29,7 +30,8 @@ def cluster(folder: Path, hidden: Sequence[Path]) -> Iterator[tuple[TwoNodes, st
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         pytest.skip("no mount namespace can be made here")
     mark = uuid4().hex
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {name: value for name, value in os.environ.items() if name not in LOOPBACK_ONLY}
+    environment |= {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     with TwoNodes(folder / "cluster.log", {MARK: mark}, environment, hidden) as nodes:
         yield nodes, mark
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from filelock import FileLock
 
+from selector.errors import UserError
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
@@ -94,6 +95,8 @@ def _reason(error: Exception) -> str:
         first = first.__cause__
     if isinstance(first, OSError):
         return describe_os_error(first)
+    if isinstance(first, UserError):
+        return str(first)
     lines = [line.strip() for line in str(first).splitlines() if line.strip()] or ["no message"]
     # Ray puts whole tracebacks into messages; others say in the first line what happened, and then what it may mean.
     return f"{type(first).__name__}: {lines[-1] if 'Traceback' in str(first) else lines[0]}"

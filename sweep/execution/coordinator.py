@@ -73,6 +73,7 @@ class Coordinator:
         self._live: dict[int, AskedTrial] = {}
         self._steps: dict[int, int] = {}
         self._workers: dict[int, tuple[str, str]] = {}
+        self._left_out: set[str] = set()
         self.error: Exception | None = None
         self.interrupted = False
         self.ended_because = ""
@@ -194,7 +195,7 @@ class Coordinator:
         where = self._places.name(place)
         if deaths > self._owner.space.max_retries:
             told = f"its worker died {deaths} times, more than max_retries allows; the last time on {where}: {reason}"
-            self._fail_or_hold(number, told, Cause(reason, outside=True), place)
+            self._fail_or_hold(number, told, Cause(reason, outside=False), place)
             return
         self._say(f"trial {number}: its worker on {where} died (death {deaths}), it is handed out again: {reason}")
         self._again.append(self._live.pop(number))
@@ -225,10 +226,11 @@ class Coordinator:
 
     def _leave_out(self, place: str, reason: str) -> None:
         where = self._places.name(place)
-        if self._places.leave_out(place, reason):
-            self._say(f"{where} gets no more trials: {reason}")
-        else:
+        if not self._places.leave_out(place, reason):
             self.error = self.error or RunError(f"no trial can go on, on {where}: {reason}")
+        elif place not in self._left_out:  # of several trials there each says so
+            self._say(f"{where} gets no more trials: {reason}")
+        self._left_out.add(place)
 
     def _place_of(self, number: int) -> str:
         return self._workers.get(number, ("", ""))[1]

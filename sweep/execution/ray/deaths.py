@@ -11,6 +11,7 @@ _DETAIL = re.compile(r"Worker exit detail: (.+)")
 _DEAD_BECAUSE = re.compile(r"The actor is dead because (.+)")
 # Ray 2.58 to 2.60 in the messages of actors whose class no worker could load, or whose process ended before that.
 _NEVER_BEGAN = ("failed to import on the worker", "The actor never ran")
+_IDENTITY = re.compile(r",? ?\(?\b(?:pid|ip|actor_id|(?:\w+ )?I[Dd])[=:] ?[\w.]+\)?|\b[0-9a-f]{16,}\b")
 _LONGEST = 300
 
 
@@ -34,8 +35,13 @@ def death_of(error: Exception | None) -> Death:
     if error is None:
         return Death(UNKNOWN, "", began=True)
     text = str(error)
-    never = bool(getattr(error, "actor_init_failed", False)) or any(words in text for words in _NEVER_BEGAN)
+    never = bool(getattr(error, "actor_init_failed", False)) or never_began(text)
     return Death(reason_in(text), _node_of(getattr(error, "actor_id", None)), began=not never)
+
+
+def never_began(text: str) -> bool:
+    """Whether an error of Ray's says that a process could not load what it was to run."""
+    return any(words in text for words in _NEVER_BEGAN)
 
 
 def reason_in(text: str) -> str:
@@ -45,7 +51,7 @@ def reason_in(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [UNKNOWN]
     found = exceptions[-1] if exceptions else detail.group(1) if detail else lines[0]
     found = found.partition(" Some common causes include:")[0]
-    found = re.sub(r",? ?\(?\b(?:pid|ip|actor_id|ID)[=:] ?[\w.]+\)?|\b[0-9a-f]{16,}\b", "", found)
+    found = _IDENTITY.sub("", found).strip()
     return found if len(found) <= _LONGEST else f"{found[:_LONGEST]} ..."
 
 

@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from selector.data import Dataset
 from selector.errors import UserError
+from sweep.errors import RunError
+from sweep.execution.ray.deaths import never_began, reason_in
+from sweep.execution.ray.nodes import Nodes, avoiding
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
+from sweep.trials.failures import RunUnseenError, check_seen
 from sweep.trials.finalists import Finalist, Retrained, retrain
 from sweep.trials.messages import TrialContext
 from sweep.trials.trial import load_shared
 
 
-def retrain_all(context: TrialContext, run: str, plan: Plan, finalists: Sequence[Finalist]) -> Iterator[Retrained]:
+@dataclass(frozen=True)
+class _Unusable:
+    """Nothing can be trained on a node. `node`: its id, or its address."""
+
+    node: str
+    reason: str
+
+
+def retrain_all(
+    context: TrialContext, run: str, plan: Plan, finalists: Sequence[Finalist], say: Callable[[str], None]
+) -> Iterator[Retrained]:
     """Results as they come. A finalist that fails, or whose worker dies too often, has a result with its `failure`.
+
+    Args:
+        context: of the run.
+        run: its name.
+        plan: its plan.
+        finalists: what to train.
+        say: shows people a line, such as on a node that is left out.
 
     Raises:
         OSError: nothing can be stored any more; what is stored can be continued.
+        RunError: no node is left that can train one.
     """
     import ray
-    from ray.exceptions import RayError
 
     resources = plan.space.resources
+    nodes = Nodes(resources)
     task = ray.remote(_task).options(
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
@@ -35,16 +58,24 @@ def retrain_all(context: TrialContext, run: str, plan: Plan, finalists: Sequence
         name=f"Finalist[{run}]",
     )
     dataset, shared = ray.put(plan.dataset), ray.put(context)
-    running = {task.remote(shared, dataset, one, resources.cpus, resources.gpus): one for one in finalists}
+
+    def submit(one: Finalist) -> Any:  # noqa: ANN401 (Ray is untyped)
+        placed = task.options(label_selector=avoiding(nodes.left_out))
+        return placed.remote(shared, dataset, one, resources.cpus, resources.gpus)
+
+    running = {submit(one): one for one in finalists}
     try:
         while running:
             finished, _ = ray.wait(list(running), num_returns=1)
             one = running.pop(finished[0])
-            try:
-                result = ray.get(finished[0])
-            except RayError as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                result = Retrained(one.trial, one.seed, None, None, reason)
+            result = _result_of(finished[0], one)
+            if isinstance(result, _Unusable):
+                where = nodes.name(result.node)
+                if not nodes.leave_out(result.node, result.reason):
+                    raise RunError(f"finalists cannot be trained, on {where}: {result.reason}")
+                say(f"{where} trains no finalists: {result.reason}")
+                running[submit(one)] = one
+                continue
             if isinstance(result, OSError):
                 raise result
             yield result
@@ -53,13 +84,32 @@ def retrain_all(context: TrialContext, run: str, plan: Plan, finalists: Sequence
             ray.cancel(left, force=True)
 
 
+def _result_of(ref: Any, one: Finalist) -> Retrained | OSError | _Unusable:  # noqa: ANN401 (Ray is untyped)
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        result: Retrained | OSError | _Unusable = ray.get(ref)
+        return result
+    except RayError as error:
+        reason = reason_in(str(error))
+        if isinstance(error, RayTaskError) and never_began(str(error)):
+            return _Unusable(str(error.ip), reason)
+        return Retrained(one.trial, one.seed, None, None, reason)
+
+
 def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: float, gpus: float) -> Any:  # noqa: ANN401
+    import ray
+
     torch.set_num_threads(max(1, int(cpus)))
     try:
         run = RunPaths.at(context.run_folder)
+        check_seen(run, context)
         result = retrain(context, run, finalist, *load_shared(dataset, context, gpus))
         run.root.forget()  # the process may serve many tasks
         return result
+    except RunUnseenError as error:
+        return _Unusable(ray.get_runtime_context().get_node_id(), str(error))
     except UserError as error:
         reason = str(error)
     except Exception as error:  # any failure of one configuration ends that finalist alone, with its reason

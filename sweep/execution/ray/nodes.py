@@ -11,7 +11,10 @@ NODE_LABEL = "ray.io/node-id"  # every node has it
 
 
 class Nodes:
-    """As `Places`. A node has a new id when it is started again, and with it a new chance."""
+    """As `Places`. A place is a node's id, or its address where no more is known.
+
+    A node has a new id when it is started again, and with it a new chance.
+    """
 
     def __init__(self, resources: Resources) -> None:
         """`resources`: of one trial."""
@@ -23,12 +26,14 @@ class Nodes:
         nodes = _alive()
         if len(nodes) == 1:
             return "this machine"
-        return next((_name(node) for node in nodes if node["NodeID"] == place), "a node that is gone")
+        return next((_name(node) for node in nodes if place in _identities(node)), "a node that is gone")
 
     def leave_out(self, place: str, reason: str) -> bool:
-        """False if none of the other nodes has room for a trial."""
-        if place and place not in self._left_out:
-            self._left_out.append(place)
+        """False if none of the other nodes has room for a trial, or if nobody knows which node is meant."""
+        if not place:
+            return False
+        meant = {node["NodeID"] for node in _alive() if place in _identities(node)}
+        self._left_out += sorted(meant.difference(self._left_out))
         wanted = self._resources
         return any(
             node["Resources"].get("CPU", 0.0) >= wanted.cpus and node["Resources"].get("GPU", 0.0) >= wanted.gpus
@@ -51,6 +56,10 @@ def _alive() -> list[dict[str, Any]]:
     import ray
 
     return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _identities(node: dict[str, Any]) -> tuple[str, str]:
+    return str(node["NodeID"]), str(node["NodeManagerAddress"])
 
 
 def _name(node: dict[str, Any]) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from optuna.trial import TrialState
 
-from tests.sweep.commands import epochs_done, study_of, sweep, wait_for
+from sweep.execution.ray import fit
+from sweep.execution.ray.trainable import TrialSteps
+from tests.sweep.commands import ALONE, Ran, curves, epochs_done, study_of, sweep, wait_for
 from tests.sweep.spaces import SMALL
 
 pytestmark = pytest.mark.slow
@@ -39,6 +43,35 @@ def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: 
     first, second = study_of(run).trials
     assert first.state is TrialState.FAIL and first.user_attrs["reason"].startswith("its worker died 2 times")
     assert second.state is TrialState.COMPLETE
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_worker_that_dies_while_it_takes_up_its_next_trial_changes_nothing(
+    undisturbed: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the hand-out of a trial and the return of the actor's reset, in which Tune calls the trial pending."""
+    taking_up = tmp_path / "taking-up"
+
+    class SlowReset(TrialSteps):
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            if not taking_up.exists():
+                taking_up.write_text(str(os.getpid()))
+                time.sleep(20)  # until it is killed
+            return super().reset_config(new_config)
+
+    def kill_it() -> None:
+        wait_for(lambda: taking_up.exists() and taking_up.read_text())
+        os.kill(int(taking_up.read_text()), signal.SIGKILL)
+
+    monkeypatch.setattr(fit, "TrialSteps", SlowReset)
+    with ThreadPoolExecutor(1) as threads:
+        killing = threads.submit(kill_it)
+        ran = sweep(tmp_path, **{**ALONE, "max_retries": 1})
+        killing.result()
+    assert ran.outcome.exit_code == 0
+    assert curves(ran.study) == curves(undisturbed.study)
+    assert [row.worker_deaths for row in sorted(ran.outcome.ranked, key=lambda row: row.number)] == [0, 1, 0, 0]
+    assert "trial 1: its worker on this machine died (death 1), it is handed out again" in ran.screen
 
 
 def worker_of_first(run: Path) -> str | None:

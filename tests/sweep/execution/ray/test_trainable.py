@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -13,9 +14,10 @@ import pytest
 import torch
 
 from selector.data import Dataset
+from selector.errors import SettingsError
 from selector.settings import TrialSettings
 from sweep.execution.ray import trainable as module
-from sweep.execution.ray.trainable import FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, WORKER, TrialSteps
+from sweep.execution.ray.trainable import CAUSE, FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, UNUSABLE, WORKER, TrialSteps
 from sweep.trials.messages import EpochResult, TrialContext
 from tests.sweep.spaces import SETTINGS as TRIAL
 from tests.sweep.spaces import context, numbers, run_of, small_dataset, trial
@@ -130,6 +132,64 @@ def test_any_error_of_a_configuration_is_a_result(
     assert RESULT not in result and OUTAGE not in result
 
 
+@pytest.mark.parametrize(
+    ("error", "outside"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), True),
+        (ModuleNotFoundError("no safetensors"), True),
+        (RuntimeError("CUDA error: unspecified launch failure"), True),
+        (ZeroDivisionError("a bug"), False),
+        (torch.OutOfMemoryError("no memory left"), None),
+        (SettingsError("keeps none of the queries"), None),
+    ],
+)
+def test_what_other_trials_may_meet_too_has_a_cause(
+    shared: TrialContext, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, error: Exception, outside: bool | None
+) -> None:
+    monkeypatch.setattr(module, "Trial", failing(error))
+    first, second = (started(shared, dataset, number).step() for number in (3, 4))
+    assert first.get(CAUSE) == second.get(CAUSE) and first[NUMBER] != second[NUMBER]
+    assert (CAUSE in first) is (outside is not None)
+    if outside is not None:
+        cause = json.loads(first[CAUSE])
+        assert cause["outside"] is outside and cause["text"].startswith(f"{type(error).__name__} at test_trainable.py:")
+
+
+def test_data_that_does_not_fit_the_device_is_no_trials_fault(
+    shared: TrialContext, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load_shared", failing_call(torch.OutOfMemoryError("no memory left")))
+    assert json.loads(started(shared, dataset).step()[CAUSE])["outside"]
+
+
+def failing_call(error: Exception) -> Any:
+    def load(*args: object) -> None:
+        raise error
+
+    return load
+
+
+def test_where_the_run_is_not_seen_nothing_is_written(dataset: Dataset, tmp_path: Path) -> None:
+    """Neither where there is no such folder, nor where a run of this name is another one."""
+    nowhere = context(tmp_path / "mine", dataset)
+    result = started(nowhere, dataset).step()
+    assert "mine is not there" in result[UNUSABLE] and result["done"] and RESULT not in result
+    assert not (tmp_path / "mine").exists()
+    driven(tmp_path / "mine", dataset)
+    run_of(nowhere).run_file.write_text("{}")
+    other = dataclasses.replace(nowhere, session="of-another-driver")
+    assert "another folder" in started(other, dataset).step()[UNUSABLE]
+    assert not run_of(nowhere).trials_folder.exists()
+
+
+def test_a_folder_that_vanishes_is_no_failure_of_the_trial(shared: TrialContext, dataset: Dataset) -> None:
+    """As where it is unmounted. What the epoch wrote to the bare mount point is not reported."""
+    actor = started(shared, dataset)
+    assert RESULT in actor.step()
+    run_of(shared).driver_mark(shared.session).remove()
+    assert UNUSABLE in actor.step()
+
+
 def test_impossible_settings_are_a_result_in_words_for_people(shared: TrialContext, dataset: Dataset) -> None:
     blind = TRIAL.grpo.model_dump() | {"curriculum": {"epochs": 1, "filter": "contrast", "min_gap": 1e6}}
     settings = TrialSettings.model_validate(TRIAL.model_dump() | {"grpo": blind})
@@ -138,7 +198,7 @@ def test_impossible_settings_are_a_result_in_words_for_people(shared: TrialConte
     assert "keeps none of the" in results[-1][FAILURE] and results[-1]["done"]
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ESTALE])
 def test_a_full_disk_is_an_outage_and_no_failure(
     shared: TrialContext, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

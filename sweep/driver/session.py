@@ -2,7 +2,7 @@
 
 Invariants:
 - A run has at most one driver. Its lock is held as long as the session is open.
-- Ray is started, or joined, at most once, and left as the session closes.
+- Ray is started, or joined, once, and left as the session closes. Only if it fails before a trial began, once more.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from rich.console import Console
 
 from sweep.driver.pulse import Pulse
 from sweep.driver.signals import note_of, terminable, without_hangup
-from sweep.errors import RunError
-from sweep.execution.ray.cluster import HOW_TO_SIGN_IN, Cluster, connected
+from sweep.errors import ClusterError, RunError
+from sweep.execution.ray.cluster import Cluster, connected
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import Plan
 from sweep.runs.find import refresh
@@ -49,6 +49,7 @@ class Session:
         self.lock = lock
         self._ray = ray
         self._stack = stack
+        self._of_cluster = stack.enter_context(ExitStack())
         self._cluster: Cluster | None = None
         self._session: str | None = None
 
@@ -60,9 +61,16 @@ class Session:
         """
         if self._cluster is None:
             with without_hangup():
-                self._cluster = self._stack.enter_context(connected(self.paths.name, data_bytes, self._ray))
+                self._cluster = self._of_cluster.enter_context(
+                    connected(self.paths.name, data_bytes, self._ray, self.say)
+                )
             announce(self.console, self._cluster, self.paths.log_file)
         return self._cluster
+
+    def leave_cluster(self) -> None:
+        """Stop Ray, or leave it. The next call of `cluster` starts from scratch."""
+        self._cluster = None
+        self._of_cluster.close()
 
     def say(self, line: str) -> None:
         """Show a line as it is: not wrapped, no markup."""
@@ -158,6 +166,10 @@ def open_session(
         except KeyboardInterrupt:  # while Ray starts or the model answers, or the second Ctrl-C
             session.say(f"interrupted; continue with: {go_on}")
             raise
+        except ClusterError as error:
+            if go_on in str(error) or not paths.trials_folder.exists():
+                raise
+            raise ClusterError(f"{error}; `{go_on}` goes on") from error
         except OSError as error:
             if not is_outage(error):
                 raise
@@ -166,7 +178,7 @@ def open_session(
 
 def announce(console: Console, cluster: Cluster, log_file: StoredPath) -> None:
     """Say where to watch."""
-    hint = f"  ({HOW_TO_SIGN_IN})" if cluster.dashboard and cluster.token else ""
+    hint = f"  ({cluster.sign_in})" if cluster.dashboard and cluster.token else ""
     console.print(f"dashboard  {cluster.dashboard or 'none'}{hint}", highlight=False)
     console.print(f"metrics    {cluster.metrics or 'none'}", highlight=False)
     console.print(f"log        {log_file}", highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from selector.errors import UserError
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
-from sweep.errors import RunError
+from sweep.errors import ClusterError, RunError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
@@ -61,26 +61,38 @@ def train(plan: Plan, session: Session) -> Training:
         closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
         _persistence(session) as persist,
     ):
-        backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
-        if plan.evaluation is not None:
-            cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
-        bound = DiskBound(paths, plan.space, record.fingerprint, owner.summaries, session.say)
-        concurrency = backend.concurrency(plan.space)
-        with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
-            session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
-            observers: list[TrialObserver] = [progress, _Counting(session.pulse), *backend.observers(paths.name)]
-            observers += [_StateRemover(paths, owner), bound]
-            coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
-            bound.enforce()
-            with interruptible(coordinator, session.console, session.pulse, session.heard):
-                backend.run(coordinator, plan, paths, session.trial_context(plan))
+        coordinator = _run_trials(plan, session, owner, persist)
+        if isinstance(coordinator.error, ClusterError) and not paths.trials_folder.exists():
+            session.say(f"{coordinator.error}, before any trial began; starting Ray again from scratch ...")
+            session.leave_cluster()
+            coordinator = _run_trials(plan, session, owner, persist)
         if coordinator.interrupted:
             session.pulse.ends_as(End.INTERRUPTED)
         _check_ended_well(coordinator, paths)
         return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
 
 
+def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callable[[], None]) -> Coordinator:
+    paths = session.paths
+    backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
+    if plan.evaluation is not None:
+        cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
+    bound = DiskBound(paths, plan.space, session.record.fingerprint, owner.summaries, session.say)
+    concurrency = backend.concurrency(plan.space)
+    with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
+        session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
+        observers: list[TrialObserver] = [progress, _Counting(session.pulse), *backend.observers(paths.name)]
+        observers += [_StateRemover(paths, owner), bound]
+        coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
+        bound.enforce()
+        with interruptible(coordinator, session.console, session.pulse, session.heard):
+            backend.run(coordinator, plan, paths, session.trial_context(plan))
+    return coordinator
+
+
 def _check_ended_well(coordinator: Coordinator, paths: RunPaths) -> None:
+    if isinstance(coordinator.error, ClusterError) and not paths.trials_folder.exists():
+        raise coordinator.error  # there is nothing to go on with
     if coordinator.error is not None:
         raise RunError(
             f"run {paths.name} stopped: {_reason(coordinator.error)} (more in {paths.log_file}); "

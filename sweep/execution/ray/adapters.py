@@ -10,8 +10,10 @@ one whose worker dies while it takes up the trial. The coordinator hands out its
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+from sweep.errors import ClusterError
 from sweep.execution.coordinator import Coordinator, Next
 from sweep.execution.ray.deaths import death_of
 from sweep.execution.ray.nodes import Nodes
@@ -36,9 +38,10 @@ class StudySearch:
 
     FINISHED: str  # Tune's word for "there will be no more trials"
 
-    def __init__(self, coordinator: Coordinator, nodes: Nodes) -> None:
+    def __init__(self, coordinator: Coordinator, nodes: Nodes, lost: Callable[[], str | None]) -> None:
         super().__init__()  # no metric: the coordinator reads the results, Tune must not
         self.coordinator = coordinator
+        self.lost = lost
         self._nodes = nodes
         self._numbers: dict[str, int] = {}
 
@@ -74,7 +77,7 @@ class StudySearch:
         raise RuntimeError("a sweep is never restored from Tune's snapshots; use `sweep resume`")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("coordinator", "_nodes")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("coordinator", "lost", "_nodes")}
 
 
 class StudySchedule:
@@ -93,7 +96,11 @@ class StudySchedule:
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401
         """A worker died. Tune gives the trial up."""
-        coordinator: Coordinator = tune_controller.search_alg.searcher.coordinator
+        searcher = tune_controller.search_alg.searcher
+        coordinator: Coordinator = searcher.coordinator
+        if lost := searcher.lost():  # then its workers die too, and their trials have no part in that
+            coordinator.error = coordinator.error or ClusterError(lost)
+            return
         number, death = int(trial.config[NUMBER]), death_of(trial.get_pickled_error())
         if death.began:
             coordinator.died(number, death.reason, death.node)
@@ -101,11 +108,11 @@ class StudySchedule:
             coordinator.did_not_start(number, death.reason, death.node)
 
 
-def study_searcher(coordinator: Coordinator, nodes: Nodes) -> Any:  # noqa: ANN401 (Ray is untyped)
+def study_searcher(coordinator: Coordinator, nodes: Nodes, lost: Callable[[], str | None] = lambda: None) -> Any:  # noqa: ANN401 (Ray is untyped)
     """What Tune asks for trials. The class is made here: Ray reads its environment when it is imported."""
     from ray.tune.search import Searcher
 
-    return type("StudySearcher", (StudySearch, Searcher), {})(coordinator, nodes)
+    return type("StudySearcher", (StudySearch, Searcher), {})(coordinator, nodes, lost)
 
 
 def study_scheduler() -> Any:  # noqa: ANN401 (Ray is untyped)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sweep.errors import ClusterError
-from sweep.execution.ray.options import FAIL_SOON, LOOPBACK_ONLY, RayOptions
+from sweep.execution.ray.environment import ADDRESS, environment, named_address
+from sweep.execution.ray.guard import Guard, Part, RayLost
+from sweep.execution.ray.options import FAIL_SOON, RayOptions
+from sweep.execution.ray.start import Ray, initialised, names_of, reason_of, started
+from sweep.execution.ray.token import WITH_RAYS_COMMAND
 
 # Our own loggers write what Tune's would, at a fraction of the time per trial; Ctrl-C is handled by the runner; nothing
 # is sent to anyone.
@@ -20,16 +24,16 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-LOCALHOST = "127.0.0.1"
-HOW_TO_SIGN_IN = "`ray get-auth-token` prints the token it asks for"
 SECONDS_TO_ANSWER = 10.0
-SMALLEST_STORE = 256 * 1024**2
+PATIENCE = {True: 1.0, False: 45.0}
+"""Seconds without the control service until it counts as dead. Only that of a cluster may come back; Ray waits 60 s."""
 
 
 @dataclass(frozen=True)
 class Cluster:
     """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none; `token` says whether the
-    dashboard asks for one (Ray's default since 2.60 for what it starts on this machine).
+    dashboard asks for one (Ray's default since 2.60 for what it starts on this machine), `sign_in` how to come by it.
+    `lost` says which of Ray's processes is gone, if one is.
     """
 
     cpus: float
@@ -37,11 +41,15 @@ class Cluster:
     dashboard: str | None
     metrics: str | None
     token: bool
+    sign_in: str = WITH_RAYS_COMMAND
+    lost: Callable[[], str | None] = lambda: None
 
 
 @contextmanager
-def connected(run: str, data_bytes: int, wanted: RayOptions) -> Iterator[Cluster]:
-    """Join a cluster, or start one on this machine that only this machine can reach.
+def connected(
+    run: str, data_bytes: int, wanted: RayOptions, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Cluster]:
+    """Join a cluster, or start one on this machine that only this machine, and only this user, can reach.
 
     A Ray that this process already uses is used as it is and left running; what was started here is stopped here.
 
@@ -49,50 +57,51 @@ def connected(run: str, data_bytes: int, wanted: RayOptions) -> Iterator[Cluster
         run: names the job.
         data_bytes: size of the training data, for the object store.
         wanted: which cluster.
+        say: shows people a line.
 
     Raises:
-        ClusterError: the cluster cannot be reached or started.
+        ClusterError: the cluster cannot be reached or started, or is lost while it is in use.
     """
-    os.environ.update(ENVIRONMENT | (LOOPBACK_ONLY if wanted.address is None else FAIL_SOON))
-    import ray  # reads the environment as it is imported
-    from ray.job_config import JobConfig
+    os.environ.update(ENVIRONMENT)
+    named = named_address(wanted, os.environ)
+    with ExitStack() as stack:
+        if named.address is None:
+            ray = stack.enter_context(started(run, data_bytes, wanted, say))
+        else:
+            if named.by == ADDRESS:
+                say(f"cluster    {named.address}, which {ADDRESS} names (--address local starts Ray here instead)")
+            ray = stack.enter_context(_joined(run, named.address))
+        guard = Guard([] if ray.shared else _parts(here=named.address is None))
+        try:
+            with guard:
+                yield _describe(ray.context, ray.sign_in, guard)
+        except RayLost as lost:
+            raise ClusterError(str(lost)) from None
 
-    if ray.is_initialized():
-        yield _describe(ray.init(ignore_reinit_error=True))
-        return
-    options: dict[str, Any] = {
-        "log_to_driver": False,
-        "job_config": JobConfig(metadata={"job_name": f"sweep {run}", "run": run}),
-        "namespace": f"sweep-{run}",
-    }
-    if wanted.address is None:
-        options |= {
-            "num_cpus": wanted.cpus or len(os.sched_getaffinity(0)),
-            "object_store_memory": max(SMALLEST_STORE, 2 * data_bytes),
-            "include_dashboard": wanted.dashboard,
-            "dashboard_host": LOCALHOST,
-            "_metrics_export_port": _free_port(),
-        }
-    else:
-        _check_answers(wanted.address)
-        options["address"] = wanted.address
+
+@contextmanager
+def _joined(run: str, address: str) -> Iterator[Ray]:
+    with environment(FAIL_SOON):
+        import ray  # reads the environment as it is imported
+
+        if ray.is_initialized():
+            yield Ray(ray.init(ignore_reinit_error=True), shared=True)
+            return
+        _check_answers(address)
+        try:
+            context = initialised(address=address, **names_of(run))
+        except Exception as error:  # Ray raises what it comes across, bare exceptions too
+            ray.shutdown()
+            raise ClusterError(f"cannot join the Ray cluster at {address!r}: {reason_of(error)}") from error
     try:
-        context = ray.init(**options)
-    except Exception as error:  # Ray has no class of its own for this: it raises what it comes across, bare ones too
-        ray.shutdown()  # what did start
-        where = f"join the Ray cluster at {wanted.address!r}" if wanted.address else "start Ray on this machine"
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        reason = lines[-1] if "Traceback" in str(error) else " ".join(lines)  # Ray puts whole tracebacks into messages
-        raise ClusterError(f"cannot {where}: {reason}") from error
-    try:
-        yield _describe(context)
+        yield Ray(context)
     finally:
         ray.shutdown()
 
 
 def _check_answers(address: str) -> None:
     """Refuse a `host:port` at which nothing listens at once; Ray itself would go on trying."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         return  # `auto`, or something that Ray refuses by itself
     try:
@@ -104,27 +113,38 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def _describe(context: Any) -> Cluster:  # noqa: ANN401 (Ray is untyped)
+def _describe(context: Any, sign_in: str, guard: Guard) -> Cluster:  # noqa: ANN401 (Ray is untyped)
     import ray
 
     resources = ray.cluster_resources()
     token = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
-    return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), dashboard, _metrics_url(), token)
+    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    return Cluster(cpus, gpus, dashboard, _metrics_url(), token, sign_in, guard.lost)
 
 
 def _metrics_url() -> str | None:
     """Of this node: the sweep's own gauges are exported where the driver is."""
+    node = _this_node()
+    if node is None or not node.get("MetricsExportPort"):
+        return None
+    return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+
+def _this_node() -> dict[str, Any] | None:
     import ray
 
     here = ray.get_runtime_context().get_node_id()
-    for node in ray.nodes():
-        if node["NodeID"] == here and node.get("MetricsExportPort"):
-            return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    return None
+    return next((node for node in ray.nodes() if node["NodeID"] == here), None)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        return int(probe.getsockname()[1])
+def _parts(*, here: bool) -> list[Part]:
+    """What the driver cannot do without: the control service, and the raylet of its own node."""
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    parts = [Part("its control service (GCS)", (host.strip("[]"), int(port)), PATIENCE[here])]
+    if node := _this_node():
+        address = node["NodeManagerAddress"], int(node["NodeManagerPort"])
+        parts.append(Part("its raylet, which runs the workers of this machine,", address, PATIENCE[True]))
+    return parts

@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from selector.errors import UserError
 from sweep.errors import ClusterError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.events import TrialObserver
 from sweep.execution.places import Places
 from sweep.execution.ray.adapters import study_scheduler, study_searcher
 from sweep.execution.ray.cluster import Cluster
+from sweep.execution.ray.deaths import reason_in
+from sweep.execution.ray.guard import RayLost
 from sweep.execution.ray.metrics import PrometheusObserver
 from sweep.execution.ray.nodes import Nodes, avoiding
 from sweep.execution.ray.trainable import AVOID, NUMBER, TrialSteps
@@ -67,15 +70,13 @@ class RayBackend:
     def run(self, coordinator: Coordinator, plan: Plan, paths: RunPaths, context: TrialContext) -> None:
         """As `Backend.run`. Tune's own files go to a folder of the run that nothing reads."""
         from ray import tune
-        from ray.exceptions import RayError
-        from ray.tune.error import TuneError
 
         tune_folder = paths.tune_folder.local().resolve()
         shutil.rmtree(tune_folder, ignore_errors=True)
         tuner = tune.Tuner(
             _trainable(plan, paths.name, context),
             tune_config=tune.TuneConfig(
-                search_alg=study_searcher(coordinator, self._nodes),
+                search_alg=study_searcher(coordinator, self._nodes, self._cluster.lost),
                 scheduler=study_scheduler(),
                 num_samples=-1,
                 reuse_actors=True,
@@ -92,11 +93,22 @@ class RayBackend:
         )
         try:
             tuner.fit()
-        except (TuneError, RayError, OSError) as error:
-            # Not a trial's failure but Ray's own (the cluster went away, the disk is full). The log has the traceback.
+        except (Exception, RayLost) as error:
+            # Not a trial's failure but Ray's own (the cluster went away, the disk is full), for which Ray has no class:
+            # it raises what it comes across. The log has the traceback.
             logger.exception("Ray Tune gave up")
-            coordinator.error = coordinator.error or error
+            coordinator.error = coordinator.error or _failure(error)
         coordinator.ended()
+
+
+def _failure(error: Exception | RayLost) -> Exception:
+    if isinstance(error, OSError | UserError):
+        return error
+    if isinstance(error, RayLost):
+        return ClusterError(str(error))
+    failure = ClusterError(f"Ray Tune failed: {type(error).__name__}: {reason_in(str(error))}")
+    failure.__cause__ = error
+    return failure
 
 
 def _trainable(plan: Plan, run: str, context: TrialContext) -> Any:  # noqa: ANN401 (a class that Tune makes)

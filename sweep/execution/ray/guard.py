@@ -1,0 +1,102 @@
+"""Sees that a Ray in use lives. Where Ray's own processes die under a driver, Ray ends the driver without a word.
+
+Invariant: the exception is raised in the main thread, once, and never after the guard was closed.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Self
+
+LOOK_SECONDS = 0.5
+SIGNAL = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2  # one that nobody sends
+GONE = (ConnectionRefusedError, ConnectionResetError)
+GONE_TEXT = "Ray is gone: {} has died"
+
+
+class RayLost(BaseException):
+    """Ray is gone. As with KeyboardInterrupt, nobody on the way takes it for a failure of his own."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A process that Ray cannot do without.
+
+    Attributes:
+        name: for people.
+        address: host and port at which it listens.
+        patience: seconds that it may be away, in which it may come back.
+    """
+
+    name: str
+    address: tuple[str, int]
+    patience: float
+
+
+def listens(part: Part) -> bool:
+    """Whether somebody still listens there. A process that is slow, or stopped, does."""
+    try:
+        socket.create_connection(part.address, LOOK_SECONDS).close()
+    except GONE:
+        return False
+    except OSError:  # too slow an answer is no death
+        return True
+    return True
+
+
+class Guard:
+    """Use as a context manager, in the main thread; elsewhere, only `lost` works."""
+
+    def __init__(self, parts: Sequence[Part], listens: Callable[[Part], bool] = listens) -> None:
+        self._parts = parts
+        self._listens = listens
+        self._lost: str | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="guard of Ray", daemon=True)
+        self._before: object = None
+
+    def lost(self) -> str | None:
+        """Which part is gone, looked up now. None: all are there."""
+        gone = [part.name for part in self._parts if not self._listens(part)]
+        if gone:
+            time.sleep(LOOK_SECONDS / 2)  # one that starts again on the same port, or a queue that was full
+            gone = [part.name for part in self._parts if part.name in gone and not self._listens(part)]
+        return GONE_TEXT.format(gone[0]) if gone else None
+
+    def __enter__(self) -> Self:
+        if self._parts and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(SIGNAL, self._raise)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._before is not None:
+            signal.signal(SIGNAL, self._before)  # type: ignore[arg-type]
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if self._lost is not None and not self._closed.is_set():
+            self._closed.set()
+            raise RayLost(self._lost)
+
+    def _watch(self) -> None:
+        seen = {part.name: time.monotonic() for part in self._parts}
+        while not self._closed.wait(LOOK_SECONDS):
+            for part in self._parts:
+                now = time.monotonic()
+                if self._listens(part):
+                    seen[part.name] = now
+                elif now - seen[part.name] > part.patience:
+                    self._lost = GONE_TEXT.format(part.name)
+                    signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
+                    return

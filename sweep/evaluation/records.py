@@ -35,10 +35,15 @@ class Difference(Estimate):
     Attributes:
         p: two-sided.
         p_holm: corrected over its family (`Evaluation.notes` names the families).
+        joint: interval that holds for all differences of the family together (Bonferroni). It is the one for a row
+            that was picked among many. None per number of shots, and in tables of earlier versions.
+        error: standard error of the value, by clusters (`Bootstrap.errors`). None with fewer than two clusters.
     """
 
     p: float
     p_holm: float
+    joint: tuple[float, float] | None = None
+    error: float | None = None
 
     @property
     def is_sure(self) -> bool:

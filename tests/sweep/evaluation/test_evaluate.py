@@ -66,7 +66,7 @@ def independent_of_the_table(row: RowRecord) -> dict[str, object]:
     values = row.model_dump(exclude={"rank", "next_row", "minus_next", "best_p", "in_best_set"})
     for difference in (values["minus_baseline"], *values["minus_baseline_by_shot"]):
         if difference is not None:
-            del difference["p_holm"]
+            del difference["p_holm"], difference["joint"]
     return values
 
 

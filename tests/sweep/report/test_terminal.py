@@ -9,6 +9,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.console import Console
 
+from sweep.evaluation.records import Difference
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import labelled
 from sweep.report.terminal import print_outcome, print_verification
@@ -19,9 +20,18 @@ from sweep.runs.paths import RunPaths
 from sweep.study.ranking import rank
 from tests.sweep.report.test_trials import summary
 
+
+def gain(value: float, low: float, high: float, p: float = 0.5) -> Difference:
+    return Difference(
+        value=value, low=low, high=high, questions=40, p=p, p_holm=p, joint=(2 * low, 2 * high), error=(high - low) / 4
+    )
+
+
 HELD_OUT = [
-    HeldOutRow("random", 1.23456, 0.5, None, (0.1, 0.2), None),
-    HeldOutRow("rce_only 0123ab", float("nan"), 0.25, (0.0, -0.25, 0.25), (0.3, 0.4), (-0.1234, -0.2, -0.0001)),
+    HeldOutRow("random", 0.5, gain(0.1, -1.234, 1.234), 0.5, gain(0.1, -0.234, 0.2), (0.1, 0.2), None),
+    HeldOutRow(
+        "rce_only 0123ab", 0.25, gain(0.0, -0.25, 0.25), float("nan"), None, (0.3, 0.4), gain(-0.1234, -0.2, -0.0001)
+    ),
 ]
 
 
@@ -58,9 +68,9 @@ def test_held_out_rows_within_80_columns() -> None:
     console.print(held_out_table(HELD_OUT))
     lines = text_of(console).splitlines()
     assert max(map(len, lines)) <= 80
-    accuracy, reward = [line.split() for line in lines if line.startswith("rce_only")]
+    accuracy, order = [line.split() for line in lines if line.startswith("rce_only")]
     assert accuracy[2:] == ["0.300", "0.400", "-0.123", "[-0.200,", "+0.000]"]
-    assert reward[2:] == ["0.250", "+0.000", "[-0.250,", "+0.250]", "undefined"]
+    assert order[2:] == ["0.250", "+0.000", "[-0.250,", "+0.250]", "undefined"]
 
 
 def test_verification_names_what_differs() -> None:

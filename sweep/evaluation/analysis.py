@@ -219,16 +219,11 @@ def difference_records(found: Estimates, measures: slice) -> list[list[Differenc
 
 
 def correlate(records: Sequence[RowRecord], settings: EvaluationSettings) -> tuple[CorrelationRecord | None, str]:
-    """Spearman correlation of val_loss with accuracy, and what to make of it.
-
-    If rows saw different questions, their paired differences to the baseline stand for the accuracies: a row must not
-    look better for having had easier questions.
-    """
-    rows = [row for row in records if row.kind in CORRELATED and row.val_loss is not None and row.ranked_by is not None]
+    """Spearman correlation of val_loss with accuracy, and what to make of it."""
+    rows, accuracies = correlated_rows(records)
     paired = any(row.dropped_after is not None for row in rows)
     losses = np.array([row.val_loss for row in rows], dtype=np.float64)
-    accuracies = np.array([_compared(row, paired) for row in rows], dtype=np.float64)
-    found = rank_correlation(losses, accuracies, settings.seed)
+    found = rank_correlation(losses, np.array(accuracies, dtype=np.float64), settings.seed)
     if found is None:
         why = "it takes at least 3 rows with a validation loss" if len(rows) < 3 else "one of the two does not vary"
         return None, f"no rank correlation of val_loss with accuracy from {counted(len(rows), 'row')}: {why}"
@@ -240,6 +235,17 @@ def correlate(records: Sequence[RowRecord], settings: EvaluationSettings) -> tup
     if paired:
         note += "; by the difference to the baseline, since racing let rows see different questions"
     return CorrelationRecord(rho=found.rho, p=found.p, interval=found.interval, rows=found.rows), note
+
+
+def correlated_rows(records: Sequence[RowRecord]) -> tuple[list[RowRecord], list[float]]:
+    """Rows of stored selectors with a val_loss, and the accuracy of each.
+
+    If rows saw different questions, their paired differences to the baseline stand for the accuracies: a row must not
+    look better for having had easier questions.
+    """
+    rows = [row for row in records if row.kind in CORRELATED and row.val_loss is not None and row.ranked_by is not None]
+    paired = any(row.dropped_after is not None for row in rows)
+    return rows, [_compared(row, paired) for row in rows]
 
 
 def _compared(row: RowRecord, paired: bool) -> float:

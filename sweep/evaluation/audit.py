@@ -9,16 +9,16 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
-from selector.arrays import Float64Array, Int64Array
+from selector.arrays import Float64Array
 from selector.seeds import derive_seed
 from sweep.evaluation.records import AuditRecord, RulerRecord
-from sweep.evaluation.statistics import mid_ranks
 from sweep.evaluation.wording import counted
 from sweep.settings.evaluation import LEVEL
 
 FEWEST_ROWS = 10
 """Below this number of rows no interval is given: resampled ranks of so few say nothing."""
 RESAMPLES = 2000
+TINY = 1e-9  # below it, a product of two sums of squared ranks is 0
 
 
 def audit(
@@ -38,15 +38,17 @@ def audit(
         seed: of the replicates.
     """
     names, R = list(metrics), len(accuracy_R)
-    values_MR = np.stack([metrics[name] for name in names])
-    rho_M = _correlations(values_MR, accuracy_R)
-    replicates_MB = _replicates(values_MR, accuracy_R, owners, seed) if R >= FEWEST_ROWS else None
+    rho_M = [float(_correlations(metrics[name], accuracy_R, np.ones((1, R)))[0]) for name in names]
+    replicates_MB = None
+    if R >= FEWEST_ROWS:
+        weight_BR = _weights(owners, seed)
+        replicates_MB = np.stack([_correlations(metrics[name], accuracy_R, weight_BR) for name in names])
     intervals = [
         None if replicates_MB is None or np.isnan(rho_M[place]) else _interval(replicates_MB[place], LEVEL)
         for place in range(len(names))
     ]
     rulers = tuple(
-        RulerRecord(metric=name, rho=None if np.isnan(rho) else float(rho), interval=interval, ranked=name == ranked)
+        RulerRecord(metric=name, rho=None if np.isnan(rho) else rho, interval=interval, ranked=name == ranked)
         for name, rho, interval in zip(names, rho_M, intervals, strict=True)
     )
     used = rulers[names.index(ranked)]
@@ -57,31 +59,36 @@ def audit(
     return AuditRecord(rows=R, rulers=rulers, conclusion=_conclusion(used, better))
 
 
-def _correlations(values_MR: Float64Array, accuracy_R: Float64Array) -> Float64Array:
-    """Spearman's rho with mid-ranks for ties, [M]. NaN where a side does not vary, or is not a number."""
-    found = [_correlation(values_R, accuracy_R) for values_R in values_MR]
-    return np.array(found, dtype=np.float64)
-
-
-def _correlation(values_R: Float64Array, accuracy_R: Float64Array) -> float:
-    if not np.isfinite(values_R).all() or len(values_R) < 3 or np.ptp(values_R) == 0 or np.ptp(accuracy_R) == 0:
-        return float("nan")
-    x_R, y_R = (ranks_R - ranks_R.mean() for ranks_R in (mid_ranks(values_R), mid_ranks(accuracy_R)))
-    return round(float(x_R @ y_R / np.sqrt((x_R @ x_R) * (y_R @ y_R))), 12)
-
-
-def _replicates(
-    values_MR: Float64Array, accuracy_R: Float64Array, owners: Sequence[Hashable], seed: int
-) -> Float64Array:
-    """Correlations over owners drawn with replacement, [M, B]. NaN where a replicate does not vary."""
+def _weights(owners: Sequence[Hashable], seed: int) -> Float64Array:
+    """How often each row is in each replicate, [B, R]: owners are drawn with replacement, all rows of each."""
+    numbers: dict[Hashable, int] = {}
+    owner_R = np.array([numbers.setdefault(owner, len(numbers)) for owner in owners], dtype=np.int64)
     generator = np.random.default_rng(derive_seed("audit of metrics", seed))
-    numbers: dict[Hashable, list[int]] = {}
-    for place, owner in enumerate(owners):
-        numbers.setdefault(owner, []).append(place)
-    groups: list[Int64Array] = [np.array(places, dtype=np.int64) for places in numbers.values()]
-    drawn_BG = generator.integers(len(groups), size=(RESAMPLES, len(groups)))
-    rows = [np.concatenate([groups[place] for place in drawn_G]) for drawn_G in drawn_BG]
-    return np.stack([_correlations(values_MR[:, rows_R], accuracy_R[rows_R]) for rows_R in rows], axis=1)
+    count = len(numbers)
+    return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)[:, owner_R].astype(np.float64)
+
+
+def _correlations(values_R: Float64Array, accuracy_R: Float64Array, weight_BR: Float64Array) -> Float64Array:
+    """Spearman's rho with mid-ranks for ties, rows taken as often as they weigh, [B].
+
+    NaN where a side does not vary, is not a number, or has fewer than three rows.
+    """
+    if not np.isfinite(values_R).all() or len(values_R) < 3:
+        return np.full(len(weight_BR), np.nan)
+    x_BR, y_BR = (_centred_ranks(side_R, weight_BR) for side_R in (values_R, accuracy_R))
+    square_B = (weight_BR * x_BR**2).sum(axis=1) * (weight_BR * y_BR**2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rho_B = (weight_BR * x_BR * y_BR).sum(axis=1) / np.sqrt(square_B)
+    return np.asarray(np.where(square_B > TINY, rho_B, np.nan).round(9), dtype=np.float64)
+
+
+def _centred_ranks(values_R: Float64Array, weight_BR: Float64Array) -> Float64Array:
+    """Mid-ranks among the rows of a replicate, minus their mean, [B, R]."""
+    below_RR = (values_R[:, None] < values_R[None, :]).astype(np.float64)
+    equal_RR = (values_R[:, None] == values_R[None, :]).astype(np.float64)
+    rank_BR = weight_BR @ below_RR + weight_BR @ equal_RR / 2
+    mean_B1 = (weight_BR * rank_BR).sum(axis=1, keepdims=True) / weight_BR.sum(axis=1, keepdims=True)
+    return np.asarray(rank_BR - mean_B1, dtype=np.float64)
 
 
 def _interval(draws_B: Float64Array, level: float) -> tuple[float, float] | None:

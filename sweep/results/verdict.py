@@ -97,7 +97,7 @@ def verdict_of_run(paths: RunPaths) -> RunVerdict | None:
     if not paths.ranking_file.exists():
         return None
     try:
-        stored = json.loads(paths.ranking_file.read_bytes())
+        stored = dict(json.loads(paths.ranking_file.read_bytes()))
         return RunVerdict.model_validate_json(json.dumps(stored["verdict"])) if "verdict" in stored else None
     except (ValueError, TypeError):
         raise RunError(f"{paths.ranking_file}: damaged, or of another version: its verdict cannot be read") from None

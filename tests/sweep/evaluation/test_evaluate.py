@@ -16,6 +16,7 @@ from sweep.evaluation.evaluate import Evaluated, evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import RowRecord, read_evaluation
 from sweep.evaluation.rows import Panel, PolicyRow, RowKind, build_panel
+from sweep.results.verdict import verdict_by_answers
 from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
 from sweep.storage.local import stored_at
 from sweep.vlm.work import FailureKind
@@ -151,7 +152,7 @@ def test_a_row_without_any_answer_has_no_numbers_and_is_last() -> None:
     row = evaluation.row("similarity")
     assert row.mean is None and row.best_p is None and row.rank == 3 and row.shots == (None,)
     assert evaluation.row("trial 1").minus_baseline is None
-    assert "cannot be compared to similarity" in evaluation.winner.sentence
+    assert "cannot be compared with similarity" in verdict_by_answers(evaluation).sentence
 
 
 # Racing and more ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -173,42 +174,49 @@ class PointerSelector(nn.Module):
         Returns:
             [B, N, S, K]. -inf where a candidate does not exist or was already chosen.
         """
+        steps = [
+            (cosine_BNK / self.config.temperature).masked_fill(gone_BNK, -torch.inf).log_softmax(-1)
+            for cosine_BNK, gone_BNK in self._steps(encoding, beams_BNS)
+        ]
+        return torch.stack(steps, dim=2)
+
+    def step_scores(self, encoding: Encoding, beams_BNS: Tensor) -> Tensor:
+        """As `step_log_probs`, the cosines from which they come. No temperature changes them."""
+        steps = [cosine.masked_fill(gone, -torch.inf) for cosine, gone in self._steps(encoding, beams_BNS)]
+        return torch.stack(steps, dim=2)
+
+    def _steps(self, encoding: Encoding, beams_BNS: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Per step the cosines, [B, 1 or N, K], and bool [B, N, K]: candidates that are not there, or were chosen."""
         B, N, S = beams_BNS.shape
-        available_BNK = encoding.cand_mask_BK[:, None, :].expand(B, N, -1)
+        gone_BNK = ~encoding.cand_mask_BK[:, None, :].expand(B, N, -1)
         state_BNH = encoding.query_BH[:, None, :]
-        logits_BNK = self._logits(state_BNH, encoding)
-        steps = []
+        cosine_BNK = _cosines(state_BNH, encoding)
         for step in range(S):
-            steps.append(logits_BNK.masked_fill(~available_BNK, -torch.inf).log_softmax(-1))
+            yield cosine_BNK, gone_BNK
             if step + 1 == S:
                 break
             pick_BN = beams_BNS[:, :, step]
-            available_BNK = available_BNK.scatter(2, pick_BN[:, :, None], False)
+            gone_BNK = gone_BNK.scatter(2, pick_BN[:, :, None], True)
             if self.config.decoder != "static":
                 state_BNH = self._advance(state_BNH.expand(B, N, -1), pick_BN, encoding)
-                logits_BNK = self._logits(state_BNH, encoding)
-        return torch.stack(steps, dim=2)
+                cosine_BNK = _cosines(state_BNH, encoding)
 
     def unroll(self, encoding: Encoding, shots: int) -> Tensor:
         """Greedy selection: int64 [B, shots] pool positions. The picks of k shots are the first of k + 1 shots."""
         available_BNK = encoding.cand_mask_BK[:, None, :]
         state_BNH = encoding.query_BH[:, None, :]
-        logits_BNK = self._logits(state_BNH, encoding)
+        cosine_BNK = _cosines(state_BNH, encoding)
         picks = []
         for step in range(shots):
-            pick_BN = logits_BNK.masked_fill(~available_BNK, -torch.inf).argmax(-1)
+            pick_BN = (cosine_BNK / self.config.temperature).masked_fill(~available_BNK, -torch.inf).argmax(-1)
             picks.append(pick_BN[:, 0])
             if step + 1 == shots:
                 break
             available_BNK = available_BNK.scatter(2, pick_BN[:, :, None], False)
             if self.config.decoder != "static":
                 state_BNH = self._advance(state_BNH, pick_BN, encoding)
-                logits_BNK = self._logits(state_BNH, encoding)
+                cosine_BNK = _cosines(state_BNH, encoding)
         return torch.stack(picks, dim=1)
-
-    def _logits(self, state_BNH: Tensor, encoding: Encoding) -> Tensor:
-        """Cosine over temperature, [B, N, K]. Both sides are already of unit length."""
-        return state_BNH @ encoding.cand_BKH.transpose(1, 2) / self.config.temperature
 
     def _advance(self, state_BNH: Tensor, pick_BN: Tensor, encoding: Encoding) -> Tensor:
         """Gated update of the query state by the chosen candidate, [B, N, H], unit length."""
@@ -305,6 +313,11 @@ def check_size(config: SelectorConfig, weights: dict[str, Tensor], source: Path)
             f"{source}: does not fit the selector's configuration (width {config.width}, hidden {H}, "
             f"{config.layers} layers)"
         )
+
+
+def _cosines(state_BNH: Tensor, encoding: Encoding) -> Tensor:
+    """Of states and candidates, [B, N, K]. Both sides are already of unit length."""
+    return state_BNH @ encoding.cand_BKH.transpose(1, 2)
 
 
 def build_selector(config: SelectorConfig, seed: int) -> PointerSelector:

@@ -30,6 +30,7 @@ from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
 from sweep.driver.run import evaluate_again, execute
 from sweep.errors import SpaceError
+from sweep.evaluation.records import read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import plan_collection
 from sweep.plan.make import make_plan
@@ -37,7 +38,9 @@ from sweep.plan.plan import CollectionPlan, Plan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
+from sweep.report.verdict import print_verdict
 from sweep.results.evaluations import Purpose
+from sweep.results.verdict import verdict_on_evaluation
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.location import local_folder
@@ -124,6 +127,8 @@ def evaluate(
         purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
         place = evaluate_again(plan, paths, RayOptions(address, cpus, dashboard), purpose=purpose)
     print_evaluation(screen(), paths, place)
+    screen().print()
+    print_verdict(screen(), verdict_on_evaluation(plan, paths, read_evaluation(place.file)))
 
 
 @app.command()

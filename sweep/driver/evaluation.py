@@ -9,15 +9,16 @@ from sweep.driver.session import Session
 from sweep.driver.signals import terminable
 from sweep.driver.training import Training
 from sweep.errors import SpaceError
-from sweep.evaluation.answer_table import write_answers
-from sweep.evaluation.evaluate import Evaluated
+from sweep.evaluation.answer_table import AnswerRecord, write_answers
 from sweep.evaluation.evaluate import evaluate as evaluate_panel
 from sweep.evaluation.records import Evaluation, SourceRecord, read_evaluation, settings_digest
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.ray.finalists import retrain_all
 from sweep.plan.plan import Plan
+from sweep.results.audit import with_audit
 from sweep.results.evaluation_changes import evaluation_changes
 from sweep.results.evaluations import Purpose, choose_name, main_evaluation, readable
+from sweep.results.example import with_example
 from sweep.results.ledger import Look, begin_look, end_look, split_digest
 from sweep.results.policies import panel_of, policies
 from sweep.runs.driver import Phase
@@ -100,15 +101,17 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         begin_look(paths, look)
         evaluated = evaluate_panel(panel, settings, asker.ask, score, train, verdicts)
     session.say(f"answered {asker.answered} prompts now, {asker.reused} were known before")
-    _store(evaluated, source, paths.evaluation(name), session)
+    audited = with_audit(evaluated.evaluation.replace(source=source), plan, found)
+    now = with_example(audited, evaluated.answers, plan.evaluation)
+    _store(now, evaluated.answers, paths.evaluation(name), session)
     end_look(paths, look)
     return paths.evaluation(name)
 
 
-def _store(evaluated: Evaluated, source: SourceRecord, place: EvaluationPaths, session: Session) -> None:
+def _store(now: Evaluation, answers: Sequence[AnswerRecord], place: EvaluationPaths, session: Session) -> None:
     """Store an evaluation. If it takes the place of one with other numbers, say what is different."""
-    before, now = readable(place), evaluated.evaluation.replace(source=source)
-    write_answers(place.answers_file, evaluated.answers)
+    before = readable(place)
+    write_answers(place.answers_file, answers)
     now.write(place.file)
     changes = [] if before is None else evaluation_changes(before, now)
     if changes:

@@ -17,6 +17,7 @@ from sweep.results.held_out import HeldOutRow
 from sweep.results.ledger import HELD_OUT, Look, begin_look, end_look, split_digest
 from sweep.results.outcome import RunOutcome
 from sweep.results.ranking import held_out_rows, ranking_document
+from sweep.results.verdict import verdict_of
 from sweep.runs.driver import Phase
 from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.settings.evaluation import SplitName
@@ -60,9 +61,11 @@ def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session
     session.pulse.phase(Phase.RANKING)
     ranked, paths = training.ranked, session.paths
     held_out = _held_out(plan, ranked, paths, command) if evaluation is None and training.completed else []
+    verdict = None
     if not training.interrupted:
+        verdict = verdict_of(plan, ranked, held_out, evaluation)
         paths.ranking_file.write_json(ranking_document(plan, ranked, held_out, evaluation))
-    return RunOutcome(paths, ranked, held_out, evaluation, training.interrupted, training.ended_because)
+    return RunOutcome(paths, ranked, held_out, evaluation, training.interrupted, training.ended_because, verdict)
 
 
 def _held_out(plan: Plan, ranked: list[TrialSummary], paths: RunPaths, command: str) -> list[HeldOutRow]:

@@ -87,9 +87,9 @@ def analyse(
     over_next = differences(bootstrap, accuracy_RQM[:, :, rank : rank + 1], neighbours, share_R)
     best_p = _best_p(bootstrap, entered_R, accuracy_RQM[:, :, rank])
     trains = _train_records(rows, settings, bootstrap, accuracy_RQM, share_R, train_clusters_Q)
-    main = _differences(over_baseline, slice(rank, rank + 1))
-    by_shot = _differences(over_baseline, slice(0, len(settings.shot_numbers)))
-    nexts = _differences(over_next, slice(0, 1))
+    main = difference_records(over_baseline, slice(rank, rank + 1))
+    by_shot = difference_records(over_baseline, slice(0, len(settings.shot_numbers)))
+    nexts = difference_records(over_next, slice(0, 1))
     records = []
     for place, index in enumerate(order):
         row, estimates = rows[index], _estimates(found, index)
@@ -188,17 +188,30 @@ def _estimates(found: Estimates, row: int) -> list[Estimate | None]:
     ]
 
 
-def _differences(found: Estimates, measures: slice) -> list[list[Difference | None]]:
-    """Records of some measures, corrected as one family."""
+def difference_records(found: Estimates, measures: slice) -> list[list[Difference | None]]:
+    """Records of some measures, corrected as one family. Joint intervals are those of one measure."""
     adjusted = holm(found.p[:, measures])
+    one_measure = adjusted.shape[1] == 1
+
+    def record(pair: int, place: int, estimate: Estimate | None, p_holm: float) -> Difference | None:
+        if estimate is None:
+            return None
+        joint = (found.joint_low[pair, place].round(DIGITS), found.joint_high[pair, place].round(DIGITS))
+        error = found.error[pair, place].round(DIGITS)
+        return Difference(
+            **estimate.model_dump(),
+            p=float(found.p[pair, place]),
+            p_holm=p_holm,
+            joint=(float(joint[0]), float(joint[1])) if one_measure else None,
+            error=None if np.isnan(error) else float(error),
+        )
+
+    places = range(found.p.shape[1])[measures]
     return [
         [
-            Difference(**estimate.model_dump(), p=p, p_holm=p_holm) if estimate is not None else None
-            for estimate, p, p_holm in zip(
-                _estimates(found, pair)[measures],
-                found.p[pair, measures].tolist(),
-                adjusted[pair].tolist(),
-                strict=True,
+            record(pair, place, estimate, p_holm)
+            for place, estimate, p_holm in zip(
+                places, _estimates(found, pair)[measures], adjusted[pair].tolist(), strict=True
             )
         ]
         for pair in range(len(found.p))
@@ -206,16 +219,11 @@ def _differences(found: Estimates, measures: slice) -> list[list[Difference | No
 
 
 def correlate(records: Sequence[RowRecord], settings: EvaluationSettings) -> tuple[CorrelationRecord | None, str]:
-    """Spearman correlation of val_loss with accuracy, and what to make of it.
-
-    If rows saw different questions, their paired differences to the baseline stand for the accuracies: a row must not
-    look better for having had easier questions.
-    """
-    rows = [row for row in records if row.kind in CORRELATED and row.val_loss is not None and row.ranked_by is not None]
+    """Spearman correlation of val_loss with accuracy, and what to make of it."""
+    rows, accuracies = correlated_rows(records)
     paired = any(row.dropped_after is not None for row in rows)
     losses = np.array([row.val_loss for row in rows], dtype=np.float64)
-    accuracies = np.array([_compared(row, paired) for row in rows], dtype=np.float64)
-    found = rank_correlation(losses, accuracies, settings.seed)
+    found = rank_correlation(losses, np.array(accuracies, dtype=np.float64), settings.seed)
     if found is None:
         why = "it takes at least 3 rows with a validation loss" if len(rows) < 3 else "one of the two does not vary"
         return None, f"no rank correlation of val_loss with accuracy from {counted(len(rows), 'row')}: {why}"
@@ -227,6 +235,17 @@ def correlate(records: Sequence[RowRecord], settings: EvaluationSettings) -> tup
     if paired:
         note += "; by the difference to the baseline, since racing let rows see different questions"
     return CorrelationRecord(rho=found.rho, p=found.p, interval=found.interval, rows=found.rows), note
+
+
+def correlated_rows(records: Sequence[RowRecord]) -> tuple[list[RowRecord], list[float]]:
+    """Rows of stored selectors with a val_loss, and the accuracy of each.
+
+    If rows saw different questions, their paired differences to the baseline stand for the accuracies: a row must not
+    look better for having had easier questions.
+    """
+    rows = [row for row in records if row.kind in CORRELATED and row.val_loss is not None and row.ranked_by is not None]
+    paired = any(row.dropped_after is not None for row in rows)
+    return rows, [_compared(row, paired) for row in rows]
 
 
 def _compared(row: RowRecord, paired: bool) -> float:

@@ -121,6 +121,22 @@ class Bootstrap:
         value_P = np.divide(total_P, count_P, out=np.full_like(total_P, np.nan), where=~empty_P)
         return Replicates(value_P, draws_PB, count_P.astype(np.int64))
 
+    def errors(self, values_QP: Float64Array) -> Float64Array:
+        """Standard errors of the columns' means, each over the questions where it is not NaN, [P].
+
+        Questions of one cluster may depend on each other in any way (Liang & Zeger 1986; for evaluations of language
+        models Miller 2024, "Adding Error Bars to Evals"). With clusters c, n questions and mean m it is the root of
+        C / (C - 1) * sum_c (sum_{q in c} (d_q - m))^2 / n^2. NaN with fewer than two clusters.
+        """
+        seen_QP = ~np.isnan(values_QP)
+        count_CP = self._by_cluster(seen_QP.astype(np.float64))
+        sum_CP = self._by_cluster(np.where(seen_QP, values_QP, 0.0))
+        count_P, clusters_P = count_CP.sum(axis=0), (count_CP > 0).sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rest_CP = sum_CP - count_CP * (sum_CP.sum(axis=0) / count_P)
+            square_P = clusters_P / (clusters_P - 1) * np.square(rest_CP).sum(axis=0) / np.square(count_P)
+            return np.where(clusters_P > 1, np.sqrt(square_P), np.nan)
+
     def _weights(self) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Exponential weights of the clusters [b, C] and of imagined half clusters [b, halves, ends], by chunks.
 

@@ -35,10 +35,15 @@ class Difference(Estimate):
     Attributes:
         p: two-sided.
         p_holm: corrected over its family (`Evaluation.notes` names the families).
+        joint: interval that holds for all differences of the family together (Bonferroni). It is the one for a row
+            that was picked among many. None per number of shots, and in tables of earlier versions.
+        error: standard error of the value, by clusters (`Bootstrap.errors`). None with fewer than two clusters.
     """
 
     p: float
     p_holm: float
+    joint: tuple[float, float] | None = None
+    error: float | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -148,7 +153,7 @@ class CorrelationRecord(FrozenModel):
 
 
 class WinnerRecord(FrozenModel):
-    """The best trial and how far that can be trusted, in one or two sentences.
+    """The best trial and how it stands among the rows.
 
     Attributes:
         row: its name. None without an evaluated trial.
@@ -187,6 +192,51 @@ def settings_digest(settings: EvaluationSettings, source: SourceRecord) -> str:
     return canonical_hash([named, source.answers, source.items])
 
 
+class ExampleRecord(FrozenModel):
+    """One prompt with its answer, where no answer is correct.
+
+    Attributes:
+        prompt_end: the last characters of the prompt's text.
+        references: the answers of the annotators, each once.
+    """
+
+    item: int
+    question: str
+    prompt_end: str
+    answer: str
+    references: tuple[str, ...]
+
+
+class RulerRecord(FrozenModel):
+    """Spearman correlation of a metric on the validation split with accuracy. Lower is better for every metric.
+
+    Attributes:
+        metric: its name. Rewards are negated.
+        rho: in [-1, 1]. Negative is as it should be. None where one of the two does not vary.
+        interval: 95 %. None with too few rows.
+        ranked: whether trials were ranked and pruned by it.
+    """
+
+    metric: str
+    rho: float | None
+    interval: tuple[float, float] | None
+    ranked: bool
+
+
+class AuditRecord(FrozenModel):
+    """How each metric that costs nothing ranks the evaluated rows.
+
+    Attributes:
+        rows: behind the correlations.
+        rulers: one per metric.
+        conclusion: in a sentence.
+    """
+
+    rows: int
+    rulers: tuple[RulerRecord, ...]
+    conclusion: str
+
+
 class Evaluation(FrozenModel):
     """Everything that is known about the comparison.
 
@@ -200,6 +250,8 @@ class Evaluation(FrozenModel):
         failure_labels: images and other labels that failures name, with the number of work items, over all splits.
         rows: in the order of the table.
         notes: what is guaranteed, and how.
+        audit: None in evaluations of earlier versions, and where no row was trained.
+        example: where nothing was answered correctly.
     """
 
     format: Literal["sweep-evaluation/1"] = "sweep-evaluation/1"
@@ -219,6 +271,8 @@ class Evaluation(FrozenModel):
     winner: WinnerRecord
     notes: tuple[str, ...]
     source: SourceRecord | None = None
+    audit: AuditRecord | None = None
+    example: ExampleRecord | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Evaluation:

@@ -17,7 +17,7 @@ import numpy as np
 
 from selector.arrays import Float64Array, Int64Array
 from selector.seeds import derive_seed
-from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, Replicates
+from sweep.evaluation.bootstrap import ACCURACIES, DIFFERENCES, Bootstrap, Ends, Replicates
 from sweep.settings.evaluation import LEVEL
 
 PERMUTATIONS = 9_999
@@ -27,13 +27,19 @@ FEWEST_FOR_INTERVAL = 4
 
 @dataclass(frozen=True)
 class Estimates:
-    """Means with intervals, arrays of one shape. NaN where there are no questions. `p` only for differences."""
+    """Means with intervals, arrays of one shape. NaN where there are no questions.
+
+    `p`, the ends of the joint interval and the standard error mean something for differences only.
+    """
 
     value: Float64Array
     low: Float64Array
     high: Float64Array
     questions: Int64Array
     p: Float64Array
+    joint_low: Float64Array
+    joint_high: Float64Array
+    error: Float64Array
 
 
 def with_mean(accuracy_RQS: Float64Array) -> Float64Array:
@@ -56,18 +62,24 @@ def means(bootstrap: Bootstrap, accuracy_RQM: Float64Array, share_R: Float64Arra
 
 
 def differences(
-    bootstrap: Bootstrap, accuracy_RQM: Float64Array, pairs: Sequence[tuple[int, int]], share_R: Float64Array
+    bootstrap: Bootstrap,
+    accuracy_RQM: Float64Array,
+    pairs: Sequence[tuple[int, int]],
+    share_R: Float64Array,
+    ends: Ends = DIFFERENCES,
 ) -> Estimates:
     """Paired differences, first minus second row of each pair, over the questions that both answered: [pairs, M].
 
-    p is two-sided and already divided by the pair's share of the 5 %, but not corrected for multiplicity.
+    p is two-sided and already divided by the pair's share of the 5 %, but not corrected for multiplicity. The joint
+    intervals hold for all pairs together, by one measure. `ends` are those of a difference.
     """
     _, Q, M = accuracy_RQM.shape
     first, second = _columns(pairs)
     difference_PQM = accuracy_RQM[first] - accuracy_RQM[second]
-    found = bootstrap.replicate(difference_PQM.transpose(1, 0, 2).reshape(Q, len(pairs) * M), DIFFERENCES)
-    share_P = np.minimum(share_R[first], share_R[second])
-    return _estimates(found, np.repeat(share_P, M), (len(pairs), M))
+    columns_QP = difference_PQM.transpose(1, 0, 2).reshape(Q, len(pairs) * M)
+    share_P = np.repeat(np.minimum(share_R[first], share_R[second]), M)
+    shape = (len(pairs), M)
+    return _estimates(bootstrap.replicate(columns_QP, ends), share_P, shape, len(pairs), bootstrap.errors(columns_QP))
 
 
 def unpaired_differences(
@@ -205,11 +217,21 @@ def _fisher(rho: float, rows: int) -> tuple[float, float] | None:
     return min(low, rho), max(high, rho)
 
 
-def _estimates(found: Replicates, share_P: Float64Array, shape: tuple[int, int]) -> Estimates:
+def _estimates(
+    found: Replicates,
+    share_P: Float64Array,
+    shape: tuple[int, int],
+    family: int = 1,
+    error_P: Float64Array | None = None,
+) -> Estimates:
     low_P, high_P = found.interval(LEVEL * share_P)
+    joint_low_P, joint_high_P = found.interval(LEVEL * share_P / max(family, 1))
     p_P = np.minimum(1.0, found.p_values() / share_P)
-    value, low, high, p = (part.reshape(shape) for part in (found.value_P, low_P, high_P, p_P))
-    return Estimates(value, low, high, found.questions_P.reshape(shape), p)
+    error_P = np.full(len(p_P), np.nan) if error_P is None else error_P
+    value, low, high, p, joint_low, joint_high, error = (
+        part.reshape(shape) for part in (found.value_P, low_P, high_P, p_P, joint_low_P, joint_high_P, error_P)
+    )
+    return Estimates(value, low, high, found.questions_P.reshape(shape), p, joint_low, joint_high, error)
 
 
 def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:

@@ -1,4 +1,4 @@
-"""Which trial wins, and how far that can be trusted."""
+"""Which trial wins, and how it stands among the rows. Whether it beats the baseline, the run's verdict words."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def decide(contest: Contest) -> WinnerRecord:
             step=None,
             over_baseline=False,
             alone=False,
-            sentence=f"No trial was evaluated, so there is no winner{_why_none(contest)}.",
+            sentence=f"No trial was evaluated{_why_none(contest)}.",
         )
     winner = entered[0]
     over_baseline = _is_above(contest, winner, winner.minus_baseline, contest.row(contest.baseline))
@@ -71,7 +71,7 @@ def decide(contest: Contest) -> WinnerRecord:
         step=winner.step,
         over_baseline=over_baseline,
         alone=alone,
-        sentence=" ".join(_sentences(contest, winner, rivals, over_baseline, alone)),
+        sentence=" ".join(_sentences(contest, winner, rivals, alone)),
     )
 
 
@@ -95,27 +95,48 @@ def _first_alike(row: RowRecord) -> str:
     return row.same_as or row.name
 
 
-def _sentences(
-    contest: Contest, winner: RowRecord, rivals: Sequence[RowRecord], over_baseline: bool, alone: bool
-) -> list[str]:
+def nothing_correct(records: Sequence[RowRecord]) -> bool:
+    """Whether the model answered, and no answer of any row is worth anything by the metric that ranks."""
+    known = [estimate.value for row in records for estimate in row.shots if estimate is not None]
+    return bool(known) and not any(known)
+
+
+def equal_rows(records: Sequence[RowRecord], winner: RowRecord) -> list[str]:
+    """Rows of the contest whose measure equals the winner's to the last digit."""
+    compared = [row for row in records if row is not winner and row.best_p is not None]
+    return [row.name for row in compared if _value(row) == _value(winner)]
+
+
+def _value(row: RowRecord) -> float | None:
+    return row.ranked_by.value if row.ranked_by is not None else None
+
+
+def _sentences(contest: Contest, winner: RowRecord, rivals: Sequence[RowRecord], alone: bool) -> list[str]:
     ranked = winner.ranked_by
     if ranked is None:
         return []
+    if nothing_correct(contest.records):
+        return ["No row has a correct answer, so trials stand in the order of val_loss."]
     sentences = [
         f"{winner.name} has the highest {contest.measure} of all trials: {100 * ranked.value:.1f} % "
         f"[{100 * ranked.low:.1f}, {100 * ranked.high:.1f}] on {counted(ranked.questions, 'question')}."
     ]
     if winner.same_as is not None:
         sentences.append(f"It shows exactly the demonstrations of {winner.same_as}.")
-    if winner.name != contest.baseline:
-        sentences.append(_verdict(contest.baseline, winner.minus_baseline, over_baseline))
-    if winner.next_row is not None and winner.next_row != contest.baseline:
-        above = _is_above(contest, winner, winner.minus_next, contest.row(winner.next_row))
-        sentences.append(_verdict(f"the next row, {winner.next_row}", winner.minus_next, above))
-    ahead = [row.name for row in contest.records if row.rank < winner.rank]
+    equal = equal_rows(contest.records, winner)
+    others = [row.name for row in contest.records if row.name in equal and _first_alike(row) != _first_alike(winner)]
+    if others:
+        sentences.append(f"Exactly as high: {', '.join(others)}.")
+    if winner.next_row not in (None, contest.baseline, *equal):
+        following = contest.row(winner.next_row or "")
+        above = _is_above(contest, winner, winner.minus_next, following)
+        sentences.append(_against(f"the next row, {winner.next_row}", winner.minus_next, above))
+    ahead = [row.name for row in contest.records if row.rank < winner.rank and row.name not in equal]
     if ahead:
         sentences.append(f"Ahead of it: {', '.join(ahead)}.")
-    sentences.append(_best_set(winner, rivals, alone))
+    rivals = [row for row in rivals if row.name not in equal]
+    if rivals or not others:
+        sentences.append(_best_set(winner, rivals, alone))
     seeds = contest.spread_of(winner)
     if seeds is not None:
         spread, count = seeds
@@ -127,7 +148,7 @@ def _sentences(
     return sentences
 
 
-def _verdict(other: str, difference: Difference | None, above: bool) -> str:
+def _against(other: str, difference: Difference | None, above: bool) -> str:
     if difference is None:
         return f"It cannot be compared to {other}: no question was answered for both."
     size = (

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from sweep.evaluation.records import Difference, Estimate, Evaluation, FinalistRecord, RowRecord
+from sweep.evaluation.records import AuditRecord, Difference, Estimate, Evaluation, FinalistRecord, RowRecord
 from sweep.evaluation.rows import RowKind
 from sweep.evaluation.wording import counted, p_text, signed
 from sweep.report.tables import plain_table, titled
@@ -24,13 +24,22 @@ BLOCK = 4
 
 
 def render(evaluation: Evaluation, name: str = DECLARED) -> RenderableType:
-    """Everything a person should see. An evaluation that the space did not declare says its `name` on top."""
+    """Everything a person should see but the verdict, which `sweep.report.verdict` shows.
+
+    An evaluation that the space did not declare says its `name` on top.
+    """
     parts = [accuracy_table(evaluation, name), *measure_tables(evaluation), *shot_tables(evaluation)]
     if any(row.train is not None for row in evaluation.rows):
         parts.append(train_table(evaluation))
     if evaluation.finalists:
         parts.append(seed_table(evaluation))
-    lines = [evaluation.winner.sentence, correlation_line(evaluation), *caveats(evaluation), *evaluation.notes]
+    if evaluation.audit is not None:
+        parts.append(audit_table(evaluation.audit))
+    if evaluation.audit is None:
+        lines = [correlation_line(evaluation)]
+    else:
+        lines = [f"Correlations: {evaluation.correlation_note}."]
+    lines += [*caveats(evaluation), *evaluation.notes]
     return Group(*(piece for part in parts for piece in (part, "")), *(Text(line) for line in lines))
 
 
@@ -125,6 +134,20 @@ def correlation_line(evaluation: Evaluation) -> str:
         f"Validation loss and accuracy: Spearman {found.rho:+.2f}{interval}, p {p_text(found.p)} "
         f"(negative is as it should be); {evaluation.correlation_note}."
     )
+
+
+def audit_table(audit: AuditRecord) -> Group:
+    """How each metric of the validation split ranks the evaluated rows, and what follows from that."""
+    table = plain_table(["metric", "Spearman", "95 %", ""], left=("metric", ""))
+    for ruler in audit.rulers:
+        rho = "" if ruler.rho is None else f"{ruler.rho:+.2f}"
+        interval = "" if ruler.interval is None else escape(f"[{ruler.interval[0]:+.2f}, {ruler.interval[1]:+.2f}]")
+        table.add_row(escape(ruler.metric), rho, interval, "ranks the trials" if ruler.ranked else "")
+    title = (
+        f"Rank correlation of each metric on the validation split with accuracy, over {counted(audit.rows, 'row')} "
+        "(-1 is best)"
+    )
+    return titled(title, table, Text(audit.conclusion))
 
 
 def caveats(evaluation: Evaluation) -> list[str]:

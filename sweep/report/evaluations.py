@@ -6,6 +6,7 @@ from sweep.errors import RunError
 from sweep.evaluation.records import read_evaluation
 from sweep.results.evaluations import DECLARED, evaluations, main_name
 from sweep.results.ledger import asked_sentences, ledgers_beside, read_ledger
+from sweep.results.verdict import verdict_by_answers
 from sweep.runs.paths import EvaluationPaths, RunPaths
 
 
@@ -30,12 +31,6 @@ def asked_lines(paths: RunPaths, name: str) -> list[str]:
     return [] if last is None else asked_sentences(own, ledgers_beside(paths), last)
 
 
-def main_sentence(place: EvaluationPaths) -> str:
-    """The winner by the evaluation that the result rests on."""
-    sentence = read_evaluation(place.file).winner.sentence
-    return sentence if place.name == DECLARED else f"By the evaluation {place.name}: {sentence}"
-
-
 def other_lines(paths: RunPaths, place: EvaluationPaths | None) -> list[str]:
     """One line for each complete evaluation but this one."""
     name = None if place is None else place.name
@@ -50,5 +45,5 @@ def _line(place: EvaluationPaths) -> str:
     settings = found.settings
     return (
         f"evaluation {place.name}: {found.questions} questions of the {settings.split} split, {settings.measure}: "
-        f"{found.winner.sentence}"
+        f"{verdict_by_answers(found).sentence}"
     )

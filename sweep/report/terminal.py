@@ -10,13 +10,15 @@ from rich.markup import escape
 
 from sweep.evaluation.records import read_evaluation
 from sweep.report.evaluation import render
-from sweep.report.evaluations import asked_lines, evaluation_lines, main_sentence, other_lines
+from sweep.report.evaluations import asked_lines, evaluation_lines, other_lines
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import plain_table
 from sweep.report.trials import trial_table
+from sweep.report.verdict import print_export_command, print_verdict
 from sweep.results.evaluations import main_evaluation, main_name
 from sweep.results.ledger import HELD_OUT
 from sweep.results.outcome import RunOutcome
+from sweep.results.verdict import verdict_of_run
 from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.runs.record import read_record
@@ -27,7 +29,7 @@ TRIALS_AT_THE_END = 20
 
 
 def print_outcome(console: Console, ended: RunOutcome) -> None:
-    """The end of a run: ranking, held-out comparison, and where everything is."""
+    """The end of a run: ranking, comparison, verdict, and where everything is."""
     console.print()
     title = "Trials by val_loss (lower is better; only complete trials have a rank)"
     console.print(trial_table(ended.ranked, title, TRIALS_AT_THE_END))
@@ -47,13 +49,12 @@ def print_outcome(console: Console, ended: RunOutcome) -> None:
         _line(console, f"no more trials: {ended.ended_because}")
     if ended.interrupted:
         _line(console, f"interrupted; continue with: python -m sweep resume {ended.paths.shown}")
-    elif ended.exit_code:
-        console.print("no trial was completed", style="bold red")
-    else:
-        winner = ended.evaluation.winner.row if ended.evaluation is not None else None
-        best = f"{winner} by answers" if winner else f"trial {ended.ranked[0].number} by val_loss"
-        _line(console, f"best: {best}; take it home with")
-        _line(console, f"  python -m sweep export {ended.paths.shown} --out DIR")
+    if ended.verdict is not None:
+        print_verdict(console, ended.verdict)
+        if not ended.exit_code:
+            by_answers = ended.evaluation.winner.trial if ended.evaluation is not None else None
+            first = ended.ranked[0].number if by_answers is None else by_answers
+            print_export_command(console, ended.verdict, ended.paths, first)
     _line(console, f"run folder: {ended.paths.shown}")
 
 
@@ -72,9 +73,9 @@ def print_status(console: Console, paths: RunPaths) -> None:
     ended = "finished" if paths.ranking_file.exists() else "not finished"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
     console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
-    if (main := main_evaluation(paths)) is not None:
-        console.print("", main_sentence(main), highlight=False, markup=False)
-    for line in other_lines(paths, main):
+    if (verdict := verdict_of_run(paths)) is not None:
+        console.print("", f"verdict: {verdict.sentence}", highlight=False, markup=False)
+    for line in other_lines(paths, main_evaluation(paths)):
         _line(console, line)
 
 

@@ -12,6 +12,7 @@ from sweep.errors import RunError
 from sweep.evaluation.records import read_evaluation
 from sweep.results.evaluations import main_evaluation
 from sweep.results.policies import winner_checkpoint
+from sweep.results.verdict import verdict_of_run
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.storage.local import stored_at
@@ -30,6 +31,7 @@ class Exported:
     trial: int
     manifest: dict[str, Any]
     chosen: str
+    verdict: str
 
     @property
     def sentence(self) -> str:
@@ -37,7 +39,7 @@ class Exported:
         metrics = self.manifest["metrics"]
         return (
             f"trial {self.trial} ({self.chosen}), epoch {self.manifest['step']}, val_loss {metrics['val_loss']:.4f} "
-            f"-> {self.folder}"
+            f"-> {self.folder}\nverdict: {self.verdict}"
         )
 
 
@@ -56,7 +58,8 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
     """
     number, source, chosen = _choose(paths, trial)
     read_checkpoint(source)  # its hash is checked
-    manifest = {**read_manifest(source), "chosen": chosen}
+    verdict = _verdict(paths, number)
+    manifest = {**read_manifest(source), "chosen": chosen, "verdict": verdict}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists and is not an empty folder: name another --out")
     if out.is_dir():
@@ -67,7 +70,7 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
             shutil.copyfile(copy / name, folder / name)
         (folder / "README.md").write_text(_readme(manifest), encoding="utf-8")
         (folder / MANIFEST_FILE).write_text(json_text(manifest), encoding="utf-8")
-    return Exported(out, number, manifest, chosen)
+    return Exported(out, number, manifest, chosen, verdict)
 
 
 def _choose(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
@@ -96,12 +99,22 @@ def _choose(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
     return int(trial), best_checkpoint(paths, int(trial)), "chosen by number"
 
 
+def _verdict(paths: RunPaths, trial: int) -> str:
+    """The run's verdict in a sentence, and whether it is about this trial."""
+    verdict = verdict_of_run(paths)
+    if verdict is None:
+        return "none: the run has not ended, or a version without verdicts ended it"
+    other = f" (this is trial {trial})" if verdict.trial not in (None, trial) else ""
+    return f"{verdict.sentence}{other}"
+
+
 def _readme(manifest: dict[str, Any]) -> str:
     metrics = manifest["metrics"]
     return f"""# Demonstration selector
 
 Run `{manifest["run"]}`, trial {manifest["trial"]}, epoch {manifest["step"]} ({manifest["stage"]}).
 Chosen as: {manifest["chosen"]}.
+Verdict of the run: {manifest["verdict"]}.
 Validation loss {metrics["val_loss"]:.4f}, expected validation reward {metrics["val_reward"]:.4f}.
 
 ```python

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sweep.evaluation.records import Evaluation
 from sweep.results.held_out import HeldOutRow
+from sweep.results.verdict import RunVerdict
 from sweep.runs.paths import RunPaths
 from sweep.study import TrialSummary
 
@@ -14,7 +15,8 @@ from sweep.study import TrialSummary
 class RunOutcome:
     """The end of a run. `ranked` has the complete trials first, best on top.
 
-    `evaluation` is None where no model answers; `held_out` is empty where one does.
+    `evaluation` is None where no model answers; `held_out` is empty where one does. `verdict` is None while trials are
+    left, because the run was interrupted.
     """
 
     paths: RunPaths
@@ -23,6 +25,7 @@ class RunOutcome:
     evaluation: Evaluation | None
     interrupted: bool
     ended_because: str
+    verdict: RunVerdict | None = None
 
     @property
     def exit_code(self) -> int:

@@ -1,6 +1,4 @@
-"""`ranking.json`, the last file of a run: which trial is best, by which metric, and whether it beats what needs no
-training.
-"""
+"""`ranking.json`, the last file of a run: which trial is best, by which metric, and the verdict of the run."""
 
 from __future__ import annotations
 
@@ -13,6 +11,7 @@ from sweep.evaluation.records import Evaluation
 from sweep.plan.plan import Plan
 from sweep.results.held_out import HeldOutRow, compare, row_dict
 from sweep.results.policies import policies
+from sweep.results.verdict import verdict_of
 from sweep.runs.paths import RunPaths
 from sweep.study import TrialSummary
 from sweep.study.ranking import TOP
@@ -30,6 +29,7 @@ def ranking_document(
 ) -> dict[str, Any]:
     """What `ranking.json` holds. The winner by answers, where there is one, is more than the best by val_loss.
 
+    `verdict` has the fields of `RunVerdict`.
     `trials` has the fields of `TrialSummary`, `state` in lower case, and those of its `Standing` beside them.
     """
     best = ranked[0] if ranked and ranked[0].is_complete else None
@@ -39,6 +39,7 @@ def ranking_document(
         "data_fingerprint": plan.summary.fingerprint,
         "best_trial": None if best is None else best.number,
         "winner_by_answers": winner,
+        "verdict": verdict_of(plan, ranked, rows, evaluation).model_dump(mode="json"),
         "trials": [_trial(row) for row in ranked],
         "held_out": [row_dict(row) for row in rows],
     }

@@ -169,3 +169,39 @@ def test_twenty_rows_take_seconds() -> None:
     differences(bootstrap, accuracy_RQM[:, :, 4:], [(row, row - 1) for row in range(1, 20)], np.ones(20))
     best_set(bootstrap, accuracy_RQM[:, :, 4])
     assert time.process_time() - begun < 10
+
+
+@given(values=hnp.arrays(np.float64, st.integers(2, 30), elements=st.floats(-1, 1)))
+@settings(deadline=None)
+def test_errors_of_single_questions_are_those_of_the_textbook(values: np.ndarray) -> None:
+    found = Bootstrap(np.arange(len(values)), 1, 0).errors(np.column_stack([values, 2 * values, values + 1]))
+    assert found == pytest.approx(np.array([1, 2, 1]) * values.std(ddof=1) / len(values) ** 0.5, abs=1e-9)
+
+
+def test_errors_by_clusters() -> None:
+    draw = np.random.default_rng(3)
+    values = draw.normal(size=40)
+    copies = np.repeat(values, 5)
+    single, thrown = Bootstrap(np.arange(40), 1, 0), Bootstrap(np.repeat(np.arange(40), 5), 1, 0)
+    assert thrown.errors(copies[:, None]) == pytest.approx(single.errors(values[:, None])), "five copies say no more"
+    gaps = np.where(np.arange(40) < 30, values, np.nan)
+    assert single.errors(gaps[:, None]) == pytest.approx(values[:30].std(ddof=1) / 30**0.5), "those not seen count not"
+    clusters = np.sort(draw.integers(150, size=600))
+    unequal = draw.choice([-0.8, 0.8], size=150)[clusters] + draw.uniform(-0.2, 0.2, size=600)
+    boot = Bootstrap(clusters, 10_000, 0)
+    spread = boot.replicate(unequal[:, None], DIFFERENCES).draws_PB.std()
+    assert boot.errors(unequal[:, None])[0] == pytest.approx(spread, rel=0.1)
+    assert np.isnan(Bootstrap(np.zeros(9, dtype=np.int64), 1, 0).errors(np.ones((9, 1)))).all(), "one cluster"
+
+
+def test_the_joint_interval_holds_for_all_rows_together() -> None:
+    """Of eight rows that are equal in truth, the best one looks better than it is: only the joint interval knows."""
+    draw, alone, joint, worlds = np.random.default_rng(0), 0, 0, 80
+    for seed in range(worlds):
+        rows = (draw.random((9, 200, 1)) < 0.5).astype(np.float64)
+        boot = Bootstrap(np.arange(200), 1000, seed)
+        found = differences(boot, rows, [(row, 8) for row in range(8)], np.ones(9))
+        best = int(found.value[:, 0].argmax())
+        alone += found.low[best, 0] > 0
+        joint += found.joint_low[best, 0] > 0
+    assert joint / worlds <= 0.05 < alone / worlds

@@ -16,6 +16,7 @@ from sweep.evaluation.evaluate import Evaluated, evaluate
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.records import RowRecord, read_evaluation
 from sweep.evaluation.rows import Panel, PolicyRow, RowKind, build_panel
+from sweep.results.verdict import verdict_by_answers
 from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
 from sweep.storage.local import stored_at
 from sweep.vlm.work import FailureKind
@@ -66,7 +67,7 @@ def independent_of_the_table(row: RowRecord) -> dict[str, object]:
     values = row.model_dump(exclude={"rank", "next_row", "minus_next", "best_p", "in_best_set"})
     for difference in (values["minus_baseline"], *values["minus_baseline_by_shot"]):
         if difference is not None:
-            del difference["p_holm"]
+            del difference["p_holm"], difference["joint"]
     return values
 
 
@@ -151,7 +152,7 @@ def test_a_row_without_any_answer_has_no_numbers_and_is_last() -> None:
     row = evaluation.row("similarity")
     assert row.mean is None and row.best_p is None and row.rank == 3 and row.shots == (None,)
     assert evaluation.row("trial 1").minus_baseline is None
-    assert "cannot be compared to similarity" in evaluation.winner.sentence
+    assert "cannot be compared with similarity" in verdict_by_answers(evaluation).sentence
 
 
 # Racing and more ----------------------------------------------------------------------------------------------------

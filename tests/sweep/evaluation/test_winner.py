@@ -87,7 +87,6 @@ def test_a_clear_winner() -> None:
     assert (winner.row, winner.trial, winner.step, winner.over_baseline, winner.alone) == ("trial 7", 7, 4, True, True)
     for part in (
         "trial 7 has the highest mean accuracy over 1 to 4 shots of all trials: 65.0 % [62.0, 68.0] on 800 questions.",
-        "It is better than similarity (+10.0 points [+8.0, +12.0], corrected p 0.001).",
         "It is better than the next row, trial 3 (+4.0 points",
         "No other row may be the best one.",
     ):
@@ -102,7 +101,6 @@ def test_a_winner_that_cannot_be_told_from_the_others() -> None:
     ]
     winner = decide(contest(rows))
     assert winner.row == "trial 7" and not winner.over_baseline and not winner.alone
-    assert "It cannot be distinguished from similarity (+1.0 points" in winner.sentence
     assert "It cannot be distinguished from the next row, trial 3" in winner.sentence
     assert "As good as it, as far as these questions tell: trial 3, similarity." in winner.sentence
 
@@ -114,9 +112,40 @@ def test_a_best_trial_below_the_baseline() -> None:
     ]
     winner = decide(contest(rows))
     assert winner.row == "trial 7" and not winner.over_baseline and not winner.alone
-    assert "It is worse than similarity (-10.0 points" in winner.sentence
     assert "Ahead of it: similarity." in winner.sentence
     assert "It is not among the best rows, which are similarity." in winner.sentence
+
+
+def test_equal_rows_are_said_to_be_equal_and_none_is_ahead() -> None:
+    rows = [
+        SIMILARITY.replace(rank=1, in_best_set=True, next_row="random"),
+        row(2, "random", 0.55, RowKind.RANDOM, gain=(0.0, 1.0), best=True),
+        row(3, "trial 7", 0.55, gain=(0.0, 1.0), lead=(0.0, 1.0), next_row="trial 3", best=True),
+        row(4, "trial 3", 0.55, gain=(0.0, 1.0), best=True),
+    ]
+    winner = decide(contest(rows))
+    assert winner.row == "trial 7" and not winner.alone and not winner.over_baseline
+    assert "Exactly as high: similarity, random, trial 3." in winner.sentence
+    for wrong in ("Ahead of it", "the next row", "As good as it", "No other row"):
+        assert wrong not in winner.sentence
+
+
+def test_a_row_that_is_ahead_stays_so_beside_an_equal_one() -> None:
+    rows = [
+        SIMILARITY.replace(rank=1, in_best_set=True, next_row="rce_only"),
+        row(2, "rce_only", 0.45, RowKind.RCE_ONLY, gain=(-0.1, 0.001)),
+        row(3, "trial 7", 0.45, gain=(-0.1, 0.001)),
+    ]
+    sentence = decide(contest(rows)).sentence
+    assert "Exactly as high: rce_only. Ahead of it: similarity." in sentence
+
+
+def test_nothing_correct_has_no_highest() -> None:
+    rows = [row(rank, f"trial {rank}", 0.0, gain=(0.0, 1.0), best=True) for rank in (1, 2)]
+    zero = SIMILARITY.ranked_by.replace(value=0.0) if SIMILARITY.ranked_by else None
+    rows.append(SIMILARITY.replace(ranked_by=zero, shots=(zero,), mean=zero))
+    winner = decide(contest(rows))
+    assert winner.trial == 1 and "highest" not in winner.sentence and "No row has a correct answer" in winner.sentence
 
 
 def test_a_trial_that_shows_what_a_reference_shows() -> None:
@@ -133,26 +162,24 @@ def test_a_trial_that_shows_what_a_reference_shows() -> None:
 @pytest.mark.parametrize("rows", [[SIMILARITY], [row(1, "trial 2", 0.9, dropped=100), SIMILARITY]])
 def test_no_trial_no_winner(rows: list[RowRecord]) -> None:
     winner = decide(contest(rows))
-    assert winner.row is None and winner.trial is None and "no winner" in winner.sentence
+    assert winner.row is None and winner.trial is None and "No trial was evaluated" in winner.sentence
 
 
 @pytest.mark.parametrize(
     ("verdicts", "sentence"),
     [
-        ([], "No trial was evaluated, so there is no winner."),
+        ([], "No trial was evaluated."),
         (
             [("no_op",)],
-            "No trial was evaluated, so there is no winner: 1 complete trial is labelled no_op: it selects what its "
-            "reference selects.",
+            "No trial was evaluated: 1 complete trial is labelled no_op: it selects what its reference selects.",
         ),
         (
             [("no_op",), ("kl_dominated", "no_op")],
-            "No trial was evaluated, so there is no winner: 2 complete trials are labelled no_op: they select what "
-            "their references select.",
+            "No trial was evaluated: 2 complete trials are labelled no_op: they select what their references select.",
         ),
         (
             [("no_op",), ()],
-            "No trial was evaluated, so there is no winner: 1 complete trial is labelled no_op: it selects what its "
+            "No trial was evaluated: 1 complete trial is labelled no_op: it selects what its "
             "reference selects; the checkpoints of 1 trial are gone or damaged (run.log says which).",
         ),
     ],
@@ -185,7 +212,7 @@ def test_fresh_seeds_decide_and_not_the_luckiest_seed_of_the_sweep() -> None:
 def test_a_lead_within_the_spread_between_seeds_is_none() -> None:
     winner = decide(finalists_of([0.68, 0.58, 0.63], [0.66, 0.55, 0.59]))
     assert not winner.alone and not winner.over_baseline
-    assert "given the spread between seeds" in winner.sentence
+    assert "It cannot be distinguished from the next row, trial 3, 3 fresh seeds, given the spread" in winner.sentence
     assert "other seeds could turn that" in winner.sentence
 
 

@@ -9,19 +9,30 @@ from pathlib import Path
 from optuna.trial import TrialState
 from rich.console import Console
 
+from sweep.evaluation.records import Difference
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import labelled
 from sweep.report.terminal import print_outcome, print_verification
 from sweep.results.held_out import HeldOutRow
 from sweep.results.outcome import RunOutcome
+from sweep.results.verdict import conclude
 from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import RunPaths
 from sweep.study.ranking import rank
 from tests.sweep.report.test_trials import summary
 
+
+def gain(value: float, low: float, high: float, p: float = 0.5) -> Difference:
+    return Difference(
+        value=value, low=low, high=high, questions=40, p=p, p_holm=p, joint=(2 * low, 2 * high), error=(high - low) / 4
+    )
+
+
 HELD_OUT = [
-    HeldOutRow("random", 1.23456, 0.5, None, (0.1, 0.2), None),
-    HeldOutRow("rce_only 0123ab", float("nan"), 0.25, (0.0, -0.25, 0.25), (0.3, 0.4), (-0.1234, -0.2, -0.0001)),
+    HeldOutRow("random", 0.5, gain(0.1, -1.234, 1.234), 0.5, gain(0.1, -0.234, 0.2), (0.1, 0.2), None),
+    HeldOutRow(
+        "rce_only 0123ab", 0.25, gain(0.0, -0.25, 0.25), float("nan"), None, (0.3, 0.4), gain(-0.1234, -0.2, -0.0001)
+    ),
 ]
 
 
@@ -37,20 +48,27 @@ def text_of(console: Console) -> str:
 def test_the_end_of_a_run_has_20_trials_and_says_where_the_others_are(tmp_path: Path) -> None:
     rows = rank([summary(number) for number in range(24)])
     console = screen()
-    print_outcome(console, RunOutcome(RunPaths.at(tmp_path / "mine"), rows, HELD_OUT, None, False, "all are done"))
+    verdict = conclude(rows, None, HELD_OUT)
+    paths = RunPaths.at(tmp_path / "mine")
+    print_outcome(console, RunOutcome(paths, rows, HELD_OUT, None, False, "all are done", verdict))
     lines = text_of(console).splitlines()
     assert len([line for line in lines if re.match(r" *\d+ +\d+ complete ", line)]) == 20
     assert f"and 4 more: `python -m sweep status {tmp_path / 'mine'}` shows all" in lines
     assert f"run folder: {tmp_path / 'mine'}" in lines and "no more trials: all are done" in lines
-    assert "best: trial 0 by val_loss; take it home with" in lines
+    assert (
+        f"verdict: {verdict.sentence}" in " ".join(text_of(console).split())
+        and "to export trial 0 all the same:" in lines
+    )
+    assert f"  python -m sweep export {tmp_path / 'mine'} --out DIR" in lines
 
 
 def test_a_run_without_a_complete_trial_says_so_and_an_interrupted_one_how_to_go_on(tmp_path: Path) -> None:
     rows = [summary(0, TrialState.FAIL, "no memory")]
     for interrupted, expected in ((False, "no trial was completed"), (True, "interrupted; continue with: python -m")):
         console = screen()
-        print_outcome(console, RunOutcome(RunPaths.at(tmp_path), rows, [], None, interrupted, ""))
-        assert expected in text_of(console) and "best:" not in text_of(console)
+        verdict = None if interrupted else conclude(rows, None, [])
+        print_outcome(console, RunOutcome(RunPaths.at(tmp_path), rows, [], None, interrupted, "", verdict))
+        assert expected in text_of(console) and "export" not in text_of(console)
 
 
 def test_held_out_rows_within_80_columns() -> None:
@@ -58,9 +76,9 @@ def test_held_out_rows_within_80_columns() -> None:
     console.print(held_out_table(HELD_OUT))
     lines = text_of(console).splitlines()
     assert max(map(len, lines)) <= 80
-    accuracy, reward = [line.split() for line in lines if line.startswith("rce_only")]
+    accuracy, order = [line.split() for line in lines if line.startswith("rce_only")]
     assert accuracy[2:] == ["0.300", "0.400", "-0.123", "[-0.200,", "+0.000]"]
-    assert reward[2:] == ["0.250", "+0.000", "[-0.250,", "+0.250]", "undefined"]
+    assert order[2:] == ["0.250", "+0.000", "[-0.250,", "+0.250]", "undefined"]
 
 
 def test_verification_names_what_differs() -> None:

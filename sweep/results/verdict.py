@@ -1,0 +1,235 @@
+"""The verdict of a run: does its best trial beat what needs no training, by how much, how sure, and what comes next.
+
+It is made from numbers that others own. The screen, `ranking.json` and the card of an export show the same one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from selector.data import Split
+from selector.health import Verdict
+from selector.order import informative_groups
+from selector.settings import FrozenModel
+from sweep.errors import RunError
+from sweep.evaluation.power import questions_to_tell
+from sweep.evaluation.records import Difference, Evaluation, ExampleRecord
+from sweep.evaluation.winner import nothing_correct
+from sweep.evaluation.wording import counted
+from sweep.plan.plan import Plan
+from sweep.results import verdict_words as words
+from sweep.results.comparison import Comparison, VerdictKind, by_answers, by_held_out
+from sweep.results.held_out import BASELINE, HeldOutRow
+from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
+from sweep.settings.evaluation import LEVEL
+from sweep.study import TrialState, TrialSummary, read_summaries
+from sweep.study.ranking import rank
+
+ONE_POINT = 0.01
+
+
+class RunVerdict(FrozenModel):
+    """What can be said of a run's best trial. (`selector.health.Verdict` is about the health of one trial.)
+
+    Attributes:
+        sentence: the verdict, for people.
+        details: what else there is to know about it.
+        next_steps: what to do now.
+        best: the best row that was compared. None without one.
+        trial: its number in the study.
+        others: other trials that beat the baseline while the best one does not.
+        baseline: what it was compared with.
+        measure: by which it was, in words.
+        difference: best minus baseline: a share of correct answers, or reward. Its corrected p and its joint interval
+            count that the best row was picked among many.
+        questions_to_tell: all questions that it takes to tell a difference of 0.01 with probability 80 %. None where
+            that cannot be said.
+        more_questions: those beyond the ones that were asked.
+        informative_groups: groups of the validation split whose beams differ in reward. They alone decide val_loss.
+        validation_groups: all groups of that split. Both are None where they were not counted.
+        example: a prompt and its answer, where nothing was answered correctly.
+    """
+
+    kind: VerdictKind
+    sentence: str
+    details: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
+    best: str | None = None
+    trial: int | None = None
+    others: tuple[int, ...] = ()
+    baseline: str | None = None
+    measure: str | None = None
+    difference: Difference | None = None
+    questions_to_tell: int | None = None
+    more_questions: int | None = None
+    informative_groups: int | None = None
+    validation_groups: int | None = None
+    example: ExampleRecord | None = None
+
+    @property
+    def is_worth_taking(self) -> bool:
+        """Whether the run supports using its best trial instead of the baseline."""
+        return self.kind is VerdictKind.BEATS_BASELINE
+
+
+def verdict_of(
+    plan: Plan, ranked: Sequence[TrialSummary], rows: Sequence[HeldOutRow], evaluation: Evaluation | None
+) -> RunVerdict:
+    """`conclude`, with the groups of the plan's validation split."""
+    informative = informative_groups(plan.dataset, plan.space.validation)
+    return conclude(ranked, evaluation, rows, informative, len(plan.dataset.indices(Split.VAL)))
+
+
+def verdict_on_evaluation(plan: Plan, paths: RunPaths, evaluation: Evaluation) -> RunVerdict:
+    """The verdict that one evaluation of a run gives, whether or not the run's result rests on it."""
+    record = read_record(paths)
+    return verdict_of(plan, rank(read_summaries(record.storage_url(paths), record.study)), [], evaluation)
+
+
+def verdict_of_run(paths: RunPaths) -> RunVerdict | None:
+    """The verdict that a run has ended with. None while it has not, or if a version without verdicts ended it.
+
+    Raises:
+        RunError: `ranking.json` is damaged.
+    """
+    if not paths.ranking_file.exists():
+        return None
+    try:
+        stored = dict(json.loads(paths.ranking_file.read_bytes()))
+        return RunVerdict.model_validate_json(json.dumps(stored["verdict"])) if "verdict" in stored else None
+    except (ValueError, TypeError):
+        raise RunError(f"{paths.ranking_file}: damaged, or of another version: its verdict cannot be read") from None
+
+
+def conclude(
+    ranked: Sequence[TrialSummary],
+    evaluation: Evaluation | None,
+    rows: Sequence[HeldOutRow] | None,
+    informative: int | None = None,
+    total: int | None = None,
+) -> RunVerdict:
+    """The verdict, by the answers where the model was asked, else by the held-out table. A pure function.
+
+    Args:
+        ranked: all trials, the complete ones first, best on top.
+        evaluation: the one that counts. None where the model was not asked.
+        rows: of the held-out table. None or empty where there is none.
+        informative: groups of the validation split whose beams differ in reward. None if that is not known.
+        total: all groups of that split.
+    """
+    found = _conclude(ranked, evaluation, rows or ())
+    complete = [row for row in ranked if row.is_complete]
+    if complete and found.kind is not VerdictKind.NOTHING_CORRECT:
+        found = found.replace(details=(*found.details, *words.about_val_loss(complete, informative, total)))
+    return found.replace(informative_groups=informative, validation_groups=total)
+
+
+def _conclude(ranked: Sequence[TrialSummary], evaluation: Evaluation | None, rows: Sequence[HeldOutRow]) -> RunVerdict:
+    complete = [row for row in ranked if row.is_complete]
+    if not complete:
+        return _no_complete_trial(ranked)
+    if evaluation is not None:
+        return verdict_by_answers(evaluation)
+    if not rows:
+        return RunVerdict(
+            kind=VerdictKind.NOT_COMPARED,
+            sentence=f"nothing was compared with {BASELINE}: there is no test split",
+            next_steps=("give data.split.test a share, or add the sections items, vlm and evaluation",),
+        )
+    compared = by_held_out(complete, rows)
+    return _compared(compared) if compared is not None else _not_in_table(complete)
+
+
+def verdict_by_answers(evaluation: Evaluation) -> RunVerdict:
+    """What one evaluation says of the trials in it."""
+    if nothing_correct(evaluation.rows):
+        return _nothing_correct(evaluation)
+    compared = by_answers(evaluation)
+    return _compared(compared) if compared is not None else _not_answered(evaluation)
+
+
+def _no_complete_trial(ranked: Sequence[TrialSummary]) -> RunVerdict:
+    """All were pruned, or failed, or none was begun."""
+    pruned, failed = (sum(row.state is state for row in ranked) for state in (TrialState.PRUNED, TrialState.FAIL))
+    parts = [f"{count} {name}" for count, name in ((pruned, "pruned"), (failed, "failed")) if count]
+    prune = "prune later (pruner.n_warmup_steps, pruner.n_startup_trials), or take `pruner: {type: none}`"
+    mend = "mend the reason of the failures, which stands below the table of trials"
+    return RunVerdict(
+        kind=VerdictKind.NO_COMPLETE_TRIAL,
+        sentence=f"no trial was completed{': ' if parts else ''}{', '.join(parts)}",
+        next_steps=(*([prune] if pruned else []), *([mend] if failed else [])),
+    )
+
+
+def _nothing_correct(evaluation: Evaluation) -> RunVerdict:
+    all_rows = counted(len(evaluation.rows), "row")
+    return RunVerdict(
+        kind=VerdictKind.NOTHING_CORRECT,
+        sentence=f"the model answered nothing correctly: {all_rows} with 0.0 % of "
+        f"{counted(evaluation.questions, 'question')}",
+        details=("So this evaluation says nothing about the trials.",),
+        next_steps=(
+            "check the prompt (`python -m sweep show-prompt`), the reference answers, and whether the model can know "
+            "their vocabulary",
+        ),
+        baseline=evaluation.settings.baseline.value,
+        measure=evaluation.settings.measure,
+        example=evaluation.example,
+    )
+
+
+def _not_answered(evaluation: Evaluation) -> RunVerdict:
+    """No trial is a row of the table, or the best one and the baseline have no question in common."""
+    winner, baseline = evaluation.winner, evaluation.settings.baseline.value
+    if winner.row is None:
+        return RunVerdict(
+            kind=VerdictKind.NO_TRIAL_COMPARED,
+            sentence=f"no trial was compared with {baseline}",
+            details=(winner.sentence,),
+            next_steps=(words.MOVE_FURTHER,),
+            baseline=baseline,
+        )
+    return RunVerdict(
+        kind=VerdictKind.NOT_COMPARED,
+        sentence=f"{winner.row} cannot be compared with {baseline}: no question was answered for both",
+        details=(winner.sentence,),
+        next_steps=("mend the failures that the table names, and evaluate again",),
+        best=winner.row,
+        trial=winner.trial,
+        baseline=baseline,
+    )
+
+
+def _not_in_table(complete: Sequence[TrialSummary]) -> RunVerdict:
+    no_op = all(Verdict.NO_OP in row.verdicts for row in complete)
+    why = "all are labelled no_op" if no_op else "they are labelled no_op, or their checkpoints are gone (see run.log)"
+    return RunVerdict(
+        kind=VerdictKind.NO_TRIAL_COMPARED,
+        sentence=f"no trial was compared with {BASELINE}: {why}",
+        next_steps=(words.MOVE_FURTHER,),
+        baseline=BASELINE,
+    )
+
+
+def _compared(found: Comparison) -> RunVerdict:
+    difference = found.difference
+    needed = None
+    if difference.error is not None:
+        level = LEVEL / max(found.comparisons, 1)
+        needed = questions_to_tell(difference.error, difference.questions, ONE_POINT, level)
+    return RunVerdict(
+        kind=found.kind,
+        sentence=words.sentence(found),
+        details=words.details(found),
+        next_steps=words.next_steps(found, needed),
+        best=found.best,
+        trial=found.trial,
+        others=() if found.kind is VerdictKind.BEATS_BASELINE else found.others,
+        baseline=found.baseline,
+        measure=found.measure,
+        difference=difference,
+        questions_to_tell=needed,
+        more_questions=None if needed is None else max(0, needed - difference.questions),
+    )

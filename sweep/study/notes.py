@@ -1,6 +1,6 @@
 """What optuna-dashboard shows people of a study and its trials. Written for them alone: nothing here is read again.
 
-The names and the pieces are those of optuna-dashboard 0.21 (`optuna_dashboard/_note.py`), which is no dependency. Unlike
+The names and the pieces are those of optuna-dashboard 0.21 (`optuna_dashboard/_note.py`), no dependency. Unlike
 there, the version is written last, so a note is whole or not there. A note that is there stays.
 """
 

@@ -11,6 +11,7 @@ from sweep.evaluation.questions import choose_questions, images_of
 from sweep.items import ImageError, ItemTable
 from sweep.items.shared_images import SharedImages
 from sweep.plan.requests import Request
+from sweep.plan.splits import SplitError, more_queries
 from sweep.settings.evaluation import EvaluationSettings, evaluation_splits
 from sweep.vlm.failure_limit import FailureLimit
 
@@ -82,11 +83,12 @@ def _check_images(table: ItemTable, questions: Sequence[int], limit: FailureLimi
         )
 
 
-def check_splits(settings: EvaluationSettings | None, beams: Beams) -> None:
-    """Refuse a collection that would leave an evaluation without questions. Raises DataError."""
+def check_splits(request: Request, beams: Beams) -> None:
+    """Refuse a collection that would leave an evaluation without questions. Raises SplitError."""
+    settings = request.space.evaluation
     for split in [] if settings is None else evaluation_splits(settings):
         if not (beams.queries.split == int(split.in_data)).any():
-            raise DataError(
-                f"the {split} split would have no query to evaluate on: give it a share in collect.build.split, or "
+            raise SplitError(
+                f"the {split} split would have no query to evaluate on: {more_queries(request, split.in_data)}, or "
                 "name another one in evaluation.split"
             )

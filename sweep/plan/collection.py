@@ -31,7 +31,7 @@ def plan_collection(request: Request) -> CollectionPlan:
     beams = propose_beams(settings, source.table, embeddings)
     shared = tuple(find_shared_images(beams.queries, source.table.image_ids()))
     check_shared_images(shared, request, by_query=False)
-    check_splits(space.evaluation, beams)
+    check_splits(request, beams)
     check_checkpoint(resolve_folder(space.vlm.model))
     digest = collect_digest(
         settings, source.table.fingerprint(), embeddings_hash(embeddings), space.vlm, model_identity(space.vlm.model)

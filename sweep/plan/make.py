@@ -24,6 +24,8 @@ from sweep.plan.collection import is_collected, plan_collection
 from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
+from sweep.plan.splits import SplitError, check_summary, more_queries
+from sweep.settings.evaluation import evaluation_splits
 from sweep.space import SearchSpace, reachable_rewards
 from sweep.space.model import extremes
 from sweep.storage.path import StoredPath
@@ -62,6 +64,8 @@ def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASK
     data = DataSettings.model_validate({**dict(request.data), "path": collection.folder.local()})
     try:
         return _plan(request, data, collection.items, answers, collection.folder)
+    except SplitError:
+        raise
     except DataError as error:
         raise DataError(
             f"{error} (collected data; if {collection.folder} is damaged, delete it: it is made again from stored "
@@ -73,7 +77,7 @@ def _plan(
     request: Request, data: DataSettings, items: ItemTable | None, answers: Answers, collected: StoredPath | None
 ) -> Plan:
     own = items or _own_items(request, data, answers)
-    dataset, summary = _load(request.space, data, own)
+    dataset, summary = _load(request, data, own)
     if own is not None:
         check_length(own, dataset)
     evaluation = plan_evaluation(request, dataset, own if request.answers is request.space else None, answers)
@@ -97,18 +101,21 @@ def _shared_images(dataset: Dataset, table: ItemTable | None) -> tuple[SharedIma
     return tuple(find_shared_images(queries, table.image_ids()))
 
 
-def _load(space: SearchSpace, data: DataSettings, items: ItemTable | None) -> tuple[Dataset, DataSummary]:
+def _load(request: Request, data: DataSettings, items: ItemTable | None) -> tuple[Dataset, DataSummary]:
     """The data, known to hold what every trial of the space needs."""
+    space = request.space
     dataset = load(data, None if items is None else items.image_ids())
     for reward in (*reachable_rewards(space), space.validation.reward):
         try:
             compute_rewards(dataset.outcomes, reward)
         except DataError as error:
             raise DataError(f"{data.path or 'demo data'}: {error}") from None
+    summary = describe(dataset, compute_rewards(dataset.outcomes, space.validation.reward))
+    check_summary(summary, request)
     for wanted in extremes(space, "train_queries"):
         training_queries(dataset, space.trial.replace(train_queries=wanted))
     Evaluator(TensorData(dataset, torch.device("cpu")), space.validation)
-    return dataset, describe(dataset, compute_rewards(dataset.outcomes, space.validation.reward))
+    return dataset, summary
 
 
 def _parameters(space: SearchSpace, width: int) -> int:
@@ -140,6 +147,12 @@ def plan_evaluation(
     if vlm is None:
         raise SpaceError(f"space {request.answers.name!r} has no section vlm: the model that answers")
     table = items or open_source(request.answers, request.shared).table
+    for split in evaluation_splits(settings):
+        if not len(dataset.indices(split.in_data)):
+            raise SplitError(
+                f"the {split} split has no queries to evaluate on: {more_queries(request, split.in_data)}, or name "
+                "another one in evaluation.split"
+            )
     check_items(table, dataset, settings)
     if answers is Answers.ASKED:
         check_checkpoint(resolve_folder(vlm.model))

@@ -13,6 +13,7 @@ from selector.data import DataSummary, Split
 from sweep.items.shared_images import SharedImages
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.plan.requests import Request
+from sweep.plan.splits import informative_groups, informative_sentence, more_queries
 from sweep.report.tables import labelled, titled
 from sweep.space import SearchSpace, parse_override
 
@@ -105,6 +106,15 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ),
         ("measured", ", ".join(summary.outcomes)),
         ("zero-variance groups", f"{constant} (by {space.validation.reward.mode})"),
+        (
+            "validation groups",
+            informative_sentence(
+                informative_groups(summary),
+                summary.queries[Split.VAL],
+                space.validation,
+                more_queries(plan.request, Split.VAL),
+            ),
+        ),
         (
             "positives",
             f"{summary.positive_beams_share:.1%} of {summary.beams} beams, {summary.positive_groups_share:.1%} of "

@@ -46,15 +46,19 @@ def assemble(
     place: Place,
     names: Names,
     counts: Counter[str],
+    images: Int64Array | None = None,
 ) -> tuple[Dataset, Int64Array]:
     """Flat columns of at least one group, and each beam's index in the file (int64 [sum N]).
 
     Ranges are not checked here. Raises `DataError` for unequal pick counts, columns that only some beams have, and too
-    few queries for the splits. `counts` is completed with what the columns show.
+    few queries for the splits. `counts` is completed with what the columns show. With `images` (int64, per item),
+    queries on one image are in one split, and a query that is none of these items is refused.
     """
     _check_pick_counts(groups, place, names.picks)
     query_items = np.array([group.item for group in groups], dtype=np.int64)
     outcomes = _columns(groups, place, counts)
+    if images is not None and not ((query_items >= 0) & (query_items < len(images))).all():
+        raise place.error(f"a query is none of the {len(images)} items whose images are known")
     dataset = Dataset(
         embeddings=embeddings,
         query_items=query_items,
@@ -63,7 +67,7 @@ def assemble(
         beam_picks=np.array([row for group in groups for row in group.picks], dtype=np.int64),
         beam_starts=_starts(len(group.picks) for group in groups),
         outcomes=outcomes,
-        split=assign_splits(query_items, split, place.file),
+        split=assign_splits(query_items, split, place.file, None if images is None else images[query_items]),
         counts={},
     )
     dataset.counts.update(dict(sorted((counts + noticed(dataset)).items())))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selector.arrays import Float32Array
+from selector.arrays import Float32Array, Int64Array
 from selector.data.assemble import Group, assemble
 from selector.data.checks import Names, check_dataset
 from selector.data.dataset import Dataset, Outcome
@@ -41,7 +41,13 @@ class _Reading:
 
 
 def read_lever_plus(
-    path: Path, embeddings: Float32Array, embeddings_file: Path, split: SplitSettings, *, keep_fallback: bool = False
+    path: Path,
+    embeddings: Float32Array,
+    embeddings_file: Path,
+    split: SplitSettings,
+    *,
+    keep_fallback: bool = False,
+    images: Int64Array | None = None,
 ) -> Dataset:
     """Read and check a JSON file of either form.
 
@@ -51,6 +57,7 @@ def read_lever_plus(
         embeddings_file: where they came from, for messages.
         split: how its queries are divided.
         keep_fallback: keep beams whose `vqa_eval_mode` is `fallback`.
+        images: int64 [M], the image of every item: queries on one image are then in one split.
 
     Returns:
         The checked data set, queries in the order of the file. `counts` says what was left out or noticed.
@@ -75,7 +82,7 @@ def read_lever_plus(
     names = OLDER_NAMES if mark == OLDER_MARK else RL_NAMES
     if not reading.groups:
         raise place.error(_nothing_left(reading.counts))
-    dataset, beam_numbers = assemble(reading.groups, embeddings, split, place, names, reading.counts)
+    dataset, beam_numbers = assemble(reading.groups, embeddings, split, place, names, reading.counts, images)
     check_dataset(dataset, place.file, names=names, embeddings_file=file_label(embeddings_file), numbers=beam_numbers)
     return dataset
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from selector.arrays import Int64Array
 from selector.data.checks import check_dataset
 from selector.data.dataset import Dataset
 from selector.data.embeddings import SUFFIXES, load_embeddings
@@ -11,16 +12,21 @@ from selector.data.json_text import check_file
 from selector.data.lever_plus import looks_like_training_data, read_lever_plus
 from selector.data.native import is_native, read_native
 from selector.data.place import Place, file_label
-from selector.data.settings import DataSettings
+from selector.data.settings import DataSettings, SplitBy
 from selector.data.synthetic import demo_dataset
+from selector.errors import DataError
 from selector.files import is_leftover
 
 RL_FILE = "rl_data.json"
 EMBEDDINGS_STEM = "embeddings"
 
 
-def load(settings: DataSettings) -> Dataset:
+def load(settings: DataSettings, images: Int64Array | None = None) -> Dataset:
     """Read and check the data that the settings name, and divide its queries.
+
+    Args:
+        settings: what to read.
+        images: int64 [items], the image of every item. Needed where queries are divided by image.
 
     Returns:
         A data set that passed every check. `counts` says what was left out or noticed. Data in native form keeps the
@@ -29,6 +35,11 @@ def load(settings: DataSettings) -> Dataset:
     Raises:
         DataError: the files are missing, ambiguous, damaged or hold values that cannot be trained on.
     """
+    by_image = settings.split_by is SplitBy.IMAGE
+    if by_image and images is None:
+        raise DataError("data.split_by is image, but no images are known: give the section items, or use query")
+    if by_image and (settings.path is None or is_native(settings.path)):
+        raise DataError("data.split_by is image, but this data has its split already: leave it out")
     if settings.path is None:
         dataset = demo_dataset(settings.demo, settings.split)
         check_dataset(dataset, "demo data")
@@ -46,7 +57,14 @@ def load(settings: DataSettings) -> Dataset:
     check_file(data_file)
     embeddings_file = settings.embeddings or find_embeddings(data_file.parent)
     embeddings = load_embeddings(embeddings_file)
-    return read_lever_plus(data_file, embeddings, embeddings_file, settings.split, keep_fallback=settings.keep_fallback)
+    return read_lever_plus(
+        data_file,
+        embeddings,
+        embeddings_file,
+        settings.split,
+        keep_fallback=settings.keep_fallback,
+        images=images if by_image else None,
+    )
 
 
 def find_training_file(folder: Path) -> Path:

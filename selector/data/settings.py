@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,13 @@ class DemoSettings(FrozenModel):
         return self
 
 
+class SplitBy(StrEnum):
+    """What is kept together when queries are divided."""
+
+    QUERY = "query"
+    IMAGE = "image"
+
+
 class DataSettings(FrozenModel):
     """Where the training data is. `path: null` means the demo data."""
 
@@ -66,6 +74,10 @@ class DataSettings(FrozenModel):
         default=None, description="The embedding table of a JSON file; null looks for embeddings.* next to it."
     )
     split: SplitSettings = SplitSettings()
+    split_by: SplitBy = Field(
+        default=SplitBy.QUERY,
+        description="image keeps queries on one image in one split; it needs the section items. For JSON files only.",
+    )
     keep_fallback: bool = Field(
         default=False, description="Keep beams whose vqa_eval_mode is fallback; left out (and counted) otherwise."
     )

@@ -17,13 +17,18 @@ from selector.data.settings import SplitSettings
 from selector.seeds import hashed_order
 
 
-def assign_splits(query_items: Int64Array, settings: SplitSettings, file: str = "data") -> Int8Array:
-    """Assign every query a split, in exact sizes.
+def assign_splits(
+    query_items: Int64Array, settings: SplitSettings, file: str = "data", groups: Int64Array | None = None
+) -> Int8Array:
+    """Assign every query a split, in exact sizes unless groups are given.
 
     Args:
         query_items: int64 [Q], unique.
         settings: the seed, and shares that are rounded to the nearest size (at least one query where above 0).
         file: prefix of the error.
+        groups: int64 [Q], equal for queries that have to be in one split, such as those on one image. All of them get
+            the split of the one that is ranked first. A query that is alone in its group keeps the split that it has
+            without groups.
 
     Returns:
         int8 [Q], values of `Split`.
@@ -43,6 +48,10 @@ def assign_splits(query_items: Int64Array, settings: SplitSettings, file: str = 
     split = np.full(total, int(Split.TRAIN), dtype=np.int8)
     split[order[:test]] = int(Split.TEST)
     split[order[test : test + val]] = int(Split.VAL)
+    if groups is None:
+        return split
+    _, first, group_of = np.unique(groups[order], return_index=True, return_inverse=True)
+    split[order] = split[order][first][group_of]
     return split
 
 

@@ -93,12 +93,13 @@ def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Ar
     images = np.array([table.image_id(item) for item in range(len(table))], dtype=np.int64)
     answered_M = np.array([len(table.answers(item)) > 0 for item in range(len(table))], dtype=np.bool_)
     if settings.queries is not None:
-        queries, counts = load_queries(settings.queries, images, answered_M)
+        queries = load_queries(settings.queries, images, answered_M)
+        counts: Counter[str] = Counter()
         place = Place(file_label(settings.queries))
     else:
-        queries, counts = build_queries(settings.build, images, answered_M, unit, settings.seed), Counter()
+        queries = build_queries(settings.build, images, answered_M, unit, settings.seed)
         place = Place("collect.build")
-        counts["short_pools"] = int((np.diff(queries.pool_starts) < settings.build.pool.size).sum())
+        counts = Counter(short_pools=int((np.diff(queries.pool_starts) < settings.build.pool.size).sum()))
     _check_pools(settings, queries, place)
     groups = list(_proposals(settings, queries, embeddings, unit))
     beams = Beams(

@@ -10,7 +10,7 @@ import numpy as np
 
 from selector.arrays import BoolArray, Float32Array
 from selector.data.checks import check_dataset
-from selector.data.dataset import Dataset, Outcome
+from selector.data.dataset import Dataset, Outcome, Split
 from selector.errors import DataError
 from sweep.collect.beams import Beams, Items, dataset_of
 from sweep.collect.outcomes import ScoreText, is_correct, relevance
@@ -30,6 +30,8 @@ class CollectProgress:
         positive_beams_share: of the finished groups' answered beams, those that are correct. In [0, 1].
         positive_groups_share: of the finished groups with an answer, those with a correct beam.
         zero_variance_share: of the same groups, those whose beams all have the same accuracy: they teach nothing.
+        validation_groups: finished groups of the validation split with an answer.
+        informative_validation_groups: of these, those whose beams differ in accuracy. They alone decide val_loss.
     """
 
     beams: int
@@ -40,6 +42,8 @@ class CollectProgress:
     positive_beams_share: float
     positive_groups_share: float
     zero_variance_share: float
+    validation_groups: int
+    informative_validation_groups: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Measurement:
         self._failures: Counter[str] = Counter()
         self._finished = self._answered_groups = self._positive_groups = self._constant_groups = 0
         self._finished_beams = self._positive_beams = 0
+        self._validation_groups = self._informative_groups = 0
 
     def add(self, item: WorkItem, result: Result) -> bool:
         """Take in one result. Returns whether its group is finished now."""
@@ -130,7 +135,11 @@ class Measurement:
         self._finished_beams += len(accuracy)
         self._positive_beams += positive
         self._positive_groups += positive > 0
-        self._constant_groups += bool(accuracy.min() == accuracy.max())
+        constant = bool(accuracy.min() == accuracy.max())
+        self._constant_groups += constant
+        if self._beams.queries.split[query] == int(Split.VAL):
+            self._validation_groups += 1
+            self._informative_groups += not constant
 
     def progress(self) -> CollectProgress:
         """Where things stand."""
@@ -144,6 +153,8 @@ class Measurement:
             positive_beams_share=self._positive_beams / max(self._finished_beams, 1),
             positive_groups_share=self._positive_groups / groups,
             zero_variance_share=self._constant_groups / groups,
+            validation_groups=self._validation_groups,
+            informative_validation_groups=self._informative_groups,
         )
 
     def collected(self) -> Collected:

@@ -5,9 +5,9 @@ Rules, also for queries that a file gives:
 - A query and its candidates share no image.
 - An image of a validation or test query is never a demonstration, for any query. So what is compared on has not been
   seen in training in any role. Candidates are the items of all other images: of training queries, and of items that
-  are no query at all. (This holds for built queries. A file's exceptions are counted as `held_out_images_in_pools`.)
+  are no query at all. (This holds for built queries. `sweep.items.shared_images` counts a file's exceptions.)
 - Queries and candidates have ground-truth answers.
-- Queries of one image are in one split (a file's exceptions are counted as `images_in_several_splits`).
+- Queries of one image are in one split (a file's exceptions are counted there too, and refused unless allowed).
 
 Everything about a query is drawn from (seed, item id), and pools through one random number per item. So more queries,
 or items that are held out, change another query's pool only by the items that they take away.
@@ -17,7 +17,6 @@ Legend: M items, D width, K candidates.
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -140,8 +139,8 @@ def cosines(item: int, others: Int64Array, unit_MD: Float32Array) -> Float64Arra
     return products.clip(-1, 1)
 
 
-def load_queries(path: Path, images: Int64Array, answered_M: BoolArray) -> tuple[QueryTable, Counter[str]]:
-    """Queries of a file, and what is worth telling about them.
+def load_queries(path: Path, images: Int64Array, answered_M: BoolArray) -> QueryTable:
+    """Queries of a file.
 
     Raises:
         DataError: not such a file, items that do not exist or have no answers, or a candidate on its query's image.
@@ -164,12 +163,4 @@ def load_queries(path: Path, images: Int64Array, answered_M: BoolArray) -> tuple
             "candidates are of other images",
             "pool",
         )
-    return queries, _noticed(queries, images)
-
-
-def _noticed(queries: QueryTable, images: Int64Array) -> Counter[str]:
-    pairs = np.unique(np.column_stack([images[queries.query_items], queries.split]), axis=0)
-    several = np.unique(pairs[:, 0], return_counts=True)[1] > 1
-    held_out = images[queries.query_items[queries.split != int(Split.TRAIN)]]
-    in_pools = np.intersect1d(held_out, images[queries.pool_items])
-    return Counter({"images_in_several_splits": int(several.sum()), "held_out_images_in_pools": len(in_pools)})
+    return queries

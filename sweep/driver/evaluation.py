@@ -145,7 +145,9 @@ def _retrain(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> li
     session.pulse.phase(Phase.FINALISTS, "trainings", len(wanted))
     results = []
     for result in retrain_all(session.trial_context(plan), session.paths.name, plan, wanted, session.say):
-        outcome = f"val_loss {result.val_loss:.4f}" if result.val_loss is not None else f"failed: {result.failure}"
+        outcome = f"failed: {result.failure}"
+        if result.val_loss is not None:
+            outcome = f"best val_loss {result.val_loss:.4f} at epoch {result.step}"
         session.say(f"finalist trial {result.trial}, seed {result.seed}: {outcome}")
         results.append(result)
         session.pulse.progress(len(results))

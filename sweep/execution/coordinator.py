@@ -269,11 +269,8 @@ class Coordinator:
     def _close(self, number: int) -> None:
         self._persist()
         self._live.pop(number, None)
-        ended = self._owner.summaries()[number]
-        best = self._owner.best()
-        value = ended.value if ended.is_complete else None
-        best_value = best.value if best is not None else None
-        event = TrialEnded(number, ended.state_name, value, ended.reason, best_value, self._counts())
+        trials, best = self._owner.summaries(), self._owner.best()
+        event = TrialEnded(trials[number], None if best is None else trials[best.number], self._counts())
         for observer in self._observers:
             observer.ended(event)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sweep.study import TrialSummary
 from sweep.trials.messages import EpochResult
 
 
@@ -23,14 +24,22 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial is over. `value` is its objective if complete; `best_value` the lowest of all complete ones so far."""
+    """A trial is over.
 
-    number: int
-    state: str
-    value: float | None
-    reason: str
-    best_value: float | None
+    Attributes:
+        trial: as the study has it now, with the epoch that stands for it.
+        best: the complete trial of lowest value so far. None without one.
+        states: counts trials by Optuna state, in lower case.
+    """
+
+    trial: TrialSummary
+    best: TrialSummary | None
     states: dict[str, int]
+
+    @property
+    def number(self) -> int:
+        """The trial's number in the study."""
+        return self.trial.number
 
 
 class TrialObserver(Protocol):

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.execution.events import TrialEnded, TrialStarted
+from sweep.study import TrialSummary
 from sweep.terminal.live import HEARTBEAT_SECONDS, duration, live_view
 from sweep.terminal.words import brief_params
 from sweep.trials.messages import EpochResult
@@ -28,7 +29,7 @@ class LiveProgress:
         self._begun = time.monotonic()
         self._said = self._begun
         self._states: dict[str, int] = {}
-        self._best: float | None = None
+        self._best: TrialSummary | None = None
         self._params: dict[int, Mapping[str, Any]] = {}
         self._running: dict[int, EpochResult | None] = {}
         self._recent: list[str] = []
@@ -58,15 +59,12 @@ class LiveProgress:
     def ended(self, event: TrialEnded) -> None:
         """A trial is over."""
         self._states = event.states
-        self._best = event.best_value
-        last = self._running.pop(event.number, None)
-        parts = [
-            f"val_loss {event.value:.4f}" if event.value is not None else "",
-            f"at epoch {last.report.step}" if last else "",
-            f"({event.reason})" if event.reason else "",
-            " ".join(last.verdicts) if last else "",
-        ]
-        self._say(f"trial {event.number:>3} {event.state}  {' '.join(filter(None, parts))}")
+        self._best = event.best
+        self._running.pop(event.number, None)
+        trial = event.trial
+        reason = f"({trial.reason})" if trial.reason else ""
+        parts = [_reached(trial), reason, " ".join(trial.verdicts)]
+        self._say(f"trial {trial.number:>3} {trial.state_name}  {' '.join(filter(None, parts))}")
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()
@@ -82,7 +80,7 @@ class LiveProgress:
         planned = f"/{self._planned}" if self._planned else ""
         ended = sum(count for state, count in self._states.items() if state not in ("running", "waiting"))
         states = "  ".join(f"{count} {state}" for state, count in sorted(self._states.items()) if count)
-        best = f"  best val_loss {self._best:.4f}" if self._best is not None else ""
+        best = f"  best: trial {self._best.number}, {_reached(self._best)}" if self._best is not None else ""
         # The parameters take what room the numbers leave, and are cut there: what they are was said at the start.
         table = Table(box=None, pad_edge=False, expand=True)
         for column in ("trial", "stage", "epoch", "val_loss", "KL", "adv std", "q/s", "verdicts"):
@@ -109,6 +107,14 @@ def _cells(result: EpochResult | None) -> tuple[str, ...]:
         f"{report.queries_per_second:.0f}",
         " ".join(result.verdicts),
     )
+
+
+def _reached(trial: TrialSummary) -> str:
+    """A trial's best val_loss with the epoch that it belongs to, and how many epochs there were."""
+    best, step = trial.standing.best_loss, trial.standing.best_step
+    if best is not None and step is not None:
+        return f"best val_loss {best:.4f} at epoch {step} of {trial.last_step or step}"
+    return f"after epoch {trial.last_step}" if trial.last_step else ""
 
 
 def _state_of(result: EpochResult) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from selector.arrays import Int64Array
 from selector.errors import DataError
 from selector.hashes import content_hash
 from sweep.items.images import Images
@@ -82,6 +83,10 @@ class ItemTable:
     def image_id(self, item: int) -> int:
         """The data set's own number of the image. Several items may share it."""
         return int(self._columns.image_ids[item].as_py())
+
+    def image_ids(self) -> Int64Array:
+        """`image_id` of all items, int64 [M]."""
+        return np.asarray(self._columns.image_ids.to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def question_type(self, item: int) -> str | None:
         """As the annotations name it (`what color`), or None."""

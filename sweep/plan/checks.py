@@ -9,6 +9,9 @@ from selector.errors import DataError
 from sweep.collect.beams import Beams
 from sweep.evaluation.questions import choose_questions, images_of
 from sweep.items import ImageError, ItemTable
+from sweep.items.shared_images import SharedImages
+from sweep.plan.requests import Request
+from sweep.plan.splits import SplitError, more_queries
 from sweep.settings.evaluation import EvaluationSettings, evaluation_splits
 from sweep.vlm.failure_limit import FailureLimit
 
@@ -20,11 +23,7 @@ def check_items(table: ItemTable, dataset: Dataset, settings: EvaluationSettings
         DataError: the items are not those of the data, one that may be shown has no answer, or too many questions
             lack their image.
     """
-    if len(table) != len(dataset.embeddings):
-        raise DataError(
-            f"items: {len(table)} items, but the data's embeddings have {len(dataset.embeddings)} rows; both must be "
-            "the same items in the same order"
-        )
+    check_length(table, dataset)
     for split in evaluation_splits(settings):
         questions = choose_questions(dataset, split, None, settings.seed, images_of(table))
         _check_images(table, questions.items_Q[: settings.samples].tolist(), FailureLimit(settings.failure_limit))
@@ -34,6 +33,37 @@ def check_items(table: ItemTable, dataset: Dataset, settings: EvaluationSettings
                     f"items: item {item} (question {table.question_id(item)}) has no answers, but the {split} split "
                     "asks or shows it; give its annotations"
                 )
+
+
+def check_length(table: ItemTable, dataset: Dataset) -> None:
+    """Refuse items that cannot be those of the data. Raises DataError."""
+    if len(table) != len(dataset.embeddings):
+        raise DataError(
+            f"items: {len(table)} items, but the data's embeddings have {len(dataset.embeddings)} rows; both must be "
+            "the same items in the same order"
+        )
+
+
+def check_shared_images(shared: Sequence[SharedImages], request: Request, *, by_query: bool) -> None:
+    """Refuse a new run whose splits share images, unless its space allows that.
+
+    Args:
+        shared: what was found, by kind.
+        request: whose section `items` may allow it.
+        by_query: whether the data was divided just now, query by query.
+
+    Raises:
+        DataError: queries of different splits show one image.
+    """
+    across = [one.sentence for one in shared if one.across_splits]
+    allowed = request.space.items is None or request.space.items.allow_shared_images
+    if not across or allowed or request.exists:
+        return
+    instead = "divide by image with data.split_by: image" if by_query else "make the data with splits by image"
+    raise DataError(
+        f"items: {'; '.join(across)}. What is measured on them was seen before: {instead}, or accept it with "
+        "items.allow_shared_images: true"
+    )
 
 
 def _check_images(table: ItemTable, questions: Sequence[int], limit: FailureLimit) -> None:
@@ -53,11 +83,12 @@ def _check_images(table: ItemTable, questions: Sequence[int], limit: FailureLimi
         )
 
 
-def check_splits(settings: EvaluationSettings | None, beams: Beams) -> None:
-    """Refuse a collection that would leave an evaluation without questions. Raises DataError."""
+def check_splits(request: Request, beams: Beams) -> None:
+    """Refuse a collection that would leave an evaluation without questions. Raises SplitError."""
+    settings = request.space.evaluation
     for split in [] if settings is None else evaluation_splits(settings):
         if not (beams.queries.split == int(split.in_data)).any():
-            raise DataError(
-                f"the {split} split would have no query to evaluate on: give it a share in collect.build.split, or "
+            raise SplitError(
+                f"the {split} split would have no query to evaluate on: {more_queries(request, split.in_data)}, or "
                 "name another one in evaluation.split"
             )

@@ -6,7 +6,8 @@ from selector.data.native import is_native
 from sweep.collect.beams import propose_beams
 from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.errors import SpaceError
-from sweep.plan.checks import check_splits
+from sweep.items.shared_images import find_shared_images
+from sweep.plan.checks import check_shared_images, check_splits
 from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan
 from sweep.plan.requests import Request
@@ -28,12 +29,14 @@ def plan_collection(request: Request) -> CollectionPlan:
     settings = source.collect_settings(space.collect)
     embeddings = source.embeddings(settings)
     beams = propose_beams(settings, source.table, embeddings)
-    check_splits(space.evaluation, beams)
+    shared = tuple(find_shared_images(beams.queries, source.table.image_ids()))
+    check_shared_images(shared, request, by_query=False)
+    check_splits(request, beams)
     check_model(space.vlm)
     digest = collect_digest(
         settings, source.table.fingerprint(), embeddings_hash(embeddings), space.vlm, model_identity(space.vlm.model)
     )
-    return CollectionPlan(request, settings, space.vlm, source.table, beams, request.shared.data_folder(digest))
+    return CollectionPlan(request, settings, space.vlm, source.table, beams, request.shared.data_folder(digest), shared)
 
 
 def is_collected(plan: CollectionPlan) -> bool:

@@ -8,6 +8,9 @@ import torch
 
 from selector.batches import TensorData
 from selector.data import Dataset, DataSettings, DataSummary, describe, load
+from selector.data.native import is_native
+from selector.data.queries import QueryTable
+from selector.data.settings import SplitBy
 from selector.errors import DataError
 from selector.model import PointerSelector, SelectorConfig
 from selector.rewards import compute_rewards
@@ -15,11 +18,14 @@ from selector.training.stage import training_queries
 from selector.validation import Evaluator
 from sweep.errors import SpaceError
 from sweep.items import ItemTable
-from sweep.plan.checks import check_items
+from sweep.items.shared_images import SharedImages, Sign, equal_rows, find_shared_images
+from sweep.plan.checks import check_items, check_length, check_shared_images
 from sweep.plan.collection import is_collected, plan_collection
 from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
+from sweep.plan.splits import SplitError, check_summary, more_queries
+from sweep.settings.evaluation import evaluation_splits
 from sweep.space import SearchSpace, reachable_rewards
 from sweep.space.model import extremes
 from sweep.storage.path import StoredPath
@@ -58,6 +64,8 @@ def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASK
     data = DataSettings.model_validate({**dict(request.data), "path": collection.folder.local()})
     try:
         return _plan(request, data, collection.items, answers, collection.folder)
+    except SplitError:
+        raise
     except DataError as error:
         raise DataError(
             f"{error} (collected data; if {collection.folder} is damaged, delete it: it is made again from stored "
@@ -68,23 +76,46 @@ def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASK
 def _plan(
     request: Request, data: DataSettings, items: ItemTable | None, answers: Answers, collected: StoredPath | None
 ) -> Plan:
-    dataset, summary = _load(request.space, data)
-    evaluation = plan_evaluation(request, dataset, items, answers)
-    return Plan(request, data, dataset, summary, _parameters(request.space, dataset.width), evaluation, collected)
+    own = items or _own_items(request, data, answers)
+    dataset, summary = _load(request, data, own)
+    if own is not None:
+        check_length(own, dataset)
+    evaluation = plan_evaluation(request, dataset, own if request.answers is request.space else None, answers)
+    table = own if own is not None or evaluation is None else evaluation.items
+    shared = _shared_images(dataset, table)
+    check_shared_images(shared, request, by_query=data.path is not None and not is_native(data.path))
+    parameters = _parameters(request.space, dataset.width)
+    return Plan(request, data, dataset, summary, parameters, evaluation, collected, shared)
 
 
-def _load(space: SearchSpace, data: DataSettings) -> tuple[Dataset, DataSummary]:
+def _own_items(request: Request, data: DataSettings, answers: Answers) -> ItemTable | None:
+    """The items of the run's own space, where it has any and something is to be learnt from them."""
+    needed = answers is not Answers.UNUSED or data.split_by is SplitBy.IMAGE
+    return open_source(request.space, request.shared).table if needed and request.space.items is not None else None
+
+
+def _shared_images(dataset: Dataset, table: ItemTable | None) -> tuple[SharedImages, ...]:
+    queries = QueryTable(dataset.query_items, dataset.pool_items, dataset.pool_starts, dataset.split)
+    if table is None:
+        return tuple(find_shared_images(queries, equal_rows(dataset.embeddings), Sign.EMBEDDING))
+    return tuple(find_shared_images(queries, table.image_ids()))
+
+
+def _load(request: Request, data: DataSettings, items: ItemTable | None) -> tuple[Dataset, DataSummary]:
     """The data, known to hold what every trial of the space needs."""
-    dataset = load(data)
+    space = request.space
+    dataset = load(data, None if items is None else items.image_ids())
     for reward in (*reachable_rewards(space), space.validation.reward):
         try:
             compute_rewards(dataset.outcomes, reward)
         except DataError as error:
             raise DataError(f"{data.path or 'demo data'}: {error}") from None
+    summary = describe(dataset, compute_rewards(dataset.outcomes, space.validation.reward))
+    check_summary(summary, request)
     for wanted in extremes(space, "train_queries"):
         training_queries(dataset, space.trial.replace(train_queries=wanted))
     Evaluator(TensorData(dataset, torch.device("cpu")), space.validation)
-    return dataset, describe(dataset, compute_rewards(dataset.outcomes, space.validation.reward))
+    return dataset, summary
 
 
 def _parameters(space: SearchSpace, width: int) -> int:
@@ -116,6 +147,12 @@ def plan_evaluation(
     if vlm is None:
         raise SpaceError(f"space {request.answers.name!r} has no section vlm: the model that answers")
     table = items or open_source(request.answers, request.shared).table
+    for split in evaluation_splits(settings):
+        if not len(dataset.indices(split.in_data)):
+            raise SplitError(
+                f"the {split} split has no queries to evaluate on: {more_queries(request, split.in_data)}, or name "
+                "another one in evaluation.split"
+            )
     check_items(table, dataset, settings)
     if answers is Answers.ASKED:
         check_model(vlm)

@@ -8,6 +8,7 @@ from selector.data import Dataset, DataSettings, DataSummary
 from sweep.collect.beams import Beams
 from sweep.errors import RunError
 from sweep.items import ItemTable
+from sweep.items.shared_images import SharedImages
 from sweep.plan.requests import Request
 from sweep.settings.collect import CollectSettings
 from sweep.settings.evaluation import EvaluationSettings
@@ -43,6 +44,7 @@ class Plan:
         parameters: weights of the selector.
         evaluation: None where the model is not asked.
         collected: where the data is kept, if runs share it. `data` then names this machine's copy.
+        shared: queries that share an image with others, by kind.
     """
 
     request: Request
@@ -52,6 +54,7 @@ class Plan:
     parameters: int
     evaluation: EvaluationPlan | None
     collected: StoredPath | None = None
+    shared: tuple[SharedImages, ...] = ()
 
     @property
     def space(self) -> SearchSpace:
@@ -75,6 +78,7 @@ class CollectionPlan:
         items: the questions with their images, opened.
         beams: what will be asked.
         folder: where the data will be, named by everything that it depends on.
+        shared: queries that share an image with others, by kind.
     """
 
     request: Request
@@ -83,6 +87,7 @@ class CollectionPlan:
     items: ItemTable
     beams: Beams
     folder: StoredPath
+    shared: tuple[SharedImages, ...] = ()
 
     @property
     def space(self) -> SearchSpace:

@@ -32,6 +32,7 @@ class Request:
         shared: what the runs of one folder share.
         collected: where the data is kept, if the run collected it. `data` then names this machine's copy.
         overrides: assignments `PATH=VALUE` of the command line that `space` has instead of what `text` says.
+        exists: whether the run was created earlier. What would refuse a new run is only shown then.
     """
 
     space: SearchSpace
@@ -42,6 +43,7 @@ class Request:
     shared: SharedPaths
     collected: StoredPath | None = None
     overrides: tuple[str, ...] = ()
+    exists: bool = False
 
     @property
     def collects(self) -> bool:
@@ -126,7 +128,7 @@ def request_of_run(
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
     shared = SharedPaths.beside(paths.root.parent, scratch)
-    return Request(space, text, source, _data(space, data, embeddings), other, shared, collected, own)
+    return Request(space, text, source, _data(space, data, embeddings), other, shared, collected, own, exists=True)
 
 
 def _with_its_metric(space: SearchSpace, record: RunRecord, paths: RunPaths) -> SearchSpace:

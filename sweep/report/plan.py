@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Group
 from rich.table import Table
 
 from selector.data import DataSummary, Split
+from sweep.items.shared_images import SharedImages
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.plan.requests import Request
+from sweep.plan.splits import informative_groups, informative_sentence, more_queries
 from sweep.report.tables import labelled, titled
 from sweep.space import SearchSpace, parse_override
 
@@ -63,6 +66,7 @@ def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:
             f"{len(beams)} of {picks} picks, {sizes.min()} to {sizes.max()} per query",
         ),
         ("proposed by", ", ".join(f"{name} {count}" for name, count in kinds.items())),
+        *_shared(draft.shared),
         *([("answered by", space.vlm.model.path)] if space.vlm else []),
         ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
         ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
@@ -103,11 +107,21 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("measured", ", ".join(summary.outcomes)),
         ("zero-variance groups", f"{constant} (by {space.validation.reward.mode})"),
         (
+            "validation groups",
+            informative_sentence(
+                informative_groups(summary),
+                summary.queries[Split.VAL],
+                space.validation,
+                more_queries(plan.request, Split.VAL),
+            ),
+        ),
+        (
             "positives",
             f"{summary.positive_beams_share:.1%} of {summary.beams} beams, {summary.positive_groups_share:.1%} of "
             f"groups have one ({summary.positives_by})",
         ),
-        ("left out or noticed", _noticed(summary)),
+        ("left out or noticed", _noticed(summary, bool(plan.shared))),
+        *_shared(plan.shared),
         ("selector", f"{plan.parameters:,} parameters, {space.trial.model.decoder} decoder"),
         ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
         ("budget", ", ".join(filter(None, limits))),
@@ -127,9 +141,15 @@ def _queries(summary: DataSummary) -> str:
     return ", ".join(f"{summary.queries[split]} {split.name.lower()}" for split in Split)
 
 
-def _noticed(summary: DataSummary) -> str:
+def _noticed(summary: DataSummary, more: bool = False) -> str:
+    """What reading left out or noticed. `more`: whether there is more in the lines that follow."""
     counts = [f"{count} {name.replace('_', ' ')}" for name, count in summary.counts.items() if count]
-    return ", ".join(counts) or "nothing"
+    return ", ".join(counts) or ("see below" if more else "nothing")
+
+
+def _shared(shared: Sequence[SharedImages]) -> list[tuple[str, str]]:
+    """Queries that share an image with others, a line for each kind."""
+    return [("shared images" if place == 0 else "", one.sentence) for place, one in enumerate(shared)]
 
 
 def describe_parameters(space: SearchSpace) -> list[tuple[str, str]]:

@@ -34,7 +34,7 @@ def trial_table(ranked: Sequence[TrialSummary], title: str, limit: int | None = 
             str(row.number),
             row.state_name,
             _value(row),
-            f"{row.standing.best_step or '-'} of {row.last_step or 0}",
+            f"{_best_step(row) or '-'} of {row.last_step or 0}",
             f"{agreement:.0%}" if agreement is not None else "",
             " ".join(row.verdicts),
             Text(brief_params(row.params)),
@@ -83,6 +83,11 @@ def _over_seeds(rows: Sequence[TrialSummary]) -> list[str]:
             spread = f"{statistics.mean(values):.4f} ±{statistics.stdev(values):.4f} ({len(values)})"
             lines.append(f"over seeds, val_loss {spread}: {_trials([row.number for row in found])}")
     return lines
+
+
+def _best_step(row: TrialSummary) -> int | None:
+    """The epoch that the value beside it belongs to."""
+    return row.standing.best_step if row.state.is_finished() else row.best_value_step
 
 
 def _value(row: TrialSummary) -> str:

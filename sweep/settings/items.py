@@ -62,6 +62,11 @@ class ItemsSettings(FrozenModel):
         description="stemmed takes the field answer of the annotations, raw the field raw_answer (OK-VQA).",
     )
 
+    allow_shared_images: bool = Field(
+        default=False,
+        description="Accept data in which queries of different splits show one image. Their number is shown still.",
+    )
+
     @model_validator(mode="after")
     def _one_source(self) -> ItemsSettings:
         official = [name for name in ("questions", "annotations", "images") if getattr(self, name)]

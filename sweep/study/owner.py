@@ -27,6 +27,7 @@ from selector.errors import first_line
 from sweep.errors import SpaceError, StudyError
 from sweep.space.search_space import SearchSpace
 from sweep.study import budget
+from sweep.study.notes import save_note, trial_note
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
 from sweep.study.reading import read_trials
 from sweep.study.slots import Planner
@@ -258,6 +259,8 @@ class StudyOwner:
         if standing is not None:
             self._note(number, STANDING, asdict(standing))
         self._study.tell(number, value, state=state, skip_if_finished=True)
+        identity = self._id(number)
+        save_note(self._storage, self._study_id, identity, trial_note(summary(self._trial(number))))
         return True
 
     # -- reading ------------------------------------------------------------------------------------------------------

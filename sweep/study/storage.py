@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from selector.files import lfs_problem
 from sweep.errors import StudyError
 from sweep.space.compare import differences, identity
 from sweep.space.search_space import SearchSpace
+from sweep.study.notes import save_note, study_note
 
 BUSY_SECONDS = 30.0
 PAUSES = (0.1, 0.3, 0.9)
@@ -136,6 +138,7 @@ def open_study(url: str, name: str, space: SearchSpace, now: float) -> tuple[opt
             load_if_exists=True,
         )
         _claim(study, space, without_password(url), now)
+        _name_for_people(study, space)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise StudyError(
             f"storage {without_password(url)} cannot be used: {_first_line(error, make_url(url))}"
@@ -160,6 +163,16 @@ def _claim(study: optuna.Study, space: SearchSpace, where: str, now: float) -> N
         raise StudyError(f"{title} belongs to another search space: {listed}; use that space, or start a new run")
     if STARTED not in attributes:
         study.set_user_attr(STARTED, now)
+
+
+def _name_for_people(study: optuna.Study, space: SearchSpace) -> None:
+    """What Optuna's own views show: the metric's name, and a note."""
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "experimental"; the name is for people alone
+            study.set_metric_names(["val_loss"])
+    storage = study._storage  # no public accessor
+    save_note(storage, storage.get_study_id_from_name(study.study_name), None, study_note(space))
 
 
 def has_study(url: str, name: str) -> bool:

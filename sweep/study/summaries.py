@@ -113,6 +113,7 @@ class TrialSummary:
     Attributes:
         value: final value of a COMPLETE trial, last finite one of a PRUNED one; lower is better.
         best_value: lowest finite value reported so far.
+        best_value_step: the first epoch that reported it. An epoch that does not compete counts here too.
         last_step: last epoch reported, over both stages.
         reason: why it was pruned or failed, empty otherwise.
         duration: seconds from start to end; None while it runs.
@@ -140,6 +141,7 @@ class TrialSummary:
     standing: Standing = Standing()
     worker: str | None = None
     worker_deaths: int = 0
+    best_value_step: int | None = None
     prune_at: int | None = None
     sampler_fallback: str | None = None
     pruner_error: str | None = None
@@ -189,14 +191,16 @@ def configuration_key(params: Mapping[str, Scalar]) -> str:
 def summary(trial: FrozenTrial) -> TrialSummary:
     """The row of a trial."""
     known, slot, attributes = details(trial), slot_of(trial), trial.user_attrs
-    finite = [value for value in trial.intermediate_values.values() if abs(value) < float("inf")]
+    finite = [(value, step) for step, value in trial.intermediate_values.items() if abs(value) < float("inf")]
+    best_value, best_value_step = min(finite, default=(None, None))
     duration = trial.duration
     return TrialSummary(
         number=trial.number,
         state=trial.state,
         params=dict(trial.params),
         value=trial.value,
-        best_value=min(finite, default=None),
+        best_value=best_value,
+        best_value_step=best_value_step,
         last_step=trial.last_step,
         reason=str(attributes.get(REASON, "")),
         configuration=slot.configuration,

@@ -47,8 +47,8 @@ class PrometheusObserver:
     def ended(self, event: TrialEnded) -> None:
         """A trial reached a terminal state."""
         self._set_states(event.states)
-        if event.best_value is not None:
-            self._best.set(event.best_value, self._run)
+        if event.best is not None and event.best.value is not None:
+            self._best.set(event.best.value, self._run)
 
     def _set_states(self, states: Mapping[str, int]) -> None:
         """A state that no trial is in any more is told as 0: a gauge would keep its last value."""

@@ -146,6 +146,9 @@ def test_the_progress_ends_with_what_the_data_says():
     assert last.positive_beams_share == pytest.approx(summary.positive_beams_share)
     assert last.positive_groups_share == pytest.approx(summary.positive_groups_share)
     assert last.zero_variance_share == pytest.approx(sum(summary.zero_variance_groups.values()) / 20)
+    validation = summary.queries[Split.VAL]
+    assert last.validation_groups == validation > 0
+    assert last.informative_validation_groups == validation - summary.zero_variance_groups[Split.VAL]
     assert 0 < last.positive_beams_share < 1
     assert 0 < last.zero_variance_share < 1
 

@@ -97,7 +97,7 @@ def test_says_finished_when_the_budget_is_spent(tmp_path: Path) -> None:
     for _ in range(6):
         world.finish(world.next(), 1.0)
     assert world.coordinator.next_trial() is Next.FINISHED
-    assert {event.state for event in world.seen.over} == {"complete"}
+    assert {event.trial.state_name for event in world.seen.over} == {"complete"}
     assert world.seen.over[-1].states == {"complete": 6}
 
 
@@ -113,6 +113,7 @@ def test_a_complete_trial_has_its_best_value_and_its_whole_curve(tmp_path: Path)
     assert stored.intermediate_values == {1: 9.0, 2: 8.0, 3: 3.0, 4: 1.0, 5: 2.0}
     row = world.owner.summaries()[number]
     assert row.standing == Standing((Verdict.KL_DOMINATED,), 4, 1.0, 0.5, "digest")
+    assert world.seen.over[-1].trial == row and world.seen.over[-1].best == row
 
 
 def test_repeated_steps_after_a_restart_change_nothing(tmp_path: Path) -> None:

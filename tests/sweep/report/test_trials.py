@@ -73,3 +73,9 @@ def test_any_width_is_printed(width: int) -> None:
     assert max(map(len, lines)) <= width and "4" in "".join(lines)
     if width > 80:
         assert any(line.endswith("batch_size=32") and "97%" not in line for line in lines), "parameters are whole"
+
+
+def test_the_value_of_a_running_trial_stands_beside_its_own_epoch() -> None:
+    row = summary(3, TrialState.RUNNING, standing=Standing(), best_value=0.5, best_value_step=4, last_step=9)
+    (line,) = [line for line in lines_of([row]) if " running " in line]
+    assert "(0.5000)" in line and "4 of 9" in line

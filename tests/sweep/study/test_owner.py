@@ -231,6 +231,46 @@ def test_plain_optuna_sees_everything(make_space, open_owner, drive, tmp_path):
     assert all(row.duration is not None and row.key for row in rows)
 
 
+def notes_of(owner):
+    """What optuna-dashboard shows, read as its `_note.py` reads it: the study's note, then the trials' by number."""
+    found = owner._storage.get_study_system_attrs(owner._study_id)
+
+    def note(prefix):
+        pieces = {key: text for key, text in found.items() if key.startswith(f"{prefix}note_str:")}
+        whole = "".join(pieces[f"{prefix}note_str:{place}"] for place in range(len(pieces)))
+        return whole if f"{prefix}note_ver" in found else ""
+
+    return [note("dashboard:"), *(note(f"dashboard:{owner._id(row.number)}:") for row in owner.summaries())]
+
+
+def test_optunas_own_views_name_the_metric_and_have_readable_notes(make_space, open_owner):
+    owner = open_owner(make_space(**RANDOM))
+    assert owner._study.metric_names == ["val_loss"]
+    for step in (1, 2, 3):
+        owner.report(owner.ask().number if step == 1 else 0, step, 4.0 - step)
+    owner.complete(0, 2.0, Standing((Verdict.NO_OP,), 2, 2.0, 0.97))
+    owner.prune(owner.ask().number, "a `reason` <b>", Standing())
+    study, complete, pruned = notes_of(owner)
+    assert "`val_loss` is the validation metric" in study and "Lower is better" in study
+    assert "**Best val_loss 2.0000 at epoch 2 of 3**" in complete and "97%" in complete and "no_op" in complete
+    assert "Pruned: `a 'reason' <b>`" in pruned and "Verdicts: none" in pruned
+
+
+def test_a_persons_note_stays_and_an_old_study_gets_its_names(make_space, open_owner, tmp_path):
+    space = make_space(**RANDOM, description="'" + "long " * 900 + "'")
+    owner = open_owner(space)
+    assert len(notes_of(owner)[0]) > 4500  # in several pieces
+    number = owner.ask().number
+    owner._storage.set_study_system_attr(owner._study_id, f"dashboard:{owner._id(number)}:note_str:0", "mine")
+    owner._storage.set_study_system_attr(owner._study_id, f"dashboard:{owner._id(number)}:note_ver", 1)
+    owner.fail(number, "no memory")
+    owner.close()
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("delete from study_system_attributes where key = 'study:metric_names'")
+    again = open_owner(space)
+    assert again._study.metric_names == ["val_loss"] and notes_of(again)[1] == "mine"
+
+
 def test_sqlite_is_in_wal_mode(make_space, open_owner, tmp_path):
     open_owner(make_space())
     with sqlite3.connect(tmp_path / "study.db") as connection:

@@ -30,12 +30,6 @@ def asked_lines(paths: RunPaths, name: str) -> list[str]:
     return [] if last is None else asked_sentences(own, ledgers_beside(paths), last)
 
 
-def main_sentence(place: EvaluationPaths) -> str:
-    """The winner by the evaluation that the result rests on."""
-    sentence = read_evaluation(place.file).winner.sentence
-    return sentence if place.name == DECLARED else f"By the evaluation {place.name}: {sentence}"
-
-
 def other_lines(paths: RunPaths, place: EvaluationPaths | None) -> list[str]:
     """One line for each complete evaluation but this one."""
     name = None if place is None else place.name

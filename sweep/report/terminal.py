@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,18 +9,15 @@ from rich.markup import escape
 
 from sweep.evaluation.records import read_evaluation
 from sweep.report.evaluation import render
-from sweep.report.evaluations import asked_lines, evaluation_lines, main_sentence, other_lines
+from sweep.report.evaluations import asked_lines, evaluation_lines
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import plain_table
 from sweep.report.trials import trial_table
-from sweep.results.evaluations import main_evaluation, main_name
+from sweep.results.evaluations import main_name
 from sweep.results.ledger import HELD_OUT
 from sweep.results.outcome import RunOutcome
 from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import EvaluationPaths, RunPaths
-from sweep.runs.record import read_record
-from sweep.study import read_summaries
-from sweep.study.ranking import rank
 
 TRIALS_AT_THE_END = 20
 
@@ -33,7 +29,7 @@ def print_outcome(console: Console, ended: RunOutcome) -> None:
     console.print(trial_table(ended.ranked, title, TRIALS_AT_THE_END))
     if len(ended.ranked) > TRIALS_AT_THE_END:
         left = len(ended.ranked) - TRIALS_AT_THE_END
-        _line(console, f"and {left} more: `python -m sweep status {ended.paths.shown}` shows all")
+        _line(console, f"and {left} more: `python -m sweep status {ended.paths.shown} --all` shows all")
     if ended.held_out:
         console.print()
         console.print(held_out_table(ended.held_out))
@@ -61,20 +57,6 @@ def print_evaluation(console: Console, paths: RunPaths, place: EvaluationPaths) 
     """The comparison by answers, how often its questions were asked, and which other evaluations there are."""
     console.print(render(read_evaluation(place.file), place.name))
     for line in evaluation_lines(paths, place):
-        _line(console, line)
-
-
-def print_status(console: Console, paths: RunPaths) -> None:
-    """All trials of a run, running or finished."""
-    record = read_record(paths)
-    rows = rank(read_summaries(record.storage_url(paths), record.study))
-    states = Counter(row.state_name for row in rows)
-    ended = "finished" if paths.ranking_file.exists() else "not finished"
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
-    console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
-    if (main := main_evaluation(paths)) is not None:
-        console.print("", main_sentence(main), highlight=False, markup=False)
-    for line in other_lines(paths, main):
         _line(console, line)
 
 

@@ -57,7 +57,7 @@ def status_lines(status: RunStatus) -> list[str]:
         lines = [f"{status.paths.name}: {state}", trials]
     if record is not None and (driver.alive or status.state is RunState.DEAD):
         where = "this machine" if driver.here else record.host
-        sign = "" if driver.age is None else f"; last sign of life {brief(driver.age)} ago"
+        sign = "" if driver.age is None else f"; last seen {brief(driver.age)} ago"
         began = record.updated - record.began
         word = f"at work for {brief(began)}" if driver.alive else f"died after {brief(began)} at work"
         lines.append(f"driver: process {record.pid} on {where}, {word}{sign}")

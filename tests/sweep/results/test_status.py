@@ -50,14 +50,14 @@ def test_in_words() -> None:
     assert status_lines(status(RunState.RUNNING, training(), alive=True, seconds_left=245.0)) == [
         "mine: training; about 4 min left",
         "2 of 24 trials ended (1 complete, 1 pruned, 2 running)",
-        f"driver: process {record().pid} on this machine, at work for 10 min; last sign of life 2 s ago",
+        f"driver: process {record().pid} on this machine, at work for 10 min; last seen 2 s ago",
     ]
     dead = status(RunState.DEAD, training())
     assert status_lines(dead)[:2] == [
         "mine: its driver died",
         "2 of 24 trials ended (1 complete, 2 interrupted, 1 pruned)",
     ]
-    assert status_lines(dead)[2].endswith("on this machine, died after 10 min at work; last sign of life 2 s ago")
+    assert status_lines(dead)[2].endswith("on this machine, died after 10 min at work; last seen 2 s ago")
     answers = record(phase=Phase.EVALUATING, unit="answers", done=340, total=1260)
     assert status_lines(status(RunState.RUNNING, answers, alive=True, trains=False, seconds_left=40.0))[:2] == [
         "mine: evaluating, 340 of 1,260 answers; about 40 s left",

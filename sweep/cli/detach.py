@@ -11,13 +11,15 @@ import subprocess
 import sys
 from contextlib import suppress
 from tempfile import TemporaryFile
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from sweep.driver.session import Session
 from sweep.terminal.console import Screen
 from sweep.terminal.outlet import write, write_error
+
+if TYPE_CHECKING:
+    from sweep.driver.session import Session
 
 REPORT_TO = "SWEEP_DETACHED_REPORT"
 """Environment variable of the process without a terminal: the descriptor of a pipe to who started it."""

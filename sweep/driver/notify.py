@@ -17,6 +17,7 @@ from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
 
 from selector.errors import UserError, first_line
+from sweep.driver.pulse import Pulse
 from sweep.results.outcome import RunOutcome
 from sweep.runs.driver import End
 from sweep.runs.paths import RunPaths
@@ -34,10 +35,17 @@ class EndOfRun:
     Attributes:
         paths: None until the run has a folder.
         outcome: None if the run did not get as far.
+        pulse: the driver's, which knows why it was interrupted.
     """
 
     paths: RunPaths | None = None
     outcome: RunOutcome | None = None
+    pulse: Pulse | None = None
+
+    @property
+    def why(self) -> str:
+        """Why it was interrupted."""
+        return self.pulse.why if self.pulse is not None else ""
 
 
 @contextmanager
@@ -51,23 +59,23 @@ def notified(settings: NotifySettings | None) -> Iterator[EndOfRun]:
             send(settings, _failed(end, error, time.monotonic() - begun))
         raise
     if settings is not None and end.outcome is not None:
-        send(settings, _ended(end.outcome, time.monotonic() - begun))
+        send(settings, _ended(end, end.outcome, time.monotonic() - begun))
 
 
-def _ended(outcome: RunOutcome, seconds: float) -> dict[str, Any]:
+def _ended(end: EndOfRun, outcome: RunOutcome, seconds: float) -> dict[str, Any]:
     best = outcome.ranked[0] if outcome.ranked and outcome.ranked[0].is_complete else None
     state = End.INTERRUPTED if outcome.interrupted else End.FAILED if outcome.exit_code else End.FINISHED
     return {
         **_document(outcome.paths, state, outcome.exit_code, seconds),
         "best": None if best is None else {"trial": best.number, "val_loss": best.value},
         "verdict": None if outcome.evaluation is None else outcome.evaluation.winner.sentence,
-        "message": outcome.ended_because,
+        "message": outcome.ended_because or end.why,
     }
 
 
 def _failed(end: EndOfRun, error: BaseException, seconds: float) -> dict[str, Any]:
     if isinstance(error, KeyboardInterrupt):
-        return {**_document(end.paths, End.INTERRUPTED, 130, seconds), "message": "interrupted"}
+        return {**_document(end.paths, End.INTERRUPTED, 130, seconds), "message": end.why or "interrupted"}
     known = isinstance(error, UserError | OSError)
     message = first_line(error) if isinstance(error, UserError | OSError) else type(error).__name__
     return {**_document(end.paths, End.FAILED, 2 if known else 1, seconds), "message": message}

@@ -58,6 +58,7 @@ def execute(
         created(run, plan) as end.paths,
         open_session(end.paths, ray, open_screen, started=started) as session,
     ):
+        end.pulse = session.pulse
         session.keep_overrides(plan.request.overrides)
         plan = collect(plan, session)
         session.check_unchanged(plan)

@@ -203,6 +203,7 @@ def test_the_metric_needs_nothing_but_python() -> None:
     ("modules", "absent"),
     [
         ("sweep.cli.app", "torch pyarrow pydantic ray transformers optuna"),
+        ("sweep.cli.status", "torch scipy ray transformers"),
         ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
         ("sweep.cli.spaces sweep.plan.make", "ray transformers"),
         ("sweep.cli.runs sweep.driver.run", "ray transformers"),

@@ -19,7 +19,8 @@ COMMANDS = {
         "Continue a run that was interrupted: finished trials stay, the others go on from their last epoch.",
     ),
     "validate": ("sweep.cli.spaces", "Check a space and its data, and print what would run. Starts nothing."),
-    "status": ("sweep.cli.results", "Print the trials of a running or finished run."),
+    "status": ("sweep.cli.status", "Tell whether a run goes on, how far it is, and how its trials stand."),
+    "stop": ("sweep.cli.stop", "End a run cleanly from elsewhere, as Ctrl-C does. It can be resumed."),
     "evaluate": (
         "sweep.cli.runs",
         "Have the best trials' demonstrations answered by the model, and rank by the answers.",

@@ -60,5 +60,6 @@ Set = Annotated[
         "--set", metavar="PATH=VALUE", help="A value instead of the file's, such as budget.trials=8; may be repeated."
     ),
 ]
+Detach = Annotated[bool, typer.Option("--detach", help="Go on without a terminal; return when the run is at work.")]
 
 RUNS = stored_at(Path("runs"))

@@ -1,4 +1,4 @@
-"""Commands that read a run folder: status, export, verify. They need no Ray."""
+"""Commands that read a run folder: export, verify. They need no Ray."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweep.cli.options import RUNS, Embeddings, Moved, RunName, Runs, Storage
 from sweep.plan.make import Answers, make_plan
 from sweep.plan.plan import require_data
 from sweep.plan.requests import request_of_run
-from sweep.report.terminal import print_status, print_verification
+from sweep.report.terminal import print_verification
 from sweep.results.evaluations import main_evaluation
 from sweep.results.export import export as export_checkpoint
 from sweep.results.verify import verify as verify_epochs
@@ -22,12 +22,6 @@ from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
 
 app = typer.Typer()
-
-
-@app.command()
-def status(run: RunName = None, runs: Runs = RUNS, storage: Storage = None) -> None:
-    """Print the trials of a running or finished run."""
-    print_status(screen(), find_run(run, runs, storage))
 
 
 @app.command()

@@ -11,12 +11,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sweep.cli.detach import Detached, start_detached
 from sweep.cli.options import (
     RUNS,
     Address,
     Cpus,
     Dashboard,
     Data,
+    Detach,
     Embeddings,
     Moved,
     RunName,
@@ -63,10 +65,12 @@ def run(
     cpus: Cpus = None,
     dashboard: Dashboard = True,
     overrides: Set = None,
+    detach: Detach = False,
 ) -> None:
     """Check everything, run the trials, rank them."""
+    detached = _detached(detach)
     plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
-    _drive(plan, NewRun(runs, name), RayOptions(address, cpus, dashboard))
+    _drive(plan, NewRun(runs, name), RayOptions(address, cpus, dashboard), detached)
 
 
 @app.command()
@@ -80,16 +84,26 @@ def resume(
     cpus: Cpus = None,
     dashboard: Dashboard = True,
     overrides: Set = None,
+    detach: Detach = False,
 ) -> None:
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
+    detached = _detached(detach)
     paths = find_run(run, runs, storage)
     plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
-    _drive(plan, paths, RayOptions(address, cpus, dashboard))
+    _drive(plan, paths, RayOptions(address, cpus, dashboard), detached)
 
 
-def _drive(plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions) -> None:
+def _detached(wanted: bool) -> Detached:
+    """What `--detach` asks of the present process. One that only starts the other does not return."""
+    detached = Detached()
+    if wanted and not detached.is_detached:
+        start_detached()
+    return detached
+
+
+def _drive(plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached) -> None:
     with _interruption():
-        outcome = execute(plan, run, ray, partial(_screen, plan))
+        outcome = execute(plan, run, ray, partial(_screen, plan), detached.started)
     print_outcome(screen(), outcome)
     raise typer.Exit(outcome.exit_code)
 

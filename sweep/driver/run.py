@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from selector.data import Split
 from sweep.driver.collection import collect
 from sweep.driver.create import NewRun, created
 from sweep.driver.evaluation import evaluate, evaluate_trials
+from sweep.driver.notify import notified
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
 from sweep.errors import RunError
@@ -28,7 +31,11 @@ from sweep.terminal.console import quiet
 
 
 def execute(
-    plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions, open_screen: OpenScreen = quiet
+    plan: Plan | CollectionPlan,
+    run: NewRun | RunPaths,
+    ray: RayOptions,
+    open_screen: OpenScreen = quiet,
+    started: Callable[[Session], None] = lambda session: None,
 ) -> RunOutcome:
     """Carry out a plan, or what is left of it.
 
@@ -40,20 +47,27 @@ def execute(
         run: a run to be created, or one that exists and goes on.
         ray: which Ray is used.
         open_screen: gives the console that people see.
+        started: called when all checks have passed and Ray is up, as the work begins.
 
     Raises:
         RunError: another driver holds the run, the data changed, or the study failed on the way.
         ClusterError: Ray cannot be had. A run that was created for this is removed again.
         KeyboardInterrupt: interrupted while no trial was running. The run can be resumed.
     """
-    with created(run, plan) as paths, open_session(paths, ray, open_screen) as session:
+    with (
+        notified(plan.space.notify) as end,
+        created(run, plan) as end.paths,
+        open_session(end.paths, ray, open_screen, started=started) as session,
+    ):
+        end.pulse = session.pulse
         session.keep_overrides(plan.request.overrides)
         plan = collect(plan, session)
         session.check_unchanged(plan)
         training = train(plan, session)
         command = "resume" if isinstance(run, RunPaths) else "run"
         evaluation = evaluate(plan, training, session, command)
-        return _rank(plan, training, evaluation, session, command)
+        end.outcome = _rank(plan, training, evaluation, session, command)
+    return end.outcome
 
 
 def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session: Session, command: str) -> RunOutcome:

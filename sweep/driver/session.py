@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from uuid import uuid4
 
 from filelock import Timeout
@@ -138,7 +139,11 @@ def _remove(mark: StoredPath) -> None:
 
 @contextmanager
 def open_session(
-    paths: RunPaths, ray: RayOptions, open_screen: OpenScreen = quiet, command: str = "resume"
+    paths: RunPaths,
+    ray: RayOptions,
+    open_screen: OpenScreen = quiet,
+    command: str = "resume",
+    started: Callable[[Session], None] = lambda session: None,
 ) -> Iterator[Session]:
     """Become a run's driver. Whatever ends it early, people are told which command goes on.
 
@@ -147,6 +152,7 @@ def open_session(
         ray: which Ray is used if one is needed.
         open_screen: gives the console. The default sends all other output to the run's log.
         command: continues what this session is for.
+        started: called when all checks have passed and Ray is up, as the work begins.
 
     Raises:
         RunError: another driver holds the run, or the storage below it fails.
@@ -159,6 +165,7 @@ def open_session(
         ExitStack() as stack,
     ):
         session = Session(paths, console, pulse, ray, lock, stack)
+        pulse.on_first_phase = partial(started, session)
         session.heard = note_of(pulse, console, go_on)
         stack.enter_context(terminable(session.heard))
         try:

@@ -11,7 +11,7 @@ from pydantic import ValidationError, model_validator
 
 from selector.settings import FrozenModel
 from sweep.errors import RunError
-from sweep.evaluation.rows import RowKind
+from sweep.evaluation.row_kinds import RowKind
 from sweep.settings.evaluation import LEVEL, EvaluationSettings
 from sweep.storage.hashes import canonical_hash
 from sweep.storage.outage import is_outage

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import torch
@@ -25,32 +24,10 @@ from selector.hashes import array_parts, content_hash
 from selector.model import PointerSelector
 from selector.seeds import derive_seed
 from sweep.evaluation.questions import NONE, Questions
+from sweep.evaluation.row_kinds import RowKind as RowKind
 from sweep.settings.evaluation import EvaluationSettings, Reference
 
 BATCH = 256
-
-
-class RowKind(StrEnum):
-    """What a row is."""
-
-    NO_DEMONSTRATIONS = "no_demonstrations"
-    RANDOM = "random"
-    SIMILARITY = "similarity"
-    RCE_ONLY = "rce_only"
-    TRIAL = "trial"  # a trial's best epoch by val_loss
-    EPOCH = "epoch"  # another epoch of a trial
-    FINALIST_SEED = "finalist_seed"  # a trial's configuration under one fresh seed
-    FINALIST = "finalist"  # the mean over its fresh seeds, made by the evaluation itself
-
-    @property
-    def races(self) -> bool:
-        """Whether racing may drop it."""
-        return self in (RowKind.TRIAL, RowKind.EPOCH)
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether it may win."""
-        return self in (RowKind.TRIAL, RowKind.EPOCH, RowKind.FINALIST)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -10,20 +9,25 @@ from rich.markup import escape
 
 from sweep.evaluation.records import read_evaluation
 from sweep.report.evaluation import render
+<<<<<<< HEAD
 from sweep.report.evaluations import asked_lines, evaluation_lines, other_lines
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import plain_table
 from sweep.report.trials import trial_table
 from sweep.report.verdict import print_export_command, print_verdict
 from sweep.results.evaluations import main_evaluation, main_name
+=======
+from sweep.report.evaluations import asked_lines, evaluation_lines
+from sweep.report.held_out import held_out_table
+from sweep.report.tables import plain_table
+from sweep.report.trials import trial_table
+from sweep.results.evaluations import main_name
+>>>>>>> 63482b837c039ed0f02d88507fa79adfd94ae44a
 from sweep.results.ledger import HELD_OUT
 from sweep.results.outcome import RunOutcome
 from sweep.results.verdict import verdict_of_run
 from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import EvaluationPaths, RunPaths
-from sweep.runs.record import read_record
-from sweep.study import read_summaries
-from sweep.study.ranking import rank
 
 TRIALS_AT_THE_END = 20
 
@@ -35,7 +39,7 @@ def print_outcome(console: Console, ended: RunOutcome) -> None:
     console.print(trial_table(ended.ranked, title, TRIALS_AT_THE_END))
     if len(ended.ranked) > TRIALS_AT_THE_END:
         left = len(ended.ranked) - TRIALS_AT_THE_END
-        _line(console, f"and {left} more: `python -m sweep status {ended.paths.shown}` shows all")
+        _line(console, f"and {left} more: `python -m sweep status {ended.paths.shown} --all` shows all")
     if ended.held_out:
         console.print()
         console.print(held_out_table(ended.held_out))
@@ -65,6 +69,7 @@ def print_evaluation(console: Console, paths: RunPaths, place: EvaluationPaths) 
         _line(console, line)
 
 
+<<<<<<< HEAD
 def print_status(console: Console, paths: RunPaths) -> None:
     """All trials of a run, running or finished."""
     record = read_record(paths)
@@ -79,6 +84,8 @@ def print_status(console: Console, paths: RunPaths) -> None:
         _line(console, line)
 
 
+=======
+>>>>>>> 63482b837c039ed0f02d88507fa79adfd94ae44a
 def print_verification(console: Console, epochs: Sequence[Verified], answers: Sequence[VerifiedAnswers]) -> int:
     """Recomputed numbers beside the stored ones. Returns the exit code: 1 if any differs."""
     table = plain_table(["trial", "epoch", "stored val_loss", "recomputed", ""])

@@ -9,19 +9,20 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sweep.report.tables import plain_table, titled
-from sweep.study import TrialSummary
+from sweep.study import TrialState, TrialSummary
 from sweep.terminal.words import brief_params
 
 NUMBERS_ON_A_LINE = 10
 
 
-def trial_table(ranked: Sequence[TrialSummary], title: str, limit: int | None = None) -> Group:
+def trial_table(ranked: Sequence[TrialSummary], title: str, limit: int | None = None, *, trains: bool = True) -> Group:
     """Trials by rank, as a person reads them.
 
     Args:
         ranked: all trials, as `sweep.study.ranking.rank` gives them.
         title: above the table.
         limit: lines of the table, and of the list of reasons; None: all.
+        trains: whether a driver trains the trials that the study calls running.
     """
     headers = ["rank", "trial", "state", "val_loss", "best\nepoch", "same\npicks", "verdicts"]
     table = plain_table(headers, left=("state", "verdicts"))
@@ -32,7 +33,7 @@ def trial_table(ranked: Sequence[TrialSummary], title: str, limit: int | None = 
         table.add_row(
             str(place) if row.is_complete else "-",
             str(row.number),
-            row.state_name,
+            row.state_name if trains or row.state is not TrialState.RUNNING else "interrupted",
             _value(row),
             f"{_best_step(row) or '-'} of {row.last_step or 0}",
             f"{agreement:.0%}" if agreement is not None else "",
@@ -40,7 +41,7 @@ def trial_table(ranked: Sequence[TrialSummary], title: str, limit: int | None = 
             Text(brief_params(row.params)),
         )
     below: list[RenderableType] = [Text(line) for line in _lines_below(ranked, limit)]
-    return titled(title, table, *below)
+    return titled(title, table, *below) if title else Group(table, *below)
 
 
 def _lines_below(ranked: Sequence[TrialSummary], limit: int | None) -> list[str]:

@@ -135,7 +135,7 @@ def driver_state(
     held = None if paths.root.is_remote else is_locked(paths.lock_file.local())
     if record is None or record.end is not None:
         # One that has just taken the lock has said nothing yet; what stands there is its predecessor's.
-        return DriverState(held is True, held is True, None if held else record, _age(record, clock))
+        return DriverState(True, here=True) if held is True else DriverState(False, False, record, _age(record, clock))
     here = is_here(record.process)
     if held is True or (held is None and here and not is_dead_here(record.process)):
         return DriverState(True, here, record, _age(record, clock))

@@ -18,6 +18,7 @@ MAY_CHANGE = (
     "keep_epochs",
     "max_disk_gb",
     "max_retries",
+    "notify",
     "resources",
     "storage",
     "vlm",

@@ -23,6 +23,7 @@ from sweep.errors import SpaceError
 from sweep.settings.collect import CollectSettings
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.items import ItemsSettings
+from sweep.settings.notify import NotifySettings
 from sweep.settings.resources import Cpus, Gpus
 from sweep.settings.vlm import VlmSettings
 from sweep.space import fields
@@ -100,6 +101,7 @@ class SpaceModel(FrozenModel):
         default=None, description="How the best trials answer held-out questions; needs items and vlm."
     )
     health: HealthSettings = HealthSettings()
+    notify: NotifySettings | None = Field(default=None, description="Who is told when a run has ended.")
     storage: str | None = Field(default=None, description="Optuna storage URL; null: SQLite in the run folder.")
 
     @field_validator("sampler", "pruner", mode="before")

@@ -23,13 +23,11 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
-from selector.errors import first_line
 from sweep.errors import SpaceError, StudyError
 from sweep.space.search_space import SearchSpace
 from sweep.study import budget
 from sweep.study.notes import save_note, trial_note
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
-from sweep.study.reading import read_trials
 from sweep.study.slots import Planner
 from sweep.study.storage import open_study, without_password
 from sweep.study.suggest import Suggester
@@ -284,16 +282,3 @@ class StudyOwner:
             return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
         except KeyError:
             raise StudyError(f"study {self._study.study_name!r} has no trial {number}") from None
-
-
-def read_summaries(storage_url: str, study_name: str) -> list[TrialSummary]:
-    """The trials of a study, read from another process while it runs or after. Nothing is written.
-
-    Raises:
-        StudyError: there is no such database or study, or it is damaged.
-    """
-    try:
-        return [summary(trial) for trial in read_trials(storage_url, study_name)]
-    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
-        where = f"study {study_name!r} in {without_password(storage_url)}"
-        raise StudyError(f"{where} is damaged: {type(error).__name__}: {first_line(error)}") from None

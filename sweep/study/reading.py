@@ -21,13 +21,28 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import URL
 
+from selector.errors import first_line
 from sweep.errors import StudyError
 from sweep.study.storage import BUSY_SECONDS, parsed, refused, without_password
+from sweep.study.summaries import TrialSummary, summary
 
 ATTEMPTS = 20
 PAUSE_SECONDS = 0.1
 BESIDE = ("-wal", "-journal")
 """Files that hold committed or half-done changes of the database beside them."""
+
+
+def read_summaries(storage_url: str, study_name: str) -> list[TrialSummary]:
+    """The trials of a study, read from another process while it runs or after. Nothing is written.
+
+    Raises:
+        StudyError: there is no such database or study, or it is damaged.
+    """
+    try:
+        return [summary(trial) for trial in read_trials(storage_url, study_name)]
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        where = f"study {study_name!r} in {without_password(storage_url)}"
+        raise StudyError(f"{where} is damaged: {type(error).__name__}: {first_line(error)}") from None
 
 
 def read_trials(url: str, name: str) -> list[FrozenTrial]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,9 @@ import yaml
 from optuna.trial import TrialState
 
 from selector import PointerSelector
-from tests.sweep.commands import Command, Started, epochs_done, finish, start, study_of, wait_for, write_space
+from sweep.runs.driver import read_driver
+from sweep.runs.paths import RunPaths
+from tests.sweep.commands import Command, epochs_done, finish, start, study_of, wait_for, write_space
 from tests.sweep.spaces import SMALL
 
 pytestmark = pytest.mark.slow
@@ -75,7 +79,7 @@ def test_a_run_uses_no_loader_that_executes_data(finished: Path) -> None:
 
 def test_status_of_a_named_run_and_of_none(finished: Path, tmp_path: Path, command: Command) -> None:
     code, out, _ = command("status", "mine", "--runs", str(finished.parent))
-    assert not code and "mine: finished; " in out and "val_loss" in out
+    assert not code and "mine: finished\n" in out and "val_loss" in out
     code, _, error = command("status", "nowhere", "--runs", str(finished.parent))
     assert code == 2 and error == f"error: no run 'nowhere'; runs in {finished.parent}: mine\n"
     code, _, error = command("status", "--runs", str(tmp_path))
@@ -142,10 +146,10 @@ def test_verify_notices_a_wrong_number(finished: Path, command: Command) -> None
 
 @dataclass
 class Watched:
-    """A sweep that runs until the tests have looked at it."""
+    """A sweep without a terminal that runs until the tests have looked at it."""
 
-    process: Started
-    folder: Path
+    run: Path
+    driver: int
     urls: dict[str, str]
 
 
@@ -154,27 +158,33 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 4000}}
     space = write_space(folder, trial=trial, budget={"trials": 2})
-    process = start(folder, "run", str(space), "--name", "watched", dashboard=True)
+    process = start(folder, "run", str(space), "--name", "watched", "--detach", dashboard=True)
+    output = finish(process)
+    assert process.returncode == 0 and "python -m sweep stop runs/watched" in output, output
+    run = folder / "runs" / "watched"
+    driver = read_driver(RunPaths.at(run))
+    assert driver is not None
     try:
-        wait_for(lambda: "trial   1 starts" in process.log.read_text())
-        words = [line.split() for line in process.log.read_text().splitlines()]
+        words = [line.split() for line in output.splitlines()]
         urls = {word[0]: word[1] for word in words if word and word[0] in ("dashboard", "metrics")}
-        trials = study_of(folder / "runs" / "watched")
-        wait_for(lambda: all("worker" in trial.user_attrs for trial in trials.trials))
-        yield Watched(process, folder, urls)
+        wait_for(lambda: epochs_done(run) and len(study_of(run).trials) == 2)
+        wait_for(lambda: all("worker" in trial.user_attrs for trial in study_of(run).trials))
+        yield Watched(run, driver.pid, urls)
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.kill(driver.pid, signal.SIGKILL)
 
 
 def test_a_second_driver_is_refused(watched: Watched) -> None:
-    second = start(watched.folder, "resume", "watched")
+    second = start(watched.run.parent.parent, "resume", "watched")
     output = finish(second)
     assert second.returncode == 2 and "is being driven by another process" in output
 
 
 def test_status_of_a_run_that_goes_on(watched: Watched, command: Command) -> None:
-    code, watching, _ = command("status", "watched", "--runs", str(watched.folder / "runs"))
-    assert code == 0 and "watched: not finished" in watching and "running" in watching
+    code, watching, _ = command("status", str(watched.run))
+    assert code == 0 and "watched: training" in watching and "0 of 2 trials ended (2 running)" in watching
+    assert f"driver: process {watched.driver} on this machine" in watching
 
 
 def test_dashboard_names_and_prometheus(watched: Watched) -> None:
@@ -191,11 +201,14 @@ def test_dashboard_names_and_prometheus(watched: Watched) -> None:
     wait_for(lambda: all(text in fetch(watched.urls["metrics"]) for text in expected), 60)
 
 
-def test_sigterm_ends_it_as_ctrl_c_does(watched: Watched) -> None:
-    """Last, since it ends the run. After the running epoch, with a line that says how to go on."""
-    watched.process.terminate()
-    output = finish(watched.process)
-    assert watched.process.returncode == 130 and "python -m sweep resume runs/watched" in output
+def test_stop_ends_it_as_ctrl_c_does(watched: Watched, command: Command) -> None:
+    """Last, since it ends the run. After the running epoch, and `run.log` says how to go on."""
+    code, out, _ = command("stop", str(watched.run))
+    assert code == 0 and f"is stopped; continue with: python -m sweep resume {watched.run}" in out
+    log = watched.run / "run.log"
+    wait_for(lambda: "interrupted; continue with: python -m sweep resume runs/watched" in log.read_text())
+    code, after, _ = command("status", str(watched.run))
+    assert "watched: interrupted" in after and "(2 interrupted)" in after
 
 
 def fetch(url: str) -> str:

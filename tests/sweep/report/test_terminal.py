@@ -53,7 +53,7 @@ def test_the_end_of_a_run_has_20_trials_and_says_where_the_others_are(tmp_path: 
     print_outcome(console, RunOutcome(paths, rows, HELD_OUT, None, False, "all are done", verdict))
     lines = text_of(console).splitlines()
     assert len([line for line in lines if re.match(r" *\d+ +\d+ complete ", line)]) == 20
-    assert f"and 4 more: `python -m sweep status {tmp_path / 'mine'}` shows all" in lines
+    assert f"and 4 more: `python -m sweep status {tmp_path / 'mine'} --all` shows all" in lines
     assert f"run folder: {tmp_path / 'mine'}" in lines and "no more trials: all are done" in lines
     assert (
         f"verdict: {verdict.sentence}" in " ".join(text_of(console).split())

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from sweep.driver.create import NewRun, create_run
 from sweep.errors import StudyError
+from sweep.runs.record import read_record
 from sweep.storage.local import stored_at
 from sweep.study import StudyOwner, has_study, read_summaries
+from sweep.study.reading import _readable
 from sweep.study.storage import open_storage, without_password
-from tests.sweep.commands import call, finish, start, wait_for, write_space
+from tests.sweep.commands import Command, call, finish, start, wait_for, write_space
 from tests.sweep.plans import plan_of_space
 from tests.sweep.study.postgres import Server, server
 
@@ -80,6 +83,33 @@ def test_runs_that_begin_at_the_same_moment_in_an_empty_database(postgres: Serve
         assert [len(trials(url, f"run-{number}")) for number in range(4)] == [1] * 4
 
 
+def test_reading_makes_no_tables_and_may_not_write(postgres: Server, tmp_path: Path) -> None:
+    url = postgres.create("empty")
+    with pytest.raises(StudyError, match="has no study 'one'"):
+        read_summaries(url, "one")
+    assert sqlalchemy.inspect(sqlalchemy.create_engine(url)).get_table_names() == []
+    StudyOwner.open(url, "one", plan_of_space(write_space(tmp_path)).space)
+    with _readable(url) as storage, pytest.raises(optuna.exceptions.StorageInternalError):
+        storage.set_study_user_attr(storage.get_study_id_from_name("one"), "key", 1)
+
+
+def test_a_run_keeps_its_study_where_its_owner_said(
+    postgres: Server, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks at the run names the database. Its password need not stand in the run's record for that."""
+    url = postgres.create("named")
+    plan = plan_of_space(write_space(tmp_path, storage=url))
+    paths = create_run(plan, NewRun(stored_at(tmp_path / "runs"), "mine"))
+    assert read_record(paths).storage_url(paths) == url, "the driver that made it was told"
+    StudyOwner.open(url, "mine", plan.space).close()
+    code, _, error = command("status", paths.shown)
+    assert code == 2 and "keeps its study outside its folder, in postgresql+psycopg://127.0.0.1" in error
+    assert "s3cret" not in error and "sweeper" not in error
+    monkeypatch.setenv("SWEEP_STORAGE", url)
+    code, out, error = command("status", paths.shown)
+    assert code == 0 and "no trials yet" in out, error
+
+
 def test_a_server_that_was_restarted_between_two_questions_is_no_error(postgres: Server, tmp_path: Path) -> None:
     url = postgres.create("restarted")
     owner = StudyOwner.open(url, "one", plan_of_space(write_space(tmp_path)).space)
@@ -120,9 +150,12 @@ def test_the_password_is_for_the_owner_of_the_run_alone(postgres: Server, tmp_pa
 
 
 @pytest.mark.long
-def test_a_sweep_killed_and_a_server_lost_end_as_an_undisturbed_one(postgres: Server, tmp_path: Path) -> None:
+def test_a_sweep_killed_and_a_server_lost_end_as_an_undisturbed_one(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two runs in one database; one of them is killed, then loses its server, and is resumed after both."""
     url = postgres.create("sweeps")
+    monkeypatch.setenv("SWEEP_STORAGE", url)
     space = str(write_space(tmp_path, storage=url, **SHORT))
     output = finish(start(tmp_path, "run", space, "--name", "whole"))
     assert "best: trial" in output and "s3cret" not in output
@@ -170,5 +203,5 @@ def test_status_and_validate_show_no_password(
     with pytest.raises(SystemExit) as stopped:
         main()
     assert not stopped.value.code and "s3cret" not in capsys.readouterr().out
-    code, out, error = call(capsys, monkeypatch, "status", str(tmp_path / "runs" / "mine2"))
+    code, out, error = call(capsys, monkeypatch, "status", str(tmp_path / "runs" / "mine2"), "--storage", url)
     assert code == 2 and "s3cret" not in out + error and "no study 'mine2'" in error

@@ -6,7 +6,6 @@ from sweep.errors import RunError
 from sweep.evaluation.records import read_evaluation
 from sweep.results.evaluations import DECLARED, evaluations, main_name
 from sweep.results.ledger import asked_sentences, ledgers_beside, read_ledger
-from sweep.results.verdict import verdict_by_answers
 from sweep.runs.paths import EvaluationPaths, RunPaths
 
 
@@ -45,5 +44,5 @@ def _line(place: EvaluationPaths) -> str:
     settings = found.settings
     return (
         f"evaluation {place.name}: {found.questions} questions of the {settings.split} split, {settings.measure}: "
-        f"{verdict_by_answers(found).sentence}"
+        f"{found.winner.sentence}"
     )

@@ -34,9 +34,10 @@ def print_status(console: Console, status: RunStatus, limit: int | None = TRIALS
         left = len(status.rows) - limit
         line = f"and {left} more: `python -m sweep status {status.paths.shown} --all` shows all"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if status.evaluation is not None and status.verdict is not None:
-        of = "" if status.evaluation.name == DECLARED else f"By the evaluation {status.evaluation.name}: "
-        console.print("", of + status.verdict, sep="\n", highlight=False, markup=False)
+    if status.verdict is not None:
+        other = status.evaluation is not None and status.evaluation.name != DECLARED
+        of = f" by the evaluation {status.evaluation.name}" if status.evaluation is not None and other else ""
+        console.print("", f"verdict{of}: {status.verdict}", sep="\n", highlight=False, markup=False)
         for line in other_lines(status.paths, status.evaluation):
             console.print(line, highlight=False, markup=False)
     elif status.state is RunState.FINISHED and status.best is not None:

@@ -9,23 +9,14 @@ from rich.markup import escape
 
 from sweep.evaluation.records import read_evaluation
 from sweep.report.evaluation import render
-<<<<<<< HEAD
-from sweep.report.evaluations import asked_lines, evaluation_lines, other_lines
-from sweep.report.held_out import held_out_table
-from sweep.report.tables import plain_table
-from sweep.report.trials import trial_table
-from sweep.report.verdict import print_export_command, print_verdict
-from sweep.results.evaluations import main_evaluation, main_name
-=======
 from sweep.report.evaluations import asked_lines, evaluation_lines
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import plain_table
 from sweep.report.trials import trial_table
+from sweep.report.verdict import print_export_command, print_verdict
 from sweep.results.evaluations import main_name
->>>>>>> 63482b837c039ed0f02d88507fa79adfd94ae44a
 from sweep.results.ledger import HELD_OUT
 from sweep.results.outcome import RunOutcome
-from sweep.results.verdict import verdict_of_run
 from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import EvaluationPaths, RunPaths
 
@@ -69,23 +60,6 @@ def print_evaluation(console: Console, paths: RunPaths, place: EvaluationPaths) 
         _line(console, line)
 
 
-<<<<<<< HEAD
-def print_status(console: Console, paths: RunPaths) -> None:
-    """All trials of a run, running or finished."""
-    record = read_record(paths)
-    rows = rank(read_summaries(record.storage_url(paths), record.study))
-    states = Counter(row.state_name for row in rows)
-    ended = "finished" if paths.ranking_file.exists() else "not finished"
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no trials yet"
-    console.print(trial_table(rows, f"{paths.name}: {ended}; {counts}"))
-    if (verdict := verdict_of_run(paths)) is not None:
-        console.print("", f"verdict: {verdict.sentence}", highlight=False, markup=False)
-    for line in other_lines(paths, main_evaluation(paths)):
-        _line(console, line)
-
-
-=======
->>>>>>> 63482b837c039ed0f02d88507fa79adfd94ae44a
 def print_verification(console: Console, epochs: Sequence[Verified], answers: Sequence[VerifiedAnswers]) -> int:
     """Recomputed numbers beside the stored ones. Returns the exit code: 1 if any differs."""
     table = plain_table(["trial", "epoch", "stored val_loss", "recomputed", ""])

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from sweep.evaluation.records import ExampleRecord
 from sweep.report.tables import labelled
-from sweep.results.verdict import RunVerdict
+from sweep.results.run_verdict import RunVerdict
 from sweep.runs.paths import RunPaths
 
 

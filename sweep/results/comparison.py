@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sweep.evaluation.records import Difference, Evaluation, RowRecord
 from sweep.evaluation.rows import RowKind
 from sweep.results.held_out import BASELINE, HeldOutRow
+from sweep.results.run_verdict import VerdictKind
 from sweep.settings.evaluation import SplitName
 from sweep.study import TrialSummary
 
 NOT_TEST = "These questions took part in training or in the choice of trials, so new ones may say otherwise."
-
-
-class VerdictKind(StrEnum):
-    """What a run has shown."""
-
-    BEATS_BASELINE = "beats_baseline"
-    NOT_DISTINGUISHED = "not_distinguished"
-    WORSE_THAN_BASELINE = "worse_than_baseline"
-    EQUAL_TO_BASELINE = "equal_to_baseline"  # on every single question
-    NOTHING_CORRECT = "nothing_correct"
-    NOT_COMPARED = "not_compared"  # with anything that needs no training
-    NO_TRIAL_COMPARED = "no_trial_compared"  # the tables have references only
-    NO_COMPLETE_TRIAL = "no_complete_trial"
 
 
 @dataclass(frozen=True)

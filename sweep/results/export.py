@@ -12,7 +12,7 @@ from sweep.errors import RunError
 from sweep.evaluation.records import read_evaluation
 from sweep.results.evaluations import main_evaluation
 from sweep.results.policies import winner_checkpoint
-from sweep.results.verdict import verdict_of_run
+from sweep.results.run_verdict import verdict_of_run
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.storage.local import stored_at

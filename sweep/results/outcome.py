@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sweep.evaluation.records import Evaluation
 from sweep.results.held_out import HeldOutRow
-from sweep.results.verdict import RunVerdict
+from sweep.results.run_verdict import RunVerdict
 from sweep.runs.paths import RunPaths
 from sweep.study import TrialSummary
 

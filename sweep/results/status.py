@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from sweep.errors import RunError, StudyError
-from sweep.evaluation.records import read_evaluation
 from sweep.results.evaluations import main_evaluation
+from sweep.results.run_verdict import verdict_of_run
 from sweep.runs.driver import DriverRecord, DriverState, End, Phase, driver_state
 from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.runs.record import RunRecord, read_record
@@ -104,16 +104,17 @@ def read_status(paths: RunPaths, looking: Callable[[str], None] = lambda line: N
         trains=trains,
         seconds_left=seconds_left(driver.record, rows) if driver.alive and driver.record is not None else None,
         evaluation=place,
-        verdict=None if place is None else _verdict(place),
+        verdict=_verdict(paths),
     )
 
 
-def _verdict(place: EvaluationPaths) -> str:
-    """Of an evaluation. One that is damaged does not hide how the run stands."""
+def _verdict(paths: RunPaths) -> str | None:
+    """A run's verdict in a sentence. Files that are damaged do not hide how the run stands."""
     try:
-        return read_evaluation(place.file).winner.sentence
+        found = verdict_of_run(paths)
     except RunError as error:
         return str(error)
+    return None if found is None else found.sentence
 
 
 def _trials(paths: RunPaths, record: RunRecord, driver: DriverState) -> list[TrialSummary]:

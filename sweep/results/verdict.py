@@ -5,22 +5,20 @@ It is made from numbers that others own. The screen, `ranking.json` and the card
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from selector.data import Split
 from selector.health import Verdict
 from selector.order import informative_groups
-from selector.settings import FrozenModel
-from sweep.errors import RunError
 from sweep.evaluation.power import questions_to_tell
-from sweep.evaluation.records import Difference, Evaluation, ExampleRecord
+from sweep.evaluation.records import Evaluation
 from sweep.evaluation.winner import nothing_correct
 from sweep.evaluation.wording import counted
 from sweep.plan.plan import Plan
 from sweep.results import verdict_words as words
-from sweep.results.comparison import Comparison, VerdictKind, by_answers, by_held_out
+from sweep.results.comparison import Comparison, by_answers, by_held_out
 from sweep.results.held_out import BASELINE, HeldOutRow
+from sweep.results.run_verdict import RunVerdict, VerdictKind
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.settings.evaluation import LEVEL
@@ -28,50 +26,6 @@ from sweep.study import TrialState, TrialSummary, read_summaries
 from sweep.study.ranking import rank
 
 ONE_POINT = 0.01
-
-
-class RunVerdict(FrozenModel):
-    """What can be said of a run's best trial. (`selector.health.Verdict` is about the health of one trial.)
-
-    Attributes:
-        sentence: the verdict, for people.
-        details: what else there is to know about it.
-        next_steps: what to do now.
-        best: the best row that was compared. None without one.
-        trial: its number in the study.
-        others: other trials that beat the baseline while the best one does not.
-        baseline: what it was compared with.
-        measure: by which it was, in words.
-        difference: best minus baseline: a share of correct answers, or reward. Its corrected p and its joint interval
-            count that the best row was picked among many.
-        questions_to_tell: all questions that it takes to tell a difference of 0.01 with probability 80 %. None where
-            that cannot be said.
-        more_questions: those beyond the ones that were asked.
-        informative_groups: groups of the validation split whose beams differ in reward. They alone decide val_loss.
-        validation_groups: all groups of that split. Both are None where they were not counted.
-        example: a prompt and its answer, where nothing was answered correctly.
-    """
-
-    kind: VerdictKind
-    sentence: str
-    details: tuple[str, ...] = ()
-    next_steps: tuple[str, ...] = ()
-    best: str | None = None
-    trial: int | None = None
-    others: tuple[int, ...] = ()
-    baseline: str | None = None
-    measure: str | None = None
-    difference: Difference | None = None
-    questions_to_tell: int | None = None
-    more_questions: int | None = None
-    informative_groups: int | None = None
-    validation_groups: int | None = None
-    example: ExampleRecord | None = None
-
-    @property
-    def is_worth_taking(self) -> bool:
-        """Whether the run supports using its best trial instead of the baseline."""
-        return self.kind is VerdictKind.BEATS_BASELINE
 
 
 def verdict_of(
@@ -86,21 +40,6 @@ def verdict_on_evaluation(plan: Plan, paths: RunPaths, evaluation: Evaluation) -
     """The verdict that one evaluation of a run gives, whether or not the run's result rests on it."""
     record = read_record(paths)
     return verdict_of(plan, rank(read_summaries(record.storage_url(paths), record.study)), [], evaluation)
-
-
-def verdict_of_run(paths: RunPaths) -> RunVerdict | None:
-    """The verdict that a run has ended with. None while it has not, or if a version without verdicts ended it.
-
-    Raises:
-        RunError: `ranking.json` is damaged.
-    """
-    if not paths.ranking_file.exists():
-        return None
-    try:
-        stored = dict(json.loads(paths.ranking_file.read_bytes()))
-        return RunVerdict.model_validate_json(json.dumps(stored["verdict"])) if "verdict" in stored else None
-    except (ValueError, TypeError):
-        raise RunError(f"{paths.ranking_file}: damaged, or of another version: its verdict cannot be read") from None
 
 
 def conclude(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweep.evaluation.wording import counted, p_text, points, signed
-from sweep.results.comparison import Comparison, VerdictKind
+from sweep.results.comparison import Comparison
+from sweep.results.run_verdict import VerdictKind
 from sweep.study import TrialSummary
 
 FEW_GROUPS = 50

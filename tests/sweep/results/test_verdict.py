@@ -20,9 +20,9 @@ from sweep.evaluation.power import questions_to_tell
 from sweep.evaluation.records import Difference, Evaluation, RowRecord
 from sweep.evaluation.winner import Contest, decide
 from sweep.report.verdict import print_export_command, print_verdict
-from sweep.results.comparison import VerdictKind
 from sweep.results.held_out import HeldOutRow
-from sweep.results.verdict import RunVerdict, conclude, verdict_of_run
+from sweep.results.run_verdict import RunVerdict, VerdictKind, verdict_of_run
+from sweep.results.verdict import conclude
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
 from sweep.study import Standing

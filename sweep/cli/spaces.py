@@ -41,7 +41,10 @@ def validate(
 def show_prompt(
     space: Space,
     query: Annotated[int, typer.Option("--query", min=0, help="Item id of the question.")],
-    demonstrations: Annotated[str, typer.Option("--demonstrations", help="Item ids in order, such as 17,4.")] = "",
+    demonstrations: Annotated[
+        str | None,
+        typer.Option("--demonstrations", help="Item ids in order, such as 17,4; default: two of other images."),
+    ] = None,
     runs: Runs = RUNS,
 ) -> None:
     """Print exactly what the model reads for one question, and which images."""

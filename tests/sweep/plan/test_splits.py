@@ -68,6 +68,7 @@ def items(folder: Path, count: int = 60) -> str:
 def test_the_setting_is_that_of_the_datas_origin(tmp_path: Path, dataset: Dataset) -> None:
     rl = str(store(tmp_path / "data", rl_data()).parent)
     own, folder = {"items": {"path": items(tmp_path)}}, native(tmp_path, dataset)
+    (tmp_path / "chosen.parquet").touch()
     demo = {"items": {"demo": {}}, "vlm": MODEL, "collect": {}}
     file = {**own, "vlm": MODEL, "collect": {"queries": str(tmp_path / "chosen.parquet")}}
     for sections, expected in (

@@ -34,17 +34,18 @@ from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 def evaluate(plan: Plan, training: Training, session: Session, command: str) -> Evaluation | None:
     """Have the best trials answer held-out questions, and give what the run's result rests on.
 
-    That is the evaluation that the space asks for, or the one that somebody made the main one. None where the space
-    asks for none, or nothing was completed.
+    That is the evaluation that the space asks for, or the one that somebody made the main one. None where there is
+    neither, or nothing was completed.
 
     Raises:
         as `evaluate_trials`.
     """
-    if plan.evaluation is None or training.interrupted or not training.completed:
+    if training.interrupted or not training.completed:
         return None
-    evaluate_trials(plan, training.ranked, session, Purpose(command))
-    # Finalists and answers came besides, and the folder has its bound still.
-    DiskBound(session.paths, plan.space, session.record.fingerprint, lambda: training.ranked, session.say).enforce()
+    if plan.evaluation is not None:
+        evaluate_trials(plan, training.ranked, session, Purpose(command))
+        # Finalists and answers came besides, and the folder has its bound still.
+        DiskBound(session.paths, plan.space, session.record.fingerprint, lambda: training.ranked, session.say).enforce()
     main = main_evaluation(session.paths)
     return None if main is None else read_evaluation(main.file)
 

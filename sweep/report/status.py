@@ -38,10 +38,10 @@ def print_status(console: Console, status: RunStatus, limit: int | None = TRIALS
         other = status.evaluation is not None and status.evaluation.name != DECLARED
         of = f" by the evaluation {status.evaluation.name}" if status.evaluation is not None and other else ""
         console.print("", f"verdict{of}: {status.verdict}", sep="\n", highlight=False, markup=False)
-        for line in other_lines(status.paths, status.evaluation):
-            console.print(line, highlight=False, markup=False)
     elif status.state is RunState.FINISHED and status.best is not None:
         console.print("", f"best: trial {status.best.number} by val_loss", sep="\n", highlight=False, markup=False)
+    for line in other_lines(status.paths, status.evaluation):
+        console.print(line, highlight=False, markup=False)
 
 
 def status_lines(status: RunStatus) -> list[str]:

@@ -35,7 +35,7 @@ def trial_table(ranked: Sequence[TrialSummary], title: str, limit: int | None = 
             str(row.number),
             row.state_name if trains or row.state is not TrialState.RUNNING else "interrupted",
             _value(row),
-            f"{_best_step(row) or '-'} of {row.last_step or 0}",
+            f"{row.reached[1] or '-'} of {row.last_step or 0}",
             f"{agreement:.0%}" if agreement is not None else "",
             " ".join(row.verdicts),
             Text(brief_params(row.params)),
@@ -86,14 +86,9 @@ def _over_seeds(rows: Sequence[TrialSummary]) -> list[str]:
     return lines
 
 
-def _best_step(row: TrialSummary) -> int | None:
-    """The epoch that the value beside it belongs to."""
-    return row.standing.best_step if row.state.is_finished() else row.best_value_step
-
-
 def _value(row: TrialSummary) -> str:
     """The objective of a complete trial; in brackets, the best of what any other one did."""
     if row.is_complete and row.value is not None:
         return f"{row.value:.4f}"
-    reached = row.standing.best_loss if row.state.is_finished() else row.best_value
+    reached, _ = row.reached
     return f"[dim]({reached:.4f})[/dim]" if reached is not None else ""

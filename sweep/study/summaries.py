@@ -157,6 +157,13 @@ class TrialSummary:
         return self.state.name.lower()
 
     @property
+    def reached(self) -> tuple[float | None, int | None]:
+        """The best validation loss, and the epoch that had it: of the epochs that compete once the trial has ended."""
+        if self.state.is_finished():
+            return self.standing.best_loss, self.standing.best_step
+        return self.best_value, self.best_value_step
+
+    @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """Verdicts of the epoch that stands for the trial."""
         return self.standing.verdicts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from selector.settings import FrozenModel
 from sweep.errors import RunError
@@ -184,6 +184,12 @@ class SourceRecord(FrozenModel):
     model: str
     answers: dict[str, Any]
     items: str
+
+    @field_validator("answers")
+    @classmethod
+    def _hashable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        canonical_hash(value)  # a ValueError for NaN and infinity, which no answer depends on
+        return value
 
 
 def settings_digest(settings: EvaluationSettings, source: SourceRecord) -> str:

@@ -13,7 +13,7 @@ from selector.data.native import write_native
 from selector.model import SelectorConfig, build_selector
 from sweep.driver.create import NewRun, create_run
 from sweep.evaluation.evaluate import evaluate
-from sweep.evaluation.records import Evaluation
+from sweep.evaluation.records import Evaluation, SourceRecord
 from sweep.evaluation.rows import build_panel
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings
@@ -87,7 +87,8 @@ def make_evaluation() -> Evaluation:
     settings = EvaluationSettings(shots=2, resamples=1000, random_draws=1)
     policies = ((worlds.trial(number, val_loss=1 + number / 10), worlds.selector(number)) for number in (1, 2))
     panel = build_panel(worlds.dataset(), worlds.held_out(), policies, settings)
-    return evaluate(panel, settings, worlds.World().ask, worlds.score).evaluation
+    source = SourceRecord(model="demo", answers={"model": "sha256:1", "prompt": {"system": "Answer."}}, items="f" * 64)
+    return evaluate(panel, settings, worlds.World().ask, worlds.score).evaluation.replace(source=source)
 
 
 def make_run(folder: Path) -> RunPaths:

@@ -16,7 +16,7 @@ from selector.model import PointerSelector
 from selector.reports import EpochReport
 from selector.training.stage import TrainingStage
 from sweep.errors import SpaceError
-from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.evaluation.records import Evaluation, read_evaluation, settings_digest
 from sweep.items import ItemsSettings, ItemTable, open_items
 from sweep.report.evaluation import render
 from sweep.results.evaluations import DECLARED
@@ -105,4 +105,6 @@ def shown(paths: RunPaths) -> Evaluation:
     for width in (60, 200):
         Console(file=io.StringIO(), width=width).print(render(found))
     winner_checkpoint(paths, found)
+    if found.source is not None:
+        settings_digest(found.settings, found.source)
     return found

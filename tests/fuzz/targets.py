@@ -21,9 +21,12 @@ from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from selector.tensors import read_tensors
 from selector.training import GrpoStage
 from selector.validation import Evaluator
+from sweep.report.evaluations import asked_lines
 from sweep.results.evaluations import DECLARED
+from sweep.results.ledger import Look, begin_look, end_look
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
+from sweep.settings.evaluation import SplitName
 from sweep.storage.hashes import file_hash
 from sweep.storage.local import stored_at
 from sweep.trials.checkpoints import MANIFEST_FILE
@@ -301,6 +304,19 @@ def evaluation(folder: Path) -> Target:
     return Target((file.read_bytes(),), _reads(file.local(), lambda: shown(paths)), altered_json)
 
 
+def ledger(folder: Path) -> Target:
+    """The looks at held-out questions, counted and put into sentences."""
+    paths = make_run(folder)
+    look = Look(
+        command="evaluate", evaluation=DECLARED, split=SplitName.TEST, split_digest="s", settings_digest="a",
+        questions=3, rows={"similarity": None},
+    )  # fmt: skip
+    begin_look(paths, look)
+    end_look(paths, look)
+    file = paths.ledger_file.local()
+    return Target((file.read_bytes(),), _reads(file, lambda: asked_lines(paths, DECLARED)), any_bytes)
+
+
 def finalist_result(folder: Path) -> Target:
     """A finalist whose result cannot be read is trained again: there is no error to tell."""
     paths, one = RunPaths.at(folder), Finalist(0, SETTINGS)
@@ -333,6 +349,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
         resume_manifest,
         resume_tensors,
         evaluation,
+        ledger,
         finalist_result,
         answers,
         model_config,

@@ -2,14 +2,15 @@
 
 What is measured on such a query was perhaps seen in training.
 
-Without items, equal rows of the embeddings are taken for one image. That is a weaker sign: it misses images that have
-several questions, and two items without features look alike.
+Without items, equal rows of the embeddings are taken for one image. That is a weaker sign. It misses images whose
+questions are part of the embedding, and where only questions are embedded, it finds equal questions.
 
 Legend: Q queries, K candidates of one query, M items.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,11 +37,13 @@ class SharedImages:
         sentence: how many queries, and one of them.
         count: queries that it concerns.
         across_splits: whether both sides are queries, of different splits.
+        sign: what tells it.
     """
 
     sentence: str
     count: int
     across_splits: bool
+    sign: Sign
 
 
 def find_shared_images(queries: QueryTable, images_M: Int64Array, sign: Sign = Sign.IMAGE) -> list[SharedImages]:
@@ -66,6 +69,7 @@ def _across_splits(queries: QueryTable, images_M: Int64Array, sign: Sign) -> Ite
                 f"{_item(queries, int(shared[0]))} and {_item(queries, other)}{_image(images_Q[shared[0]], sign)}",
                 len(shared),
                 across_splits=True,
+                sign=sign,
             )
 
 
@@ -86,6 +90,7 @@ def _in_pools(queries: QueryTable, images_M: Int64Array, sign: Sign) -> Iterator
                     f"{_item(queries, int(owner_K[place]))}{_image(images_Q[shared[0]], sign)}",
                     len(shared),
                     across_splits=False,
+                    sign=sign,
                 )
     yield from _own(queries, owner_K, images_K == images_Q[owner_K], images_Q, sign)
 
@@ -103,13 +108,15 @@ def _own(
             f"{candidate}{_image(images_Q[owner], sign)}",
             count,
             across_splits=False,
+            sign=sign,
         )
 
 
 def equal_rows(embeddings: Float32Array) -> Int64Array:
     """A number per row, int64 [M], equal where the rows are equal to the bit."""
     known: dict[bytes, int] = {}
-    return np.array([known.setdefault(row.tobytes(), place) for place, row in enumerate(embeddings)], dtype=np.int64)
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in embeddings)  # rows would fill memory
+    return np.array([known.setdefault(digest, place) for place, digest in enumerate(digests)], dtype=np.int64)
 
 
 def _queries(count: int, split: Split | None) -> str:

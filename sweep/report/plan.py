@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 
 from selector.data import DataSummary, Split
-from sweep.items.shared_images import SharedImages
+from sweep.items.shared_images import SharedImages, Sign
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.plan.requests import Request
 from sweep.plan.splits import informative_groups, informative_sentence, more_queries
@@ -149,7 +149,8 @@ def _noticed(summary: DataSummary, more: bool = False) -> str:
 
 def _shared(shared: Sequence[SharedImages]) -> list[tuple[str, str]]:
     """Queries that share an image with others, a line for each kind."""
-    return [("shared images" if place == 0 else "", one.sentence) for place, one in enumerate(shared)]
+    label = "shared images" if all(one.sign is Sign.IMAGE for one in shared) else "equal embeddings"
+    return [(label if place == 0 else "", one.sentence) for place, one in enumerate(shared)]
 
 
 def describe_parameters(space: SearchSpace) -> list[tuple[str, str]]:

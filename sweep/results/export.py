@@ -10,7 +10,7 @@ from typing import Any
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from sweep.errors import RunError
 from sweep.evaluation.records import read_evaluation
-from sweep.results.evaluations import main_evaluation
+from sweep.results.evaluations import DECLARED, main_evaluation
 from sweep.results.policies import winner_checkpoint
 from sweep.results.run_verdict import verdict_of_run
 from sweep.runs.paths import RunPaths
@@ -85,7 +85,8 @@ def _choose(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
                     f"run {paths.name}: the checkpoint of the winner, {winner.row}, is gone; `python -m sweep evaluate "
                     f"{paths.shown}` compares what is left"
                 )
-            return winner.trial, source, f"best by the answers to held-out questions: {winner.row}"
+            by = "" if place.name == DECLARED else f" (evaluation {place.name})"
+            return winner.trial, source, f"best by the answers to held-out questions{by}: {winner.row}"
     ranked = rank(read_summaries(record.storage_url(paths), record.study))
     if trial == "best":
         if not ranked or not ranked[0].is_complete:

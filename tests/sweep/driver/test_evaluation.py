@@ -177,6 +177,8 @@ def test_evaluations_of_one_run_stand_side_by_side_in_any_order(judged: Path, tm
     code, output, _ = command("status", str(run))
     assert "verdict by the evaluation one-shot: " in output
     assert "evaluation declared: 40 questions of the test" in " ".join(output.split())
+    code, output, error = command("export", str(run), "--out", str(tmp_path / "best"))
+    assert code == 0 and "(evaluation one-shot)" in " ".join(output.split()), error
     assert command(*again)[0] == 0  # the declared one again: the result rests on the chosen one still
     assert json.loads((run / "ranking.json").read_text())["winner_by_answers"] == winner
     code, _, error = command(*again, "--name", "one-shot")

@@ -22,7 +22,7 @@ from sweep.plan.requests import Request, request_of_space
 from sweep.report.plan import describe_plan
 from sweep.runs.paths import SharedPaths
 from sweep.storage.local import stored_at
-from tests.selector.data.builders import ITEMS, QUERIES, pool_of, rl_data, store, write_queries
+from tests.selector.data.builders import ITEMS, QUERIES, embeddings, pool_of, rl_data, store, write_queries
 from tests.sweep.commands import Command, write_space
 from tests.sweep.items.builders import NewItem, write_items
 
@@ -155,6 +155,18 @@ def test_data_can_be_divided_by_image(tmp_path: Path, images: list[int]) -> None
     split_of = dict(zip(plan.dataset.query_items.tolist(), plan.dataset.split.tolist(), strict=True))
     same = [item for item in QUERIES if images.count(images[item]) > 1 or images[item] != item]
     assert len({split_of[item] for item in same}) == 1
+
+
+def test_without_items_equal_embeddings_are_noticed_and_never_refused(tmp_path: Path) -> None:
+    found = load(DataSettings(path=store(tmp_path / "data", rl_data())))
+    val, train = (int(found.query_items[found.indices(split)][0]) for split in (Split.VAL, Split.TRAIN))
+    rows = embeddings()
+    rows[val] = rows[train]
+    store(tmp_path / "data", rl_data(), rows)
+    plan = plan_of(write_space(tmp_path, data={"path": str(tmp_path / "data")}))
+    assert isinstance(plan, Plan)
+    said = dict(describe_plan(plan))["equal embeddings"]
+    assert said == f"1 val query has the embedding of a train query, such as val query {val} and train query {train}"
 
 
 def test_dividing_by_image_needs_images_and_data_without_a_split(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sweep.driver.evaluation import evaluate as evaluate_run
+from sweep.driver.training import Training
 from sweep.errors import RunError
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.records import Evaluation, SourceRecord, settings_digest
@@ -27,6 +30,7 @@ from sweep.results.ledger import HELD_OUT, Look, begin_look, end_look, read_ledg
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
 from tests.sweep.evaluation.worlds import World, dataset, held_out, score, selector, trial
+from tests.sweep.report.test_trials import summary
 
 SETTINGS = EvaluationSettings(shots=2, resamples=1000)
 SOURCE = SourceRecord(model="demo", answers={"model": "sha256:1", "prompt": {"system": "Answer."}}, items="f" * 64)
@@ -102,6 +106,17 @@ def test_the_declared_one_is_the_main_one_until_somebody_says_otherwise(paths: R
     paths.main_file.write_text('{"name": "../../elsewhere"}')
     with pytest.raises(RunError, match="damaged"):
         main_name(paths)
+
+
+def test_a_resumed_run_rests_on_its_main_evaluation_though_its_space_asks_for_none(paths: RunPaths) -> None:
+    later = store(paths, "later")
+    plan: Any = SimpleNamespace(evaluation=None)
+    session: Any = SimpleNamespace(paths=paths)
+    for name, expected in ((None, None), ("later", later)):
+        if name is not None:
+            make_main(paths, name)
+        assert evaluate_run(plan, Training([summary(0)], False, ""), session, "resume") == expected
+    assert evaluate_run(plan, Training([summary(0)], True, ""), session, "resume") is None
 
 
 def test_a_damaged_evaluation_keeps_its_name_and_is_shown_as_damaged(paths: RunPaths) -> None:

@@ -94,7 +94,7 @@ def read_status(paths: RunPaths, looking: Callable[[str], None] = lambda line: N
     driver = driver_state(paths, looking)
     rows = rank(_trials(paths, record, driver))
     trains = driver.alive and (driver.record is None or driver.record.phase is Phase.TRAINING)
-    place = main_evaluation(paths)
+    place, verdict = _end(paths)
     return RunStatus(
         paths=paths,
         state=_state(paths, driver),
@@ -104,17 +104,19 @@ def read_status(paths: RunPaths, looking: Callable[[str], None] = lambda line: N
         trains=trains,
         seconds_left=seconds_left(driver.record, rows) if driver.alive and driver.record is not None else None,
         evaluation=place,
-        verdict=_verdict(paths),
+        verdict=verdict,
     )
 
 
-def _verdict(paths: RunPaths) -> str | None:
-    """A run's verdict in a sentence. Files that are damaged do not hide how the run stands."""
+def _end(paths: RunPaths) -> tuple[EvaluationPaths | None, str | None]:
+    """What a run's result rests on, and its verdict. Files that are damaged do not hide how the run stands."""
+    place = None
     try:
+        place = main_evaluation(paths)
         found = verdict_of_run(paths)
     except RunError as error:
-        return str(error)
-    return None if found is None else found.sentence
+        return place, str(error)
+    return place, None if found is None else found.sentence
 
 
 def _trials(paths: RunPaths, record: RunRecord, driver: DriverState) -> list[TrialSummary]:

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from sweep.report.status import print_status, status_lines
+from sweep.results.evaluations import make_main
 from sweep.results.status import RunState, RunStatus, read_status, seconds_left, status_document
 from sweep.runs.driver import DriverRecord, DriverState, End, Phase
 from sweep.runs.paths import RunPaths
@@ -137,6 +138,15 @@ def test_the_state_of_a_run_from_its_folder(run: RunPaths) -> None:
     assert found() is RunState.FINISHED
     with FileLock(run.lock_file.local()):
         assert found() is RunState.RUNNING, "it is evaluated again"
+
+
+def test_a_lost_main_evaluation_does_not_hide_how_the_run_stands(run: RunPaths) -> None:
+    make_main(run, "gone")
+    found = read_status(run)
+    assert found.rows and found.evaluation is None
+    assert found.verdict is not None and "names the evaluation 'gone', which is gone" in found.verdict
+    run.main_file.write_text("{")
+    assert "damaged" in str(read_status(run).verdict)
 
 
 def test_before_the_study_is_made(run: RunPaths) -> None:

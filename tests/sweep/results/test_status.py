@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,10 @@ def test_the_state_of_a_run_from_its_folder(run: RunPaths) -> None:
         assert found() is expected
     run.ranking_file.write_text("{}")
     assert found() is RunState.FINISHED
+    with closing(sqlite3.connect(run.study_file.local())) as connection:
+        connection.execute("update trials set state = 'RUNNING', datetime_complete = null")
+        connection.commit()
+    assert found() is RunState.INTERRUPTED, "resumed with a larger budget, and interrupted"
     with FileLock(run.lock_file.local()):
         assert found() is RunState.RUNNING, "it is evaluated again"
 

@@ -175,7 +175,7 @@ def test_evaluations_of_one_run_stand_side_by_side_in_any_order(judged: Path, tm
     stored = run / "evaluations" / "one-shot" / "evaluation.json"
     assert winner == json.loads(stored.read_text())["winner"] and stored.read_bytes() == first["one-shot"]
     code, output, _ = command("status", str(run))
-    assert "By the evaluation one-shot: " in output and "evaluation declared: 40 questions of the test" in output
+    assert "by the evaluation one-shot: " in output and "evaluation declared: 40 questions of the test" in output
     assert command(*again)[0] == 0  # the declared one again: the result rests on the chosen one still
     assert json.loads((run / "ranking.json").read_text())["winner_by_answers"] == winner
     code, _, error = command(*again, "--name", "one-shot")

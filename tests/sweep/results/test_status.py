@@ -145,6 +145,24 @@ def test_the_state_of_a_run_from_its_folder(run: RunPaths) -> None:
         assert found() is RunState.RUNNING, "it is evaluated again"
 
 
+@pytest.mark.parametrize(
+    ("ranking", "verdict", "last"),
+    [
+        ({"verdict": {"kind": "beats_baseline", "sentence": "it beats"}}, "it beats", "verdict: it beats"),
+        ({}, None, "best: trial 0 by val_loss"),  # of a version without verdicts
+        ({"verdict": 3}, "damaged", "verdict cannot be read"),
+    ],
+)
+def test_a_run_that_has_ended_shows_its_verdict(run: RunPaths, ranking: Any, verdict: str | None, last: str) -> None:
+    run.ranking_file.write_json(ranking)
+    found = read_status(run)
+    assert found.verdict is None if verdict is None else verdict in (found.verdict or "")
+    console = Console(file=io.StringIO(), width=80)
+    print_status(console, found)
+    assert isinstance(console.file, io.StringIO)
+    assert last in " ".join(console.file.getvalue().split())
+
+
 def test_before_the_study_is_made(run: RunPaths) -> None:
     """While beams are measured, and where the driver ended before its first trial."""
     for file in run.root.local().glob("study.db*"):

@@ -145,6 +145,6 @@ def test_on_storage_elsewhere(tmp_path: Path, cache: Path) -> None:
         paths.stop_file.write_json(StopRequest(token=said(paths).token, now=False).model_dump(mode="json"))
         time.sleep(20)
     assert not driver_state(paths).alive and said(paths).end is End.INTERRUPTED
-    killed = said(paths).replace(end=None, process={**said(paths).process, "started": "1"})
+    killed = said(paths).replace(end=None, process=said(paths).process.replace(started="1"))
     paths.driver_file.write_text(killed.model_dump_json())
     assert not driver_state(paths).alive, "a killed one of this machine is dead at once"

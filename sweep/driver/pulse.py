@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from selector.errors import UserError, first_line
 from selector.settings import FrozenModel
-from sweep.runs.driver import DriverRecord, End, Phase
+from sweep.runs.driver import DriverProcess, DriverRecord, End, Phase
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import describe_os_error
 from sweep.storage.processes import this_process
@@ -52,7 +52,7 @@ class Pulse:
         now = time.time()
         self._record = DriverRecord(
             token=uuid4().hex,
-            process=this_process(),
+            process=DriverProcess.model_validate(this_process()),
             began=now,
             updated=now,
             phase_began=now,
@@ -104,7 +104,7 @@ class Pulse:
                 self._first = now, counted  # what came before is the start of workers, or of a model
             seconds, units = now - self._first[0], counted - self._first[1]
             if units >= SURE_UNITS and seconds >= SURE_SECONDS:
-                self._record = self._record.replace(pace=units / seconds)
+                self._record = self._record.replace(pace=max(units / seconds, 1e-6))
 
     def count_epoch(self) -> None:
         """One more epoch of any trial is done."""

@@ -16,7 +16,7 @@ from filelock import Timeout
 from rich.console import Console
 
 from sweep.driver.pulse import Pulse
-from sweep.driver.signals import note_of, terminable, without_hangup
+from sweep.driver.signals import note_of, starting_ray, terminable
 from sweep.errors import ClusterError, RunError
 from sweep.execution.ray.cluster import Cluster, connected
 from sweep.execution.ray.options import RayOptions
@@ -61,7 +61,7 @@ class Session:
             ClusterError: Ray cannot be started or reached.
         """
         if self._cluster is None:
-            with without_hangup():
+            with starting_ray():
                 self._cluster = self._of_cluster.enter_context(
                     connected(self.paths.name, data_bytes, self._ray, self.say)
                 )

@@ -85,13 +85,18 @@ def _handled(handler: Handler, *numbers: int) -> Iterator[None]:
 
 
 @contextmanager
-def without_hangup() -> Iterator[None]:
-    """Processes that are started in this block live on when the terminal is closed. Whoever started them ends them."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def starting_ray() -> Iterator[None]:
+    """Ray's processes live on when the terminal is closed, until we end them. Our SIGTERM stays ours.
+
+    As it is imported, ray puts a handler of its own in the place of ours.
+    """
+    ours = signal.getsignal(signal.SIGTERM)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which processes inherit that are started meanwhile
     try:
         yield
     finally:
         signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, ours)
 
 
 def note_of(pulse: Pulse, console: Console, go_on: str) -> Callable[[int], None]:

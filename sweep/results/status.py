@@ -97,7 +97,7 @@ def read_status(paths: RunPaths, looking: Callable[[str], None] = lambda line: N
     place, verdict = _end(paths)
     return RunStatus(
         paths=paths,
-        state=_state(paths, driver),
+        state=_state(paths, driver, rows),
         driver=driver,
         planned=_planned(record, driver.record),
         rows=rows,
@@ -133,10 +133,11 @@ def _trials(paths: RunPaths, record: RunRecord, driver: DriverState) -> list[Tri
         raise
 
 
-def _state(paths: RunPaths, driver: DriverState) -> RunState:
+def _state(paths: RunPaths, driver: DriverState, rows: Sequence[TrialSummary]) -> RunState:
     if driver.alive:
         return RunState.RUNNING
-    if paths.ranking_file.exists():
+    # A run that had ended may have been resumed with a larger budget. Evaluating it again changes nothing here.
+    if paths.ranking_file.exists() and not any(row.state is TrialState.RUNNING for row in rows):
         return RunState.FINISHED
     if driver.record is None or driver.record.end in (End.INTERRUPTED, End.FINISHED):
         return RunState.INTERRUPTED

@@ -26,6 +26,10 @@ PATIENT_BEATS = 6
 """So many beats may be missing on a busy machine before we look whether the driver lives."""
 
 
+Moment = Annotated[float, Field(ge=0, le=1e11)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
 class Phase(StrEnum):
     """What a driver is busy with."""
 
@@ -45,12 +49,22 @@ class End(StrEnum):
     FAILED = "failed"
 
 
+class DriverProcess(FrozenModel):
+    """A process, as `sweep.storage.processes` tells it from others."""
+
+    host: str
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
+    pids: str | None
+    boot: str | None
+    started: str | None
+
+
 class DriverRecord(FrozenModel):
     """What a driver says of itself. Times are seconds since the epoch, by its machine's clock.
 
     Attributes:
         token: of this driver alone, so that a request to stop is not meant for a later one.
-        process: host, number and start of the process (`sweep.storage.processes`).
+        process: that it is.
         beat: seconds between two writings; `beats` counts them.
         done: units of the phase that are done: trials, or answers of the model.
         total: all units, where that is known.
@@ -62,30 +76,30 @@ class DriverRecord(FrozenModel):
 
     format: Literal["sweep-driver/1"] = "sweep-driver/1"
     token: str
-    process: dict[str, str | int | None]
-    began: float
-    updated: float
+    process: DriverProcess
+    began: Moment
+    updated: Moment
     beat: Annotated[float, Field(gt=0, le=3600)]
-    beats: int = 0
+    beats: Count = 0
     phase: Phase = Phase.STARTING
-    phase_began: float
-    done: int = 0
-    total: int | None = None
+    phase_began: Moment
+    done: Count = 0
+    total: Count | None = None
     unit: str = ""
-    pace: float | None = None
-    epochs: int | None = None
+    pace: Annotated[float, Field(gt=1e-9, le=1e9)] | None = None
+    epochs: Count | None = None
     end: End | None = None
     reason: str = ""
 
     @property
     def host(self) -> str:
         """The machine it runs on."""
-        return str(self.process.get("host"))
+        return self.process.host
 
     @property
     def pid(self) -> int:
         """Number of the process on that machine."""
-        return int(self.process.get("pid") or 0)
+        return self.process.pid
 
 
 @dataclass(frozen=True)
@@ -136,14 +150,14 @@ def driver_state(
     if record is None or record.end is not None:
         # One that has just taken the lock has said nothing yet; what stands there is its predecessor's.
         return DriverState(True, here=True) if held is True else DriverState(False, False, record, _age(record, clock))
-    here = is_here(record.process)
-    if held is True or (held is None and here and not is_dead_here(record.process)):
-        return DriverState(True, here, record, _age(record, clock))
-    if here or (held is False and is_same_machine(record.process)):
-        return DriverState(paths.root.is_remote and not is_dead_here(record.process), here, record, _age(record, clock))
-    age = clock() - record.updated
-    if -SKEW_SECONDS <= age <= PATIENT_BEATS * record.beat:
-        return DriverState(True, False, record, max(0.0, age))
+    process = record.process.model_dump()
+    here, age = is_here(process), _age(record, clock)
+    if held is True or (held is None and here):
+        return DriverState(held is True or not is_dead_here(process), here, record, age)
+    if here or (held is False and is_same_machine(process)):
+        return DriverState(False, here, record, age)
+    if age is not None and age <= PATIENT_BEATS * record.beat:
+        return DriverState(True, False, record, age)
     return _watched(paths, record, looking, clock, sleep)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -85,9 +86,10 @@ def _file_of(url: str) -> Path | None:
 
 
 def _public(url: str) -> str:
-    """A URL without user, password and options."""
+    """A URL without user, password and options, which are found as SQLAlchemy finds them."""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}" if separator else repr(url)
+    found = re.match(r"(?:[^:/]*(?::[^@]*)?@)?([^?]*)", rest)
+    return f"{scheme}{separator}{found[1]}" if separator and found else repr(url)
 
 
 def read_record(paths: RunPaths) -> RunRecord:

@@ -113,15 +113,16 @@ def _on_server(url: str, address: URL) -> Iterator[RDBStorage | None]:
 def copy_database(file: Path, copy: Path) -> None:
     """Copy a SQLite database as its last transaction left it. Nothing changes in the folder that it stands in.
 
-    While somebody is connected, the file `-shm` is there, and SQLite reads through it without changing it. While
-    nobody is, the files are copied as they are, and again if one of them changed meanwhile.
+    While somebody is connected, `-shm` and `-wal` are there, and SQLite reads through them without changing them. It
+    would make the one that is missing. So otherwise the files are copied as they are, and again if one of them changed
+    meanwhile.
 
     Raises:
         sqlite3.Error: not a database, or it changes too fast.
         OSError: it cannot be read.
     """
     for _ in range(ATTEMPTS):
-        if Path(f"{file}-shm").exists() and _copied_by_sqlite(file, copy):
+        if all(Path(f"{file}{end}").exists() for end in ("-shm", "-wal")) and _copied_by_sqlite(file, copy):
             return
         before = _versions(file)
         for end in ("", *BESIDE):

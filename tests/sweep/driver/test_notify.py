@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sweep.driver import notify
 from sweep.driver.notify import notified, send
 from sweep.errors import RunError
 from sweep.results.outcome import RunOutcome
+from sweep.results.verdict import conclude
 from sweep.runs.paths import RunPaths
 from sweep.settings.notify import NotifySettings
 from sweep.space import parse_space
@@ -48,9 +50,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append((self.path, dict(self.headers), json.loads(body)))
         if self.path == "/drip":
-            for _ in range(50):
-                self.wfile.write(b"H")
-                time.sleep(0.1)
+            with suppress(OSError):  # nobody waits for it any more
+                for _ in range(50):
+                    self.wfile.write(b"H")
+                    time.sleep(0.1)
+            return
         self.send_response({"/down": 503, "/moved": 302}.get(self.path, 204))
         self.send_header("Location", "/elsewhere")
         self.end_headers()
@@ -75,7 +79,8 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 
 def outcome(paths: RunPaths, *rows: Any, interrupted: bool = False) -> RunOutcome:
-    return RunOutcome(paths, list(rows), [], None, interrupted, "all 2 trials of the budget were started")
+    verdict = None if interrupted else conclude(rows, None, None)
+    return RunOutcome(paths, list(rows), [], None, interrupted, "all 2 trials of the budget were started", verdict)
 
 
 def test_each_end_is_told_once_with_its_exit_code(hook: Hook, tmp_path: Path) -> None:
@@ -99,6 +104,7 @@ def test_each_end_is_told_once_with_its_exit_code(hook: Hook, tmp_path: Path) ->
     ]
     assert all(set(one) == FIELDS and one["run"] == "mine" for one in documents)
     assert documents[0]["best"] == {"trial": 3, "val_loss": 3 / 7} and documents[1]["best"] is None
+    assert "similarity" in documents[0]["verdict"] and documents[2]["verdict"] is None
     assert documents[3]["message"] == "the disk is full" and documents[5]["message"] == "ZeroDivisionError"
 
 

@@ -129,3 +129,22 @@ def test_a_later_driver_removes_what_a_killed_one_left(paths: RunPaths) -> None:
     with Pulse(paths, BEAT):
         assert not half.exists() and not paths.stop_file.exists()
         assert not driver_state(paths).alive, "it holds no lock here"
+
+
+def test_on_storage_elsewhere(tmp_path: Path, cache: Path) -> None:
+    """Without a lock to look at: the process tells whether it lives, and a request to stop arrives all the same."""
+    paths = RunPaths.at(f"local://{tmp_path}/elsewhere/mine")
+    assert not driver_state(paths).alive
+    with pytest.raises(KeyboardInterrupt), Pulse(paths, BEAT), terminable():
+        found = driver_state(RunPaths.at(f"local://{tmp_path}/elsewhere/mine"))
+        assert (
+            found.alive
+            and found.here
+            and found.record == said(paths).replace(updated=found.record.updated, beats=found.record.beats)
+        )
+        paths.stop_file.write_json(StopRequest(token=said(paths).token, now=False).model_dump(mode="json"))
+        time.sleep(20)
+    assert not driver_state(paths).alive and said(paths).end is End.INTERRUPTED
+    killed = said(paths).replace(end=None, process=said(paths).process.replace(started="1"))
+    paths.driver_file.write_text(killed.model_dump_json())
+    assert not driver_state(paths).alive, "a killed one of this machine is dead at once"

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from sweep.driver.pulse import Pulse
-from sweep.driver.signals import interruptible, note_of, terminable, without_hangup
+from sweep.driver.signals import interruptible, note_of, starting_ray, terminable
 from sweep.runs.paths import RunPaths
 
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -86,9 +86,21 @@ def test_a_closed_terminal_is_told_with_the_way_on(console: Console, pulse: Puls
     assert "continue with: python -m sweep resume runs/[x]  (--detach goes on without a terminal)" in shown(console)
 
 
-@pytest.mark.parametrize("block", [terminable, without_hangup])
+@pytest.mark.parametrize("block", [starting_ray, terminable])
 def test_nohup_stays_as_it_is(block: Callable[[], Any]) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with block():
         os.kill(os.getpid(), signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_a_handler_that_ray_brings_does_not_stay() -> None:
+    heard: list[int] = []
+    with pytest.raises(KeyboardInterrupt), terminable(heard.append):
+        with starting_ray():
+            signal.signal(signal.SIGTERM, lambda number, frame: None)
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not heard, "a terminal that is closed at this moment ends neither"
+        with terminable():
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert heard == [signal.SIGTERM]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,10 @@ def test_the_state_of_a_run_from_its_folder(run: RunPaths) -> None:
         assert found() is expected
     run.ranking_file.write_text("{}")
     assert found() is RunState.FINISHED
+    with closing(sqlite3.connect(run.study_file.local())) as connection:
+        connection.execute("update trials set state = 'RUNNING', datetime_complete = null")
+        connection.commit()
+    assert found() is RunState.INTERRUPTED, "resumed with a larger budget, and interrupted"
     with FileLock(run.lock_file.local()):
         assert found() is RunState.RUNNING, "it is evaluated again"
 
@@ -147,6 +153,24 @@ def test_a_lost_main_evaluation_does_not_hide_how_the_run_stands(run: RunPaths) 
     assert found.verdict is not None and "names the evaluation 'gone', which is gone" in found.verdict
     run.main_file.write_text("{")
     assert "damaged" in str(read_status(run).verdict)
+
+
+@pytest.mark.parametrize(
+    ("ranking", "verdict", "last"),
+    [
+        ({"verdict": {"kind": "beats_baseline", "sentence": "it beats"}}, "it beats", "verdict: it beats"),
+        ({}, None, "best: trial 0 by val_loss"),  # of a version without verdicts
+        ({"verdict": 3}, "damaged", "verdict cannot be read"),
+    ],
+)
+def test_a_run_that_has_ended_shows_its_verdict(run: RunPaths, ranking: Any, verdict: str | None, last: str) -> None:
+    run.ranking_file.write_json(ranking)
+    found = read_status(run)
+    assert found.verdict is None if verdict is None else verdict in (found.verdict or "")
+    console = Console(file=io.StringIO(), width=80)
+    print_status(console, found)
+    assert isinstance(console.file, io.StringIO)
+    assert last in " ".join(console.file.getvalue().split())
 
 
 def test_before_the_study_is_made(run: RunPaths) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,7 +120,19 @@ def test_one_that_ends_while_we_look_has_ended(paths: RunPaths) -> None:
     assert not found.alive and found.record is not None and found.record.end is End.FINISHED
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 10_000, b"\xff", b'{"beat": 1e999}'])
-def test_a_damaged_file_says_nothing(paths: RunPaths, content: bytes) -> None:
+BROKEN: list[dict[str, Any]] = [
+    {"updated": 1e300},
+    {"beat": 0},
+    {"done": -1},
+    {"pace": 1e-300},
+    {"process": {**HERE, "pid": "x"}},
+    {"colour": "red"},
+]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 10_000, b"\xff", b'{"beat": 1e999}', *BROKEN])
+def test_a_damaged_file_says_nothing(paths: RunPaths, content: bytes | dict[str, Any]) -> None:
+    if isinstance(content, dict):
+        content = json.dumps({**json.loads(record().model_dump_json()), **content}).encode()
     paths.driver_file.write_bytes(content)
     assert state(paths) == DriverState(alive=False)

@@ -11,7 +11,7 @@ import pytest
 
 from sweep.errors import RunError
 from sweep.runs.find import find_run
-from sweep.runs.paths import RunPaths
+from sweep.runs.paths import RunPaths, sqlite_url
 from sweep.runs.record import read_record
 from sweep.storage.local import stored_at
 from sweep.study import read_summaries
@@ -67,3 +67,40 @@ def test_a_copied_run_reads_its_own_study(
     paths = find_run(Path(folder).name, stored_at(Path(folder).parent))
     found = read_record(paths)
     assert [row.is_complete for row in read_summaries(found.storage_url(paths), found.study)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "postgresql+psycopg://me:s3c?ret@db.example:5432/runs?sslmode=require",
+            "postgresql+psycopg://db.example:5432/runs",
+        ),
+        ("postgresql://me:s3c/ret@db.example/runs", "postgresql://db.example/runs"),
+        ("postgresql://db.example/runs?password=s3c@ret", "postgresql://db.example/runs"),
+        ("mysql://me@db.example/runs", "mysql://db.example/runs"),
+        ("sqlite:////elsewhere/study.db", "sqlite:////elsewhere/study.db"),
+        ("sqlite:///{folder}/../other/study.db", "/other/study.db"),
+        ("sqlite:///{folder}/study.db?mode=memory&uri=true", "/mine/study.db"),
+        ("study.db", "'study.db'"),
+    ],
+)
+def test_a_study_outside_the_folder_is_refused_without_its_password(tmp_path: Path, url: str, shown: str) -> None:
+    (tmp_path / "mine").mkdir()
+    paths = RunPaths.at(tmp_path / "mine")
+    paths.run_file.write_bytes(record(storage=url.replace("{folder}", str(tmp_path / "mine"))))
+    with pytest.raises(RunError, match="keeps its study outside its folder") as refused:
+        read_record(paths).storage_url(paths)
+    assert f"{shown}. A record" in str(refused.value)
+    assert not [word for word in ("s3c", "ret@", "me:", "sslmode") if word in str(refused.value)]
+    named = RunPaths(paths.root, "postgresql://mine/runs")
+    assert read_record(paths).storage_url(named) == "postgresql://mine/runs"
+
+
+@pytest.mark.parametrize("name", ["study.db", "kept/study.db", "a%41 b.db"])
+def test_a_study_inside_the_folder_is_used_wherever_the_folder_is(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "mine" / name
+    file.parent.mkdir(parents=True)
+    paths = RunPaths.at(tmp_path / "mine")
+    paths.run_file.write_bytes(record(storage=sqlite_url(file)))
+    assert read_record(paths).storage_url(paths) == sqlite_url(file)

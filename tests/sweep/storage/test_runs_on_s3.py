@@ -101,7 +101,7 @@ def test_a_killed_driver_resumes_from_the_address_alone(
         assert paths[0].events_folder.glob("*")
 
     code, out, _ = call(capsys, monkeypatch, "status", f"{runs}/mine")
-    assert code == 0 and "mine: finished;" in out
+    assert code == 0 and "mine: finished\n" in out
     code, out, _ = call(capsys, monkeypatch, "export", f"{runs}/mine", "--out", str(tmp_path / "best"))
     assert code == 0 and "trial" in out
     best = study_of(whole).best_trial

@@ -132,7 +132,11 @@ def hashes_of(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def read_reports(values: list[Any], folder: StoredPath) -> list[EpochReport]:
     """Reports of the epochs from the first one on, out of a manifest. Raises CheckpointError if they are none."""
-    file = folder / MANIFEST_FILE
+    return reports_of(values, folder / MANIFEST_FILE)
+
+
+def reports_of(values: list[Any], file: StoredPath) -> list[EpochReport]:
+    """The same, out of any file."""
     try:
         reports = _REPORTS.validate_json(json.dumps(values), strict=True)  # strict, and yet the text of an enum is one
     except RecursionError:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
+from selector.errors import CheckpointError
+from selector.reports import EpochReport
 from sweep.errors import RunError
 from sweep.runs.paths import RunPaths
 from sweep.storage.path import StoredPath
-from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
+from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, reports_of
 
 
 def best_epochs(paths: RunPaths, number: int) -> list[StoredPath]:
@@ -22,14 +26,23 @@ def best_epochs(paths: RunPaths, number: int) -> list[StoredPath]:
     return sorted(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
 
 
-def check_epochs(paths: RunPaths, number: int, count: int) -> None:
+def check_epochs(paths: RunPaths, number: int, count: int, best_step: int | None) -> None:
     """Read what a comparison would load of a trial: its `count` best stored epochs, or as many as there are.
 
+    Args:
+        paths: of the run.
+        number: of the trial.
+        count: epochs.
+        best_step: the epoch that stands for the trial. None where nobody knows.
+
     Raises:
-        RunError: the trial has no stored epoch.
+        RunError: the trial has no stored epoch, or the one that stands for it is gone.
         CheckpointError: one of them is damaged.
     """
-    for folder in best_epochs(paths, number)[:count]:
+    folders = best_epochs(paths, number)
+    if best_step is not None and step_of(folders[0]) != best_step:
+        raise RunError(f"{paths.trial(number).epoch(best_step)}: missing, the best epoch of trial {number}")
+    for folder in folders[:count]:
         read_checkpoint(folder)
 
 
@@ -41,6 +54,21 @@ def stored_epochs(trials: StoredPath) -> list[StoredPath]:
 def best_checkpoint(paths: RunPaths, number: int) -> StoredPath:
     """Folder of a trial's best stored epoch by val_loss. Raises RunError if the trial has none."""
     return best_epochs(paths, number)[0]
+
+
+def read_history(file: StoredPath) -> list[EpochReport]:
+    """The reports in `epochs.jsonl`. None before the first epoch has ended. Raises CheckpointError if it is damaged."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    values = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{file}: line {number} is not JSON ({error}): altered or damaged") from None
+    return reports_of(values, file)
 
 
 def step_of(folder: StoredPath) -> int:

@@ -195,6 +195,10 @@ def _ranking(paths: RunPaths, plan: Plan, ranked: Sequence[TrialSummary]) -> Ite
         return
     try:
         place = main_evaluation(paths)
+        if place is None and isinstance(stored, dict) and stored.get("winner_by_answers") is not None:
+            gone = name_in(paths, paths.evaluation(DECLARED).file)
+            yield Fault(gone, "", "missing", f"what {name} rests on")
+            return
         evaluation = None if place is None else read_evaluation(place.file)
         any_complete = any(row.is_complete for row in ranked)
         held_out = held_out_rows(plan, paths, ranked) if evaluation is None and any_complete else []

@@ -84,7 +84,7 @@ def test_the_best_checkpoint_is_never_replaced_by_a_lesser_one(copy: Path, tmp_p
         again = best_of(paths, ranked, table)
         assert again is not None and again.folder is None
         assert "gone" in again.gone or "missing" in again.gone
-        outcome = RunOutcome(paths, ranked, [], table, False, "", again.gone)
+        outcome = RunOutcome(paths, ranked, [], table, False, "", gone=again.gone)
         console = Console(file=io.StringIO(), width=80)
         print_outcome(console, outcome)
         assert isinstance(console.file, io.StringIO)

@@ -122,7 +122,7 @@ def trained(plan: Plan, session: Session) -> list[TrialSummary]:
     return ranked
 
 
-def evaluated(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> Evaluation:
+def evaluated(plan: Plan, ranked: Sequence[TrialSummary], session: Session, name: str = "declared") -> Evaluation:
     """As `sweep.driver.evaluation.evaluate_trials`, answered by the rule."""
     assert plan.evaluation is not None
     paths, settings, table = session.paths, plan.evaluation.settings, plan.evaluation.items
@@ -139,12 +139,13 @@ def evaluated(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> E
     def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:
         return accuracy(text, table.answers(item), normalisation)
 
-    panels = [panel_of(plan.dataset, table, split, found, settings) for split in (settings.split, SplitName.TRAIN)]
+    panel = panel_of(plan.dataset, table, settings.split, found, settings)
+    train = panel_of(plan.dataset, table, SplitName.TRAIN, found, settings) if settings.train_rows else None
     verdicts = [row.verdicts for row in ranked if row.is_complete]
-    result = evaluate(panels[0], settings, ask, score, panels[1], verdicts)
+    result = evaluate(panel, settings, ask, score, train, verdicts)
     source = SourceRecord(model="demo", answers={}, items=table.fingerprint())
     evaluation = with_audit(result.evaluation.replace(source=source), plan, found)
-    place = paths.evaluation("declared")
+    place = paths.evaluation(name)
     write_answers(place.answers_file, result.answers)
     evaluation.write(place.file)
     return evaluation

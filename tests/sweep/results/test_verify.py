@@ -7,20 +7,28 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from sweep.driver.session import open_session
 from sweep.errors import RunError
 from sweep.evaluation.answer_table import read_answers
+from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import Plan
 from sweep.report.verification import print_verification
 from sweep.results.differences import Fault, faults_of, without_echoes
-from sweep.results.seal import SEAL
+from sweep.results.seal import SEAL, seal
 from sweep.results.verify import verify
 from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
 from sweep.storage.local import stored_at
+from sweep.study import read_summaries
+from sweep.study.ranking import rank
+from tests.sweep.finished import evaluated
+from tests.sweep.plans import screen_on
 from tests.sweep.results.changes import (
     ANSWERS,
     BY_ANSWERS,
@@ -74,6 +82,27 @@ def test_a_run_that_nobody_changed_is_verified(finished: RunPaths, copy: Path, p
     quick = verify(finished, None)
     assert quick.sentence == f"verified: 5 trials, {found.checkpoints} checkpoints; nothing differs"
     assert not quick.epochs and not quick.rows
+
+
+def test_evaluations_side_by_side_are_all_verified(copy: Path, plan: Plan) -> None:
+    """The other one asks fewer questions of the validation split, and of a run in which other trials were best."""
+    paths = RunPaths.at(copy)
+    record = read_record(paths)
+    ranked = rank(read_summaries(record.storage_url(paths), record.study))
+    assert plan.evaluation is not None
+    changes = {"split": "val", "train_rows": False, "racing": None, "seed": 3, "top": 1}
+    settings = plan.evaluation.settings.replace(**changes)
+    other = replace(plan, evaluation=replace(plan.evaluation, settings=settings))
+    complete = [row for row in ranked if row.is_complete]
+    with open_session(paths, RayOptions(), screen_on(io.StringIO())) as session:
+        evaluated(other, complete[1:], session, "other")
+    seal(paths)
+    found = verify(paths, lambda paths: plan)
+    assert found.faults == [] and {row.evaluation for row in found.rows} == {"declared", "other"}
+    file = "evaluations/other/evaluation.json"
+    edit(file, "rows.0.mean.high", 0.99)(copy)
+    (fault,) = verify(paths, lambda paths: plan).faults
+    assert fault.sentence.startswith(f"{file}: rows[0].mean.high: 0.99; right: ")
 
 
 def test_what_verify_prints_fits_80_columns(copy: Path, plan: Plan) -> None:

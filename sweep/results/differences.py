@@ -70,6 +70,18 @@ def faults_of(
     return [Fault(file, place, _shown(one), _shown(other), source, derived) for place, one, other in found]
 
 
+def known_fields(stored: Any, right: Any) -> Any:  # noqa: ANN401
+    """The right value without fields that the stored one lacks: an earlier version did not know them.
+
+    That a field was removed from a file is for the seal to say.
+    """
+    if isinstance(stored, dict) and isinstance(right, dict):
+        return {key: known_fields(stored[key], value) for key, value in right.items() if key in stored}
+    if isinstance(stored, list) and isinstance(right, list | tuple) and len(stored) == len(right):
+        return [known_fields(one, other) for one, other in zip(stored, right, strict=True)]
+    return right
+
+
 def without_echoes(faults: Sequence[Fault], seal: str) -> list[Fault]:
     """Faults without those that only repeat others.
 

@@ -8,6 +8,7 @@ here stops at the first thing that differs.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ from selector.errors import UserError
 from sweep.errors import RunError, StudyError
 from sweep.evaluation.records import read_evaluation
 from sweep.plan.plan import Plan
-from sweep.results.differences import Fault, faults_of, without_echoes
+from sweep.results.differences import Fault, faults_of, known_fields, without_echoes
 from sweep.results.evaluations import DECLARED, main_evaluation
 from sweep.results.ranking import held_out_rows, ranking_document
 from sweep.results.seal import SEAL, is_sealed, seal_faults
@@ -43,6 +44,8 @@ from sweep.trials.stored import stored_epochs
 
 EVALUATIONS = "[!.]*/evaluation.json"
 """Of all evaluations of a run, below the folder that holds them."""
+WORDS = re.compile(r"\b(sentence|correlation_note|conclusion|measure|(notes|details|next_steps)(\[\d+\])?)$")
+"""Places of sentences. Another version says them otherwise, so what they are is the seal's matter."""
 TOLERANCE = 1e-5
 """Of rewards and accuracies of the held-out table, which are added up in another order elsewhere."""
 
@@ -101,7 +104,10 @@ def verify(paths: RunPaths, make_plan: Callable[[RunPaths], Plan] | None) -> Ver
         faults += [*study_faults(paths, records), *_manifests(paths, record)]
         if make_plan is not None and (plan := _plan(make_plan, paths, faults, found)) is not None:
             faults += _recomputed(paths, plan, record, records, found)
-    found.faults = without_echoes(faults, SEAL)
+    changed = {fault.file for fault in faults if fault.source == SEAL}
+    found.faults = [
+        fault for fault in without_echoes(faults, SEAL) if fault.file in changed or not WORDS.search(fault.where)
+    ]
     return found
 
 
@@ -150,7 +156,8 @@ def _recomputed(
     """All that needs the space or the data."""
     space = json.loads(json.dumps(identity(plan.space)))
     known = {key: value for key, value in record.space.items() if key in space}
-    yield from faults_of("run.json", known, space, where="space", source="space.yaml", derived=True)
+    right = known_fields(known, space)
+    yield from faults_of("run.json", known, right, where="space", source="space.yaml", derived=True)
     yield from settings_faults(paths, plan, records)
     name, found_data = str(plan.data.path or "demo data"), plan.summary.fingerprint
     other = faults_of(name, found_data, record.data_fingerprint, where="data_fingerprint", source="run.json")
@@ -204,7 +211,7 @@ def _ranking(paths: RunPaths, plan: Plan, ranked: Sequence[TrialSummary]) -> Ite
         held_out = held_out_rows(plan, paths, ranked) if evaluation is None and any_complete else []
     except UserError:  # said by the check of the evaluation
         return
-    right = ranking_document(plan, ranked, held_out, evaluation)
+    right = known_fields(stored, ranking_document(plan, ranked, held_out, evaluation))
     by_answers = STUDY if place is None else name_in(paths, place.file)
     for key in [*stored, *(key for key in right if key not in stored)] if isinstance(stored, dict) else []:
         source = STUDY if key in ("trials", "best_trial") else by_answers

@@ -17,7 +17,7 @@ from sweep.evaluation.records import Evaluation, RowRecord, read_evaluation
 from sweep.evaluation.rows import Panel, RowKind
 from sweep.plan.plan import Plan
 from sweep.results.audit import with_audit
-from sweep.results.differences import Fault, faults_of
+from sweep.results.differences import Fault, faults_of, known_fields
 from sweep.results.policies import Policy, panel_of, policies, policy_of
 from sweep.results.verify_study import name_in
 from sweep.runs.paths import EvaluationPaths, RunPaths
@@ -32,8 +32,6 @@ from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 TOLERANCE = 1e-7
 GROUNDS = ("settings", "source", "example")
 """Fields of an evaluation that it was computed from, and the one that takes the model's tokenizer."""
-OPTIONAL = ("source", "audit", "example")
-"""Fields that an evaluation of version 0.1 does not have."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +143,7 @@ class EvaluationCheck:
     # Comparing --------------------------------------------------------------------------------------------------------
 
     def _compare(self, stored: Any, evaluation: Evaluation, again: Evaluated) -> None:  # noqa: ANN401 (JSON)
-        right = again.evaluation.model_dump(mode="json")
-        right = {name: value for name, value in right.items() if name in stored or name not in OPTIONAL}
+        right = known_fields(stored, again.evaluation.model_dump(mode="json"))
         if self._declared is not None:
             settings = self._declared.model_dump(mode="json")
             self.faults += faults_of(self._file, stored["settings"], settings, where="settings")

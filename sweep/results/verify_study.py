@@ -15,6 +15,9 @@ from sweep.study.records import Record, is_ended
 from sweep.trials.stored import read_history
 
 STUDY = "study.db"
+# Another machine, or another number of threads, adds floats in another order. This matters here too, because an epoch
+# that a power failure has undone is trained again, perhaps on another machine, and the study keeps the first.
+TOLERANCE = 1e-4
 
 
 def name_in(paths: RunPaths, file: StoredPath) -> str:
@@ -72,7 +75,7 @@ def _history_faults(
         stored = {step: loss for step, loss in stored.items() if step in values}
     if not is_ended(record):  # and it repeats what a power failure has undone
         values = {step: loss for step, loss in values.items() if step in stored}
-    for fault in faults_of(name, stored, values, source=STUDY):
+    for fault in faults_of(name, stored, values, source=STUDY, tolerance=TOLERANCE):
         yield Fault(name, f"epoch {fault.where}: val_loss", fault.stored, fault.right, STUDY)
 
 
@@ -80,16 +83,16 @@ def _standing_faults(record: Record, history: Sequence[EpochReport], where: str,
     """The epoch that stands for a trial: its value, and what the history says of it."""
     standing, complete = record["user_attrs"].get("standing"), record["state"] == "complete"
     if not isinstance(standing, dict) or standing.get("best_step") is None:
-        if complete and history and record["value"] not in {one.val_loss for one in history}:
+        if complete and history and not any(math.isclose(record["value"], one.val_loss) for one in history):
             yield Fault(STUDY, f"{where}.value", str(record["value"]), "the val_loss of an epoch", name)
         return
     if complete:
         yield from faults_of(STUDY, record["value"], standing["best_loss"], where=f"{where}.value")
     best = next((one for one in history if one.step == standing["best_step"]), None)
     if history:
-        right = None if best is None else {"best_loss": best.val_loss, "agreement": best.agreement_sequence}
-        found = {"best_loss": standing["best_loss"], "agreement": standing["agreement"]}
-        yield from faults_of(STUDY, found, right, where=f"{where}.user_attrs.standing", source=name)
+        right = None if best is None else best.val_loss
+        place = f"{where}.user_attrs.standing.best_loss"
+        yield from faults_of(STUDY, standing["best_loss"], right, where=place, source=name, tolerance=TOLERANCE)
 
 
 def _loss(report: EpochReport) -> float:

@@ -20,7 +20,7 @@ from selector.settings import TrialSettings
 from selector.validation import Evaluator
 from sweep.plan.plan import Plan
 from sweep.results.differences import Fault, faults_of
-from sweep.results.verify_study import STUDY, name_in, unreadable
+from sweep.results.verify_study import STUDY, TOLERANCE, name_in, unreadable
 from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.runs.record import RunRecord
 from sweep.storage.hashes import canonical_hash
@@ -29,10 +29,8 @@ from sweep.study.records import Record
 from sweep.trials.checkpoints import MANIFEST_FILE, check_files, hashes_of, read_manifest
 from sweep.trials.stored import read_history, step_of, stored_epochs
 
-# Another machine, or another number of threads, adds floats in another order.
-TOLERANCE = 1e-4
 SPEED = {"seconds", "queries_per_second"}
-"""What two equal epochs differ in."""
+"""What two equal epochs differ in. One that a kill cut off is trained twice, perhaps on another machine."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +102,10 @@ def manifest_faults(paths: RunPaths, folder: StoredPath, record: RunRecord, warm
     try:
         manifest = read_manifest(folder)
         history = read_history(own.history_file)
-        settings = json.loads(own.settings_file.read_bytes())
-    except (CheckpointError, OSError, ValueError, RecursionError) as error:
+        settings = TrialSettings.model_validate_json(own.settings_file.read_bytes()).model_dump(mode="json")
+    except (CheckpointError, OSError, ValueError) as error:
         if isinstance(error, CheckpointError) and MANIFEST_FILE in str(error):
-            yield unreadable(name, error)  # the history is for others to say
+            yield unreadable(name, error)  # the others are for others to say
         return
     report = next((one for one in history if one.step == step_of(folder)), None)
     number = int(own.root.name.partition("-")[0])
@@ -117,14 +115,20 @@ def manifest_faults(paths: RunPaths, folder: StoredPath, record: RunRecord, warm
     data, of_run = manifest.get("data_fingerprint"), record.data_fingerprint
     yield from faults_of(name, data, of_run, where="data_fingerprint", source="run.json")
     if report is not None:
-        numbers = {"stage": report.stage, "epoch": report.epoch, "metrics": report.to_dict()}
+        right = {"stage": report.stage, "epoch": report.epoch, "metrics": _without_speed(report.to_dict())}
+        found = {**{key: manifest.get(key) for key in right}, "metrics": _without_speed(manifest["metrics"])}
         history_file = name_in(paths, own.history_file)
-        yield from faults_of(name, {key: manifest.get(key) for key in numbers}, numbers, source=history_file)
+        yield from faults_of(name, found, right, source=history_file, tolerance=TOLERANCE)
     else:
         yield Fault(name, "step", str(manifest["step"]), "an epoch of the history")
-    trained = {"settings": settings, "seed": settings.get("seed")}
-    settings_file = name_in(paths, own.settings_file)
-    yield from faults_of(name, {key: manifest.get(key) for key in trained}, trained, source=settings_file)
+    try:  # as a model, as in `_settings`
+        trained = TrialSettings.model_validate(manifest.get("settings")).model_dump(mode="json")
+    except ValueError as error:
+        yield unreadable(name, error)
+        return
+    source = name_in(paths, own.settings_file)
+    yield from faults_of(name, trained, settings, where="settings", source=source)
+    yield from faults_of(name, manifest.get("seed"), settings["seed"], where="seed", source=source)
     yield from _warm_up_of(manifest, name, warm_ups)
     if report is not None and report.step == min(step_of(one) for one in own.best_folder.glob("step-*")):
         yield from _started_from(name_in(paths, own.history_file), history, manifest["rce"]["digest"], warm_ups)
@@ -149,7 +153,7 @@ def _started_from(name: str, history: Sequence[EpochReport], digest: str, warm_u
     for found, report in zip(history, warm_up["reports"], strict=False):
         one, other = (_without_speed(values) for values in (json.loads(json.dumps(found.to_dict())), report))
         source = f"rce/{digest}/{MANIFEST_FILE}"
-        yield from faults_of(name, one, other, where=f"epoch {found.step}", source=source)
+        yield from faults_of(name, one, other, where=f"epoch {found.step}", source=source, tolerance=TOLERANCE)
 
 
 def warm_up_faults(paths: RunPaths) -> Iterator[Fault]:

@@ -239,6 +239,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "p": (table_row("trial", "minus_baseline.p", 0.001), [f"{TABLE}: rows[", ".minus_baseline.p: 0.001; right: "]),
     "rho": (edit(TABLE, "correlation.rho", -0.99), [f"{TABLE}: correlation.rho: -0.99; right: "]),
     "winner": (edit(TABLE, "winner.row", "random"), [f'{TABLE}: winner.row: "random"; right: "trial ']),
+    "sentence": (edit(TABLE, "winner.sentence", "x"), [f'{TABLE}: winner.sentence: "x"; right: "']),
     "setting": (edit(TABLE, "settings.seed", 5), [f"{TABLE}: settings.seed: 5; right: 0"]),
     "setting without effect": (
         edit(TABLE, "settings.failure_limit", 0.5),

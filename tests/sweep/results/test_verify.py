@@ -153,6 +153,23 @@ def test_an_earlier_run_is_verified_as_far_as_possible(name: str, copy: Path, pl
     assert verify(paths, lambda paths: plan).faults
 
 
+def test_fields_and_words_of_another_version_are_no_difference(copy: Path, plan: Plan) -> None:
+    """The evaluation of an earlier version has fewer fields, and says its sentences otherwise."""
+    paths = RunPaths.at(copy)
+    edit(TABLE, "winner.sentence", "The winner is the best.")(copy)
+    for file, place in ((TABLE, ("audit",)), (TABLE, ("source",)), ("run.json", ("space", "notify"))):
+        document = json.loads((copy / file).read_text())
+        owner = document
+        for key in place[:-1]:
+            owner = owner[key]
+        del owner[place[-1]]
+        (copy / file).write_text(json.dumps(document))
+    assert {fault.file for fault in verify(paths, None).faults} == {TABLE, "run.json"}, "but the seal has been told"
+    seal(paths)
+    paths.ranking_file.write_json({**json.loads(paths.ranking_file.read_bytes())})
+    assert verify(paths, lambda paths: plan).faults == []
+
+
 def test_a_run_that_has_not_ended_is_verified_as_far_as_possible(copy: Path, plan: Plan) -> None:
     paths = RunPaths.at(copy)
     for name in (SEAL, "ranking.json"):

@@ -18,7 +18,7 @@ from sweep.storage.path import StoredPath
 from sweep.study import StudyOwner, count_trials
 from sweep.study.records import Record, is_ended, lost, store_records, trial_of
 from sweep.trials.messages import EpochResult
-from sweep.trials.stored import read_history
+from sweep.trials.stored import read_history, trial_folders
 
 
 class TrialRecords:
@@ -104,7 +104,7 @@ def _database(plan: Plan, name: str, records: list[Record], started: float | Non
 
 def _records(paths: RunPaths) -> tuple[list[Record], list[int]]:
     """The records by number, and those numbers for which there is none."""
-    folders = {int(folder.name): TrialPaths(folder) for folder in paths.trials_folder.glob("[0-9]*")}
+    folders = trial_folders(paths)
     found = {number: _running(_read(own.study_file), own) for number, own in folders.items() if own.study_file.exists()}
     if not found:
         raise RunError(

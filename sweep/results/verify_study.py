@@ -12,7 +12,7 @@ from sweep.results.differences import Fault, faults_of
 from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.storage.path import StoredPath
 from sweep.study.records import Record, is_ended
-from sweep.trials.stored import read_history
+from sweep.trials.stored import read_history, trial_folders
 
 STUDY = "study.db"
 # Another machine, or another number of threads, adds floats in another order. This matters here too, because an epoch
@@ -29,9 +29,9 @@ def study_faults(paths: RunPaths, records: Sequence[Record]) -> list[Fault]:
     """Every trial of the study against its record, its history and itself."""
     found = [fault for record in records for fault in trial_faults(paths, record)]
     known = {int(record["number"]) for record in records}
-    for folder in paths.trials_folder.glob("[0-9]*"):
-        if int(folder.name) not in known:
-            found.append(Fault(STUDY, f"trial {int(folder.name)}", "missing", f"in {name_in(paths, folder)}"))
+    for number, own in trial_folders(paths).items():
+        if number not in known:
+            found.append(Fault(STUDY, f"trial {number}", "missing", f"in {name_in(paths, own.root)}"))
     return found
 
 

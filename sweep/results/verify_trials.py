@@ -130,8 +130,7 @@ def manifest_faults(paths: RunPaths, folder: StoredPath, record: RunRecord, warm
     yield from faults_of(name, trained, settings, where="settings", source=source)
     yield from faults_of(name, manifest.get("seed"), settings["seed"], where="seed", source=source)
     yield from _warm_up_of(manifest, name, warm_ups)
-    if report is not None and report.step == min(step_of(one) for one in own.best_folder.glob("step-*")):
-        yield from _started_from(name_in(paths, own.history_file), history, manifest["rce"]["digest"], warm_ups)
+    yield from _started_from(name_in(paths, own.history_file), history, manifest["rce"]["digest"], warm_ups)
 
 
 def _warm_up_of(manifest: dict[str, Any], name: str, warm_ups: WarmUps) -> Iterator[Fault]:
@@ -190,7 +189,10 @@ def settings_faults(paths: RunPaths, plan: Plan, records: Sequence[Record]) -> I
             continue
         yield from _settings(paths, file, right, STUDY)
     for folder in paths.finalists_folder.glob("[0-9]*-seed-*"):
-        number, seed = (int(part) for part in folder.name.split("-seed-"))
+        parts = folder.name.split("-seed-")
+        if not all(part.isdecimal() for part in parts):  # no finalist, whatever it is
+            continue
+        number, seed = (int(part) for part in parts)
         source = paths.trial(number).settings_file
         try:
             right = TrialSettings.model_validate({**json.loads(source.read_bytes()), "seed": seed})

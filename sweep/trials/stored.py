@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 
 from selector.errors import CheckpointError
 from selector.reports import EpochReport
 from sweep.errors import RunError
-from sweep.runs.paths import RunPaths
+from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.storage.path import StoredPath
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, reports_of
+
+EPOCH = re.compile(r"/\d+(-seed-\d+)?/best/step-\d+$")
+"""How the folder of a stored epoch ends."""
 
 
 def best_epochs(paths: RunPaths, number: int) -> list[StoredPath]:
@@ -18,7 +22,7 @@ def best_epochs(paths: RunPaths, number: int) -> list[StoredPath]:
     Raises:
         RunError: the trial has none (pruned before its first epoch, failed, or removed by hand).
     """
-    folders = [file.parent for file in paths.trial(number).best_folder.glob(f"step-*/{MANIFEST_FILE}")]
+    folders = _epochs(paths.trial(number).best_folder.glob(f"step-*/{MANIFEST_FILE}"))
     if not folders:
         raise RunError(
             f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.shown}` lists trials"
@@ -47,8 +51,13 @@ def check_epochs(paths: RunPaths, number: int, count: int, best_step: int | None
 
 
 def stored_epochs(trials: StoredPath) -> list[StoredPath]:
-    """Folders of all stored epochs of all trials, or of all finalists, by name."""
-    return [file.parent for file in trials.glob(f"*/best/step-*/{MANIFEST_FILE}")]
+    """Folders of all stored epochs of all trials, or of all finalists, by name. Other names are none of ours."""
+    return _epochs(trials.glob(f"*/best/step-*/{MANIFEST_FILE}"))
+
+
+def trial_folders(paths: RunPaths) -> dict[int, TrialPaths]:
+    """The trials that have a folder, by number."""
+    return {int(one.name): TrialPaths(one) for one in paths.trials_folder.glob("[0-9]*") if one.name.isdecimal()}
 
 
 def best_checkpoint(paths: RunPaths, number: int) -> StoredPath:
@@ -69,6 +78,10 @@ def read_history(file: StoredPath) -> list[EpochReport]:
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{file}: line {number} is not JSON ({error}): altered or damaged") from None
     return reports_of(values, file)
+
+
+def _epochs(manifests: list[StoredPath]) -> list[StoredPath]:
+    return [file.parent for file in manifests if EPOCH.search(file.parent.path.as_posix())]
 
 
 def step_of(folder: StoredPath) -> int:

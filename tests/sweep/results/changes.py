@@ -268,6 +268,14 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "beams": (data("beams.parquet"), ["beams.parquet: changed"]),
     "seal": (edit(SEAL, "trials.0", "0" * 64), [f"{SEAL}: "]),
     "seal gone": (remove(SEAL), [f"{SEAL}: missing"]),
+    "trial copied": (
+        lambda run: shutil.copytree(run / "trials/0001", run / "trials/0001-copy"),
+        ["trials/0001-copy/settings.json: added"],
+    ),
+    "epoch copied": (
+        lambda run: shutil.copytree(run / "trials/0001/best/step-0003", run / "trials/0001/best/step-copy"),
+        ["trials/0001/best/step-copy/manifest.json: added"],
+    ),
     "file added": (lambda run: (run / "trials/notes.txt").touch(), ["trials/notes.txt: added"]),
 }
 SPACE_OR_DATA = ("run.json", "space.yaml", "settings.json", "finalist", "embeddings", "beams")

@@ -34,16 +34,23 @@ class TrialRecords:
         self._paths = paths
         self._owner = owner
         self._ended: set[int] = set()
+        self._stored: set[int] = set()
         paths.seal_file.remove()
         self._update()
 
     def started(self, event: TrialStarted) -> None:
-        """Store its parameters. A run that had ended has not any more."""
+        """Store its parameters. A run that had ended has not any more.
+
+        The first trial is stored with its first epoch: as long as the folder of trials is missing, none has begun.
+        """
         self._paths.ranking_file.remove()
-        self._update()
+        if self._paths.trials_folder.exists():
+            self._update()
 
     def epoch(self, result: EpochResult) -> None:
-        """Nothing to do: the worker stores its epochs."""
+        """Store the parameters of a trial that is not stored yet."""
+        if result.number not in self._stored:
+            self._update()
 
     def ended(self, event: TrialEnded) -> None:
         """Store how it ended."""
@@ -56,6 +63,7 @@ class TrialRecords:
             known = _read(file) if file.exists() else None
             if known is None or not is_ended(known):
                 file.write_json(record)
+            self._stored.add(record["number"])
             if is_ended(record):
                 self._ended.add(record["number"])
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from sweep.driver.session import Session, open_session
-from sweep.driver.trial_records import rebuild_study
+from sweep.driver.trial_records import TrialRecords, rebuild_study
 from sweep.errors import RunError, StudyError
+from sweep.execution.coordinator import Coordinator
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.make import Answers, make_plan
 from sweep.plan.plan import Plan, require_data
@@ -24,6 +25,7 @@ from sweep.runs.paths import RunPaths, sqlite_url
 from sweep.runs.record import read_record
 from sweep.study import AskedTrial, StudyOwner
 from sweep.study.records import read_records, store_records
+from sweep.trials.trial import Trial, load_shared
 from tests.sweep.finished import trained
 from tests.sweep.plans import screen_on
 
@@ -58,6 +60,33 @@ def without_trials(run: Path) -> None:
     plan = require_data(make_plan(request_of_run(RunPaths.at(run)), Answers.UNUSED))
     missing(run)
     StudyOwner.open(sqlite_url(run / "study.db"), "mine", plan.space).close()
+
+
+def test_a_record_is_there_from_the_first_epoch_on_and_never_before_a_trial_has_begun(
+    finished: RunPaths, plan: Plan, tmp_path: Path
+) -> None:
+    """Without a folder of trials, a run that cannot get its Ray is taken back."""
+    paths = RunPaths.at(tmp_path / "mine")
+    for name in ("run.json", "space.yaml"):
+        (paths.root / name).write_bytes((finished.root / name).read_bytes())
+    owner = StudyOwner.open(sqlite_url(tmp_path / "mine/study.db"), "mine", plan.space)
+    coordinator = Coordinator(owner, 2, [TrialRecords(paths, owner)])
+    first = coordinator.next_trial()
+    assert isinstance(first, AskedTrial) and not paths.trials_folder.exists()
+    with session_of(paths) as (session, _):
+        context = session.trial_context(plan)
+    data, evaluate = load_shared(plan.dataset, context, 0)
+    results = iter(Trial(context, paths, 0, first.settings, data, evaluate))
+    coordinator.epoch(next(results))
+    assert json.loads(paths.trial(0).study_file.read_bytes())["params"] == first.params
+    second = coordinator.next_trial()
+    assert isinstance(second, AskedTrial)
+    record = json.loads(paths.trial(1).study_file.read_bytes())
+    assert record["params"] == second.params and record["state"] == "running"
+    coordinator.failed(1, "no memory")
+    assert json.loads(paths.trial(1).study_file.read_bytes()) == owner.records()[1]
+    assert coordinator.error is None
+    owner.close()
 
 
 @pytest.mark.parametrize("lose", [missing, empty, without_trials])

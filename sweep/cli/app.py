@@ -34,7 +34,7 @@ COMMANDS = {
     "compare": ("sweep.cli.compare", "Say how two or more selectors differ: weights, selections, curves, answers."),
     "verify": (
         "sweep.cli.results",
-        "Recompute the ranked numbers of a run from its checkpoints and stored answers.",
+        "Recompute every stored number of a run and check the hashes of the rest.",
     ),
     "schema": ("sweep.cli.spaces", "Print the JSON schema of a search space, for editors."),
     "data": ("sweep.cli.data", "Training data."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -10,14 +11,14 @@ import typer
 
 from sweep.cli.options import RUNS, Embeddings, Moved, RunName, Runs, Storage
 from sweep.plan.make import Answers, make_plan
-from sweep.plan.plan import require_data
+from sweep.plan.plan import Plan, require_data
 from sweep.plan.requests import request_of_run
-from sweep.report.terminal import print_verification
-from sweep.results.evaluations import main_evaluation
+from sweep.report.verification import print_verification
 from sweep.results.export import export as export_checkpoint
-from sweep.results.verify import verify as verify_epochs
-from sweep.results.verify import verify_answers
+from sweep.results.verify import EVALUATIONS
+from sweep.results.verify import verify as verified
 from sweep.runs.find import find_run
+from sweep.runs.paths import RunPaths
 from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
 
@@ -46,10 +47,15 @@ def verify(
     embeddings: Embeddings = None,
     runs: Runs = RUNS,
     storage: Storage = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Check hashes only. Needs no data.")] = False,
 ) -> None:
-    """Recompute the ranked numbers of a run from its checkpoints and stored answers."""
+    """Recompute every stored number of a run and check the hashes of the rest."""
     paths = find_run(run, runs, storage)
-    answers = Answers.STORED if main_evaluation(paths) else Answers.UNUSED
     with TemporaryDirectory() as scratch:
-        plan = require_data(make_plan(request_of_run(paths, data, embeddings, scratch=Path(scratch)), answers))
-        raise typer.Exit(print_verification(screen(), verify_epochs(paths, plan), verify_answers(paths, plan)))
+        make = None if quick else partial(_plan, data, embeddings, Path(scratch))
+        raise typer.Exit(print_verification(screen(), verified(paths, make)))
+
+
+def _plan(data: Path | None, embeddings: Path | None, scratch: Path, paths: RunPaths) -> Plan:
+    answers = Answers.STORED if paths.evaluations_folder.glob(EVALUATIONS) else Answers.UNUSED
+    return require_data(make_plan(request_of_run(paths, data, embeddings, scratch=scratch), answers))

@@ -85,12 +85,15 @@ def resume(
     dashboard: Dashboard = True,
     overrides: Set = None,
     detach: Detach = False,
+    rebuild_study: Annotated[
+        bool, typer.Option("--rebuild-study", help="Build a lost study again, from the trials' own records.")
+    ] = False,
 ) -> None:
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
     detached = _detached(detach)
     paths = find_run(run, runs, storage)
     plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
-    _drive(plan, paths, RayOptions(address, cpus, dashboard), detached)
+    _drive(plan, paths, RayOptions(address, cpus, dashboard), detached, rebuild_study)
 
 
 def _detached(wanted: bool) -> Detached:
@@ -101,9 +104,11 @@ def _detached(wanted: bool) -> Detached:
     return detached
 
 
-def _drive(plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached) -> None:
+def _drive(
+    plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached, rebuild: bool = False
+) -> None:
     with _interruption():
-        outcome = execute(plan, run, ray, partial(_screen, plan), detached.started)
+        outcome = execute(plan, run, ray, partial(_screen, plan), detached.started, rebuild)
     print_outcome(screen(), outcome)
     raise typer.Exit(outcome.exit_code)
 

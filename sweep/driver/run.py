@@ -11,15 +11,19 @@ from sweep.driver.evaluation import evaluate, evaluate_trials
 from sweep.driver.notify import notified
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
+from sweep.driver.trial_records import rebuild_study
 from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import CollectionPlan, Plan
+from sweep.results.best import best_of
 from sweep.results.evaluations import Purpose, main_name, make_main
 from sweep.results.held_out import HeldOutRow
 from sweep.results.ledger import HELD_OUT, Look, begin_look, end_look, split_digest
 from sweep.results.outcome import RunOutcome
 from sweep.results.ranking import held_out_rows, ranking_document
+from sweep.results.seal import seal
+from sweep.results.unaltered import check_unaltered
 from sweep.results.verdict import verdict_of
 from sweep.runs.driver import Phase
 from sweep.runs.paths import EvaluationPaths, RunPaths
@@ -29,6 +33,9 @@ from sweep.study import TrialSummary, read_summaries
 from sweep.study.ranking import rank
 from sweep.terminal.console import quiet
 
+EDITABLE = ("space.yaml",)
+"""What people may change between two commands: the study's owner says which sections of it."""
+
 
 def execute(
     plan: Plan | CollectionPlan,
@@ -36,6 +43,7 @@ def execute(
     ray: RayOptions,
     open_screen: OpenScreen = quiet,
     started: Callable[[Session], None] = lambda session: None,
+    rebuild: bool = False,
 ) -> RunOutcome:
     """Carry out a plan, or what is left of it.
 
@@ -48,6 +56,7 @@ def execute(
         ray: which Ray is used.
         open_screen: gives the console that people see.
         started: called when all checks have passed and Ray is up, as the work begins.
+        rebuild: build a study that was lost again first, from the records of its trials.
 
     Raises:
         RunError: another driver holds the run, the data changed, or the study failed on the way.
@@ -60,9 +69,16 @@ def execute(
         open_session(end.paths, ray, open_screen, started=started) as session,
     ):
         end.pulse = session.pulse
-        session.keep_overrides(plan.request.overrides)
+        has_trials = session.paths.trials_folder.exists()
+        if not has_trials:
+            session.keep_overrides(plan.request.overrides)
         plan = collect(plan, session)
+        if rebuild:
+            rebuild_study(plan, session)
         session.check_unchanged(plan)
+        if has_trials:
+            check_unaltered(session.paths, EDITABLE)
+            session.keep_overrides(plan.request.overrides)
         training = train(plan, session)
         command = "resume" if isinstance(run, RunPaths) else "run"
         evaluation = evaluate(plan, training, session, command)
@@ -79,7 +95,10 @@ def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session
     if not training.interrupted:
         verdict = verdict_of(plan, ranked, held_out, evaluation)
         paths.ranking_file.write_json(ranking_document(plan, ranked, held_out, evaluation))
-    return RunOutcome(paths, ranked, held_out, evaluation, training.interrupted, training.ended_because, verdict)
+        seal(paths)
+    best = best_of(paths, ranked, evaluation)
+    gone = "" if best is None else best.gone
+    return RunOutcome(paths, ranked, held_out, evaluation, training.interrupted, training.ended_because, verdict, gone)
 
 
 def _held_out(plan: Plan, ranked: list[TrialSummary], paths: RunPaths, command: str) -> list[HeldOutRow]:
@@ -117,6 +136,7 @@ def evaluate_again(
     purpose = purpose or Purpose()
     with open_session(paths, ray, open_screen, "evaluate") as session:
         session.check_unchanged(plan)
+        check_unaltered(paths, EDITABLE)
         ranked = rank(read_summaries(session.record.storage_url(paths), session.record.study))
         if not any(row.is_complete for row in ranked):
             raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
@@ -125,6 +145,7 @@ def evaluate_again(
             make_main(paths, place.name)
         if main_name(paths) == place.name and _has_ended(paths, ranked):
             paths.ranking_file.write_json(ranking_document(plan, ranked, [], read_evaluation(place.file)))
+        seal(paths)
     return place
 
 

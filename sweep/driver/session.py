@@ -28,6 +28,7 @@ from sweep.runs.versions import versions
 from sweep.storage.local import LOOK_SECONDS
 from sweep.storage.outage import describe_os_error, is_outage
 from sweep.storage.path import Lock, StoredPath
+from sweep.study import count_trials
 from sweep.terminal.console import quiet
 from sweep.trials.messages import TrialContext
 
@@ -94,6 +95,7 @@ class Session:
         """Have the run's record say what the command line set, so that every later command goes on with it."""
         if overrides != self.record.overrides:
             self.record = self.record.replace(overrides=overrides)
+            self.paths.seal_file.remove()  # until the driver seals the run anew
             self.paths.run_file.write_json(self.record.model_dump(mode="json"), private=True)
 
     def check_unchanged(self, plan: Plan) -> None:
@@ -104,8 +106,13 @@ class Session:
                 f"run {paths.name} was started on data {fingerprint[:16]}, this data is "
                 f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
             )
-        if self.record.storage is None and not paths.study_file.exists() and paths.trials_folder.exists():
-            raise RunError(f"{paths.study_file} is missing, though trials have run: restore it, or start a new run")
+        if paths.trials_folder.glob("[0-9]*") and not count_trials(self.record.storage_url(paths), self.record.study):
+            where = "the study" if self.record.storage is not None else str(paths.study_file)
+            what = "has no trials" if self.record.storage is not None or paths.study_file.exists() else "is missing"
+            raise RunError(
+                f"{where} {what}, though trials have run: restore it, or build it again from their own "
+                f"records with `python -m sweep resume {paths.shown} --rebuild-study`"
+            )
 
     def trial_context(self, plan: Plan) -> TrialContext:
         """What every trial of the run needs to know besides its own settings."""

@@ -12,6 +12,7 @@ from selector.errors import UserError
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
+from sweep.driver.trial_records import TrialRecords
 from sweep.errors import ClusterError, RunError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
@@ -82,7 +83,7 @@ def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callab
     with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
         session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
         observers: list[TrialObserver] = [progress, _Counting(session.pulse), *backend.observers(paths.name)]
-        observers += [_StateRemover(paths, owner), bound]
+        observers += [TrialRecords(paths, owner), _StateRemover(paths, owner), bound]
         coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
         bound.enforce()
         with interruptible(coordinator, session.console, session.pulse, session.heard):

@@ -151,7 +151,7 @@ class DiskBound:
 
     def _can_load(self, row: TrialSummary, epochs: int) -> bool:
         try:
-            check_epochs(self._paths, row.number, epochs)
+            check_epochs(self._paths, row.number, epochs, row.standing.best_step)
         except UserError:
             return False
         return True

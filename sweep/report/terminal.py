@@ -1,23 +1,18 @@
-"""What commands print: the end of a run, its trials, a comparison by answers, recomputed numbers."""
+"""What commands print: the end of a run, its trials, a comparison by answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Console
-from rich.markup import escape
 
 from sweep.evaluation.records import read_evaluation
 from sweep.report.evaluation import render
 from sweep.report.evaluations import asked_lines, evaluation_lines
 from sweep.report.held_out import held_out_table
-from sweep.report.tables import plain_table
 from sweep.report.trials import trial_table
 from sweep.report.verdict import print_export_command, print_verdict
 from sweep.results.evaluations import main_name
 from sweep.results.ledger import HELD_OUT
 from sweep.results.outcome import RunOutcome
-from sweep.results.verify import Verified, VerifiedAnswers
 from sweep.runs.paths import EvaluationPaths, RunPaths
 
 TRIALS_AT_THE_END = 20
@@ -44,6 +39,8 @@ def print_outcome(console: Console, ended: RunOutcome) -> None:
         _line(console, f"no more trials: {ended.ended_because}")
     if ended.interrupted:
         _line(console, f"interrupted; continue with: python -m sweep resume {ended.paths.shown}")
+    if ended.gone:
+        _line(console, f"the best cannot be taken home: {ended.gone}")
     if ended.verdict is not None:
         print_verdict(console, ended.verdict)
         if not ended.exit_code:
@@ -58,27 +55,6 @@ def print_evaluation(console: Console, paths: RunPaths, place: EvaluationPaths) 
     console.print(render(read_evaluation(place.file), place.name))
     for line in evaluation_lines(paths, place):
         _line(console, line)
-
-
-def print_verification(console: Console, epochs: Sequence[Verified], answers: Sequence[VerifiedAnswers]) -> int:
-    """Recomputed numbers beside the stored ones. Returns the exit code: 1 if any differs."""
-    table = plain_table(["trial", "epoch", "stored val_loss", "recomputed", ""])
-    for row in epochs:
-        table.add_row(str(row.trial), str(row.step), f"{row.stored:.6f}", f"{row.recomputed:.6f}", _verdict(row.agrees))
-    console.print(table)
-    if answers:
-        table = plain_table(["row", "stored accuracy", "recomputed", "other\ndemonstrations", ""])
-        for line in answers:
-            other = "checkpoint is gone" if line.missing else str(line.other_picks)
-            numbers = f"{line.stored:.4f}", f"{line.recomputed:.4f}"
-            table.add_row(escape(line.row), *numbers, other, _verdict(line.agrees))
-        console.print("", table)
-    agreed = [*(row.agrees for row in epochs), *(line.agrees for line in answers)]
-    return 0 if all(agreed) else 1
-
-
-def _verdict(agrees: bool) -> str:
-    return "ok" if agrees else "[bold red]differs[/bold red]"
 
 
 def _line(console: Console, text: str) -> None:

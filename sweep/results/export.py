@@ -10,17 +10,17 @@ from typing import Any
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
 from sweep.errors import RunError
 from sweep.evaluation.records import read_evaluation
-from sweep.results.evaluations import DECLARED, main_evaluation
-from sweep.results.policies import winner_checkpoint
+from sweep.results.best import best_epoch, best_of
+from sweep.results.evaluations import main_evaluation
 from sweep.results.run_verdict import verdict_of_run
+from sweep.results.unaltered import check_stored_epoch, check_unaltered
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath, json_text
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
-from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest
-from sweep.trials.stored import best_checkpoint
+from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,13 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
         out: a folder that does not exist or is empty.
 
     Raises:
-        RunError: no such trial, nothing complete yet, or `out` is taken.
+        RunError: no such trial, nothing complete yet, something that the choice rests on was changed, or `out` is
+            taken.
         CheckpointError: the stored checkpoint is damaged.
     """
+    check_unaltered(paths)
     number, source, chosen = _choose(paths, trial)
-    read_checkpoint(source)  # its hash is checked
+    check_stored_epoch(paths, source)
     verdict = _verdict(paths, number)
     manifest = {**read_manifest(source), "chosen": chosen, "verdict": verdict}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -76,28 +78,23 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
 def _choose(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
     """Number, checkpoint folder, and by what it was chosen."""
     record = read_record(paths)
-    if trial == "best" and (place := main_evaluation(paths)) is not None:
-        winner = read_evaluation(place.file).winner
-        if winner.trial is not None:
-            source = winner_checkpoint(paths, read_evaluation(place.file))
-            if source is None:
-                raise RunError(
-                    f"run {paths.name}: the checkpoint of the winner, {winner.row}, is gone; `python -m sweep evaluate "
-                    f"{paths.shown}` compares what is left"
-                )
-            by = "" if place.name == DECLARED else f" (evaluation {place.name})"
-            return winner.trial, source, f"best by the answers to held-out questions{by}: {winner.row}"
     ranked = rank(read_summaries(record.storage_url(paths), record.study))
     if trial == "best":
-        if not ranked or not ranked[0].is_complete:
+        place = main_evaluation(paths)
+        best = best_of(paths, ranked, None if place is None else read_evaluation(place.file))
+        if best is None:
             raise RunError(f"run {paths.name} has no complete trial yet; name one with --trial to take it as it is")
-        number = ranked[0].number
-        return number, best_checkpoint(paths, number), "best of all complete trials by val_loss on the validation split"
-    numbers = [row.number for row in ranked]
-    if not trial.isdecimal() or int(trial) not in numbers:
-        span = f"0 to {max(numbers)}" if numbers else "none"
+        if best.folder is None:
+            raise RunError(
+                f"run {paths.name}: {best.gone}; restore it, or take another trial with --trial (`python -m sweep "
+                f"status {paths.shown}` lists them)"
+            )
+        return best.trial, best.folder, best.chosen
+    rows = {str(row.number): row for row in ranked}
+    if trial not in rows:
+        span = f"0 to {len(rows) - 1}" if rows else "none"
         raise RunError(f"run {paths.name} has no trial {trial!r}: it has {span}; or say --trial best")
-    return int(trial), best_checkpoint(paths, int(trial)), "chosen by number"
+    return int(trial), best_epoch(paths, rows[trial]), "chosen by number"
 
 
 def _verdict(paths: RunPaths, trial: int) -> str:

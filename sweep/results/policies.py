@@ -70,7 +70,7 @@ def policies(
 
     def can_load(row: TrialSummary) -> bool:
         try:
-            check_epochs(paths, row.number, epochs_per_trial)
+            check_epochs(paths, row.number, epochs_per_trial, row.standing.best_step)
         except (RunError, CheckpointError) as error:
             logger.warning("trial %s is left out of the comparison: %s", row.number, error)
             return False
@@ -140,6 +140,24 @@ def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Policy:
         return model
 
     return Policy(row, load)
+
+
+def policy_of(paths: RunPaths, name: str, kind: RowKind, checkpoint: str) -> Policy | None:
+    """The policy that a row of an earlier comparison stands for, by the hash of its weights. None if it is gone."""
+    trials = paths.finalists_folder if kind is RowKind.FINALIST_SEED else paths.trials_folder
+    folders = paths.rce_folder.glob("[!.]*") if kind is RowKind.RCE_ONLY else stored_epochs(trials)
+    for folder in folders:
+        try:
+            manifest = read_manifest(folder)
+            if manifest["sha256"] != checkpoint:
+                continue
+            read_checkpoint(folder)
+            if kind is not RowKind.RCE_ONLY:
+                return _policy(name, kind, folder)
+            return _warm_up(paths, folder.name, manifest["trial"], name)
+        except (RunError, CheckpointError, KeyError):
+            continue
+    return None
 
 
 def panel_of(

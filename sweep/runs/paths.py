@@ -66,6 +66,11 @@ class RunPaths:
         return self.root / "ranking.json"
 
     @property
+    def seal_file(self) -> StoredPath:
+        """The hashes of all that is final, written when the run has ended."""
+        return self.root / "seal.json"
+
+    @property
     def lock_file(self) -> StoredPath:
         """Held by the one driver of the run."""
         return self.root / "driver.lock"
@@ -193,6 +198,11 @@ class TrialPaths:
         return self.root / "settings.json"
 
     @property
+    def study_file(self) -> StoredPath:
+        """What the study holds of the trial, written as it starts and as it ends. The study can be built from these."""
+        return self.root / "study.json"
+
+    @property
     def resume_folder(self) -> StoredPath:
         """States between epochs, one folder per step; the highest counts. Removed when the trial has ended."""
         return self.root / "resume"
@@ -252,8 +262,13 @@ def place_of_data(paths: RunPaths, data: StoredPath | Path | None) -> Path | Non
 
 
 def data_at(paths: RunPaths, place: Path) -> StoredPath | Path:
-    """The inverse of `place_of_data`."""
-    return place if place.is_absolute() else paths.root.parent / place.as_posix()
+    """The inverse of `place_of_data`. Collected data is taken from beside the run if it was copied with it."""
+    if not place.is_absolute():
+        return paths.root.parent / place.as_posix()
+    shared = paths.shared.root
+    beside = shared / "data" / place.name
+    is_collected = place.parts[-3:-1] == (shared.name, "data")
+    return beside.local().absolute() if is_collected and not shared.is_remote and beside.exists() else place
 
 
 def sqlite_url(path: Path) -> str:

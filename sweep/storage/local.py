@@ -16,6 +16,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from sweep.storage.growing import GrowingFile
+from sweep.storage.hashes import file_hash
 from sweep.storage.path import StoredPath, not_a_pointer
 
 
@@ -50,6 +51,17 @@ class LocalPath(StoredPath):
     def glob(self, pattern: str) -> list[Self]:
         """Sorted as paths are."""
         return [replace(self, path=PurePosixPath(path)) for path in sorted(self.local().glob(pattern))]
+
+    def walk(self) -> list[str]:
+        """Links count as the file that they name; folders that are links are not entered."""
+        root = self.local()
+        return sorted(
+            Path(folder, name).relative_to(root).as_posix() for folder, _, names in os.walk(root) for name in names
+        )
+
+    def sha256(self) -> str:
+        """Read piece by piece."""
+        return file_hash(self.local())
 
     def newest(self, pattern: str) -> Self | None:
         """As the file system has it."""

@@ -91,6 +91,14 @@ class StoredPath(ABC):
         """Files and folders below this folder that match as for `Path.glob`, sorted. None without such a folder."""
 
     @abstractmethod
+    def walk(self) -> list[str]:
+        """All files below this folder, however deep, as paths relative to it, sorted. None without such a folder."""
+
+    @abstractmethod
+    def sha256(self) -> str:
+        """SHA-256 of the file as it is now, 64 hex digits. Memory stays small. Raises FileNotFoundError."""
+
+    @abstractmethod
     def newest(self, pattern: str) -> Self | None:
         """The file among those that match that was written last. None if none matches."""
 

@@ -20,6 +20,7 @@ from filelock import Timeout
 from pyarrow.fs import FileType
 
 from sweep.storage.growing import GrowingFile
+from sweep.storage.hashes import file_hash
 from sweep.storage.lease import Lease
 from sweep.storage.local import LocalPath, hidden, stored_at
 from sweep.storage.location import Location
@@ -101,6 +102,19 @@ class RemotePath(StoredPath):
         if _is_exact(last):
             return [one / last for one in found if (one / last).exists()]
         return [one / name for one in found for name in self.files.names(one._key) if fnmatchcase(name, last)]
+
+    def walk(self) -> list[str]:
+        """One request, or as many as a listing of this length takes."""
+        return sorted(self.files.files(self._key))
+
+    def sha256(self) -> str:
+        """A copy is fetched for it and dropped."""
+        temporary = hidden(self.scratch / "hashed")
+        try:
+            self.files.get(self._key, temporary)
+            return file_hash(temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def newest(self, pattern: str) -> Self | None:
         """One request for the times of all."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.study.reading import read_summaries
-from sweep.study.storage import has_study
+from sweep.study.storage import count_trials, has_study
 from sweep.study.summaries import AskedTrial, NoTrial, Standing, TrialSummary
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ __all__ = [
     "StudyOwner",
     "TrialState",
     "TrialSummary",
+    "count_trials",
     "has_study",
     "read_summaries",
 ]

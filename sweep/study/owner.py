@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any, NoReturn, Self
 
@@ -28,6 +28,7 @@ from sweep.space.search_space import SearchSpace
 from sweep.study import budget
 from sweep.study.notes import save_note, trial_note
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
+from sweep.study.records import Record, record_of
 from sweep.study.slots import Planner
 from sweep.study.storage import open_study, without_password
 from sweep.study.suggest import Suggester
@@ -270,6 +271,10 @@ class StudyOwner:
     def summaries(self) -> list[TrialSummary]:
         """One row per trial, by number."""
         return [summary(trial) for trial in self._trials()]
+
+    def records(self, without: Collection[int] = ()) -> list[Record]:
+        """All that the study holds of each trial but these, by number."""
+        return [record_of(trial) for trial in self._trials() if trial.number not in without]
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

@@ -6,6 +6,7 @@ Invariant: a copy holds what one transaction left, also while a driver writes.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import time
@@ -55,6 +56,30 @@ def read_trials(url: str, name: str) -> list[FrozenTrial]:
     Raises:
         StudyError: there is no such database or study, it cannot be read, or it holds what no study has.
     """
+    with _study(url, name) as (storage, study):
+        return storage.get_all_trials(study, deepcopy=False)
+
+
+def read_attributes(url: str, name: str) -> dict[str, Any]:
+    """What a study holds beside its trials, as JSON values. Notes that people read and write are left out.
+
+    Raises:
+        StudyError: as `read_trials`.
+    """
+    with _study(url, name) as (storage, study):
+        system = storage.get_study_system_attrs(study)
+        found = {
+            "directions": [direction.name.lower() for direction in storage.get_study_directions(study)],
+            "user_attrs": storage.get_study_user_attrs(study),
+            "system_attrs": {key: value for key, value in system.items() if not key.startswith("dashboard:")},
+        }
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
+
+
+@contextmanager
+def _study(url: str, name: str) -> Iterator[tuple[RDBStorage, int]]:
+    """A storage to read from, and Optuna's number of the study in it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     where = f"storage {without_password(url)}"
     with refused(url), _readable(url) as storage:
@@ -64,7 +89,7 @@ def read_trials(url: str, name: str) -> list[FrozenTrial]:
             study = storage.get_study_id_from_name(name)
         except KeyError:
             raise StudyError(f"{where} has no study {name!r}; has the run been started?") from None
-        return storage.get_all_trials(study, deepcopy=False)
+        yield storage, study
 
 
 @contextmanager

@@ -185,3 +185,18 @@ def has_study(url: str, name: str) -> bool:
     finally:
         storage.remove_session()
     return True
+
+
+def count_trials(url: str, name: str) -> int:
+    """Trials of a study. 0 where there is no such file or study. Raises StudyError as `open_storage` does."""
+    file = Path(parsed(url).database or "") if url.startswith("sqlite:") else None
+    if file is not None and not (file.is_file() and file.stat().st_size):
+        return 0
+    storage = open_storage(url)
+    try:
+        return storage.get_n_trials(storage.get_study_id_from_name(name))
+    except KeyError:
+        return 0
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()  # the file may be about to be replaced

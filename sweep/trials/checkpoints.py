@@ -1,6 +1,7 @@
-"""Stored selectors: `model.safetensors` and a `manifest.json` beside it that holds its hash and where it comes from.
+"""Stored selectors: `model.safetensors` and a `manifest.json` beside it that says where it comes from.
 
-Folders appear whole or not at all; a folder without a valid manifest does not count as a checkpoint.
+The manifest holds the SHA-256 of every other file of its folder. Folders appear whole or not at all. A folder without a
+valid manifest does not count as a checkpoint.
 """
 
 from __future__ import annotations
@@ -50,15 +51,18 @@ _REPORTS = TypeAdapter(list[EpochReport])
 def write_checkpoint(
     folder: StoredPath, tensors: dict[str, Tensor], manifest: dict[str, Any], config: dict[str, Any] | None = None
 ) -> None:
-    """Store tensors, manifest (with format, file name and hash filled in) and the selector's config as one folder."""
+    """Store tensors, manifest (format, file names and hashes filled in) and the selector's config as one folder."""
     with folder.new_folder() as temporary:
         weights = temporary / WEIGHTS_FILE
         # safetensors refuses tensors that share memory or are not contiguous.
         content = safetensors.torch.save({name: value.contiguous() for name, value in tensors.items()})
         weights.write_bytes(content)  # not save_file, which turns a full disk into an error of its own kind
+        others = {}
         if config is not None:
             (temporary / CONFIG_FILE).write_text(json_text(config), encoding="utf-8")
-        stored = {"format": FORMAT, "file": WEIGHTS_FILE, "sha256": file_hash(weights), **manifest}
+            others[CONFIG_FILE] = file_hash(temporary / CONFIG_FILE)
+        hashes = {"file": WEIGHTS_FILE, "sha256": file_hash(weights), "files": others}
+        stored = {"format": FORMAT, **hashes, **manifest}
         (temporary / MANIFEST_FILE).write_text(json_text(stored), encoding="utf-8")
 
 
@@ -86,6 +90,9 @@ def _checked(folder: StoredPath, read: Callable[[], bytes]) -> dict[str, Any]:
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, kinds) or isinstance(value, bool) or not _is_usable(value):
             raise CheckpointError(f"{file}: {path} is missing or of another type: altered or damaged")
+    others = manifest.get("files", {})
+    if not isinstance(others, dict) or others.keys() - {CONFIG_FILE}:
+        raise CheckpointError(f"{file}: files names more than {CONFIG_FILE}: altered or damaged")
     if kind in REPORTS:
         read_reports(manifest[REPORTS[kind]], folder)
     return manifest
@@ -97,22 +104,39 @@ def _is_usable(value: Any) -> bool:  # noqa: ANN401 (any JSON value)
 
 
 def read_checkpoint(folder: StoredPath) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and manifest; the hash is checked. Raises CheckpointError if anything is missing or altered."""
+    """Tensors and manifest. All hashes are checked. Raises CheckpointError if anything is missing or altered."""
+    manifest = check_files(folder)
+    return read_tensors(folder.local() / WEIGHTS_FILE), manifest
+
+
+def check_files(folder: StoredPath) -> dict[str, Any]:
+    """The manifest, if all files have the hashes that it names. Nothing else is read of them.
+
+    Raises:
+        CheckpointError: a file is missing or altered.
+    """
     copy = folder.local()
     manifest = _checked(folder, (copy / MANIFEST_FILE).read_bytes)
-    weights = copy / WEIGHTS_FILE
-    if not weights.is_file():
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: missing, though {MANIFEST_FILE} is there")
-    if file_hash(weights) != manifest.get("sha256"):
-        raise CheckpointError(
-            f"{folder / WEIGHTS_FILE}: its SHA-256 is not the one in {MANIFEST_FILE}: altered or damaged"
-        )
-    return read_tensors(weights), manifest
+    for name, expected in hashes_of(manifest).items():
+        if not (copy / name).is_file():
+            raise CheckpointError(f"{folder / name}: missing, though {MANIFEST_FILE} is there")
+        if file_hash(copy / name) != expected:
+            raise CheckpointError(f"{folder / name}: its SHA-256 is not the one in {MANIFEST_FILE}: altered or damaged")
+    return manifest
+
+
+def hashes_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    """SHA-256 of the other files of a checkpoint, by name. Up to version 0.1 a manifest names the weights alone."""
+    return {WEIGHTS_FILE: manifest.get("sha256"), **manifest.get("files", {})}
 
 
 def read_reports(values: list[Any], folder: StoredPath) -> list[EpochReport]:
     """Reports of the epochs from the first one on, out of a manifest. Raises CheckpointError if they are none."""
-    file = folder / MANIFEST_FILE
+    return reports_of(values, folder / MANIFEST_FILE)
+
+
+def reports_of(values: list[Any], file: StoredPath) -> list[EpochReport]:
+    """The same, out of any file."""
     try:
         reports = _REPORTS.validate_json(json.dumps(values), strict=True)  # strict, and yet the text of an enum is one
     except RecursionError:

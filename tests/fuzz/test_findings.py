@@ -182,6 +182,7 @@ def test_nesting_without_end(good: Good, name: str) -> None:
         ("epoch", {"run": "\ud800"}, "run is missing or of another type"),
         ("epoch", {"trial": 10**400}, "trial is missing or of another type"),
         ("epoch", {"metrics": {"val_loss": 10**400, "val_reward": 0.5}}, "metrics.val_loss is missing or"),
+        ("epoch", {"files": {"../../config.json": ""}}, "files names more than config.json"),
         ("warm_up", {"reports": ["x"]}, "report 0"),
         ("warm_up", {"kind": "other"}, "kind is not 'rce'"),
         ("state", {"kind": "epoch"}, "kind is not 'resume'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from sweep.runs.paths import RunPaths
 from sweep.storage.scratch import CACHE
 from tests.s3 import S3Server
 from tests.sweep.commands import ALONE, Command, Ran, call, sweep
+from tests.sweep.finished import finished_run
 from tests.sweep.spaces import complete_run
 
 
@@ -25,6 +27,19 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 def good_run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
     """The run `mine`; tests that change it take a copy."""
     return complete_run(tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
+    """The run `mine` with all that a run can hold. Tests that change it take the `copy`."""
+    return finished_run(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def copy(finished: RunPaths, tmp_path: Path) -> Path:
+    """A copy of the whole folder of runs of `finished`, as people move one. Gives the run's folder."""
+    shutil.copytree(finished.root.local().parent, tmp_path / "runs")
+    return tmp_path / "runs" / "mine"
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,7 +15,6 @@ import yaml
 from selector import PointerSelector
 from selector.data.native import read_native
 from sweep.driver.run import evaluate_again
-from sweep.evaluation.answer_table import read_answers, write_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.runs.paths import RunPaths
@@ -246,50 +243,16 @@ def test_collect_alone_gives_the_same_data_without_asking_again(
     assert code == 2 and "not empty" in error
 
 
-def change_a_mean(run: Path) -> None:
-    stored = run / "evaluations" / "declared" / "evaluation.json"
-    values = json.loads(stored.read_text())
-    row = next(row for row in values["rows"] if row["name"] == "rce_only")
-    row["mean"]["value"] += 0.01
-    stored.write_text(json.dumps(values))
-
-
-def change_answers(**values: object) -> Callable[[Path], None]:
-    """Of one line of the table."""
-
-    def change(run: Path) -> None:
-        file = run / "evaluations" / "declared" / "answers.parquet"
-        records = read_answers(stored_at(file))
-        place = next(index for index, one in enumerate(records) if one.row == "rce_only" and one.demonstrations)
-        records[place] = replace(records[place], **values)  # type: ignore[arg-type]
-        write_answers(stored_at(file), records)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "differ"),
-    [
-        (lambda run: None, 0),
-        (change_a_mean, 1),
-        (change_answers(demonstrations=(1, 2)), 1),
-        (change_answers(query=10**6), 1),
-        (change_answers(item=-3, draw=9), 1),
-        (change_answers(text="no such answer", shots=77), 1),
-    ],
-    ids=["nothing", "mean", "demonstrations", "query", "item", "text"],
-)
-def test_stored_answers_are_verified(
-    judged: Path,
-    tmp_path: Path,
-    command: Command,
-    change: Callable[[Path], None],
-    differ: int,
-) -> None:
+def test_the_run_is_verified_whole(judged: Path, tmp_path: Path, command: Command) -> None:
+    """What a real run holds. Single changes are in tests/sweep/results/test_verify.py."""
     run = copy_of(judged, tmp_path, answers=True)
-    change(run)
     code, out, _ = command("verify", "mine", "--runs", str(run.parent))
-    assert code == min(differ, 1) and "rce_only" in out and out.count("differs") == differ, out
+    assert code == 0 and "rce_only" in out and " differs" not in out, out
+    assert re.search(r"verified: 4 trials, \d+ checkpoints, 1,600 answers; nothing differs\n$", out), out
+    with (run / "run.json").open("a") as file:
+        file.write("\n")
+    code, out, _ = command("verify", "mine", "--runs", str(run.parent), "--quick")
+    assert code == 1 and "run.json\n  changed" in out and "differs: 1 place" in out, out
 
 
 def test_export_takes_the_winner_by_answers(judged: Path, tmp_path: Path, command: Command) -> None:

@@ -12,11 +12,15 @@ from rich.console import Console
 from sweep.evaluation.records import Difference
 from sweep.report.held_out import held_out_table
 from sweep.report.tables import labelled
-from sweep.report.terminal import print_outcome, print_verification
+from sweep.report.terminal import print_outcome
+from sweep.report.verification import print_verification
+from sweep.results.differences import Fault
 from sweep.results.held_out import HeldOutRow
 from sweep.results.outcome import RunOutcome
 from sweep.results.verdict import conclude
-from sweep.results.verify import Verified, VerifiedAnswers
+from sweep.results.verify import Verification
+from sweep.results.verify_evaluation import VerifiedRow
+from sweep.results.verify_trials import Recomputed
 from sweep.runs.paths import RunPaths
 from sweep.study.ranking import rank
 from tests.sweep.report.test_trials import summary
@@ -83,12 +87,26 @@ def test_held_out_rows_within_80_columns() -> None:
 
 def test_verification_names_what_differs() -> None:
     console = screen()
-    epochs = [Verified(1, 3, 0.5, 0.5), Verified(2, 4, 0.5, 0.6)]
-    answers = [VerifiedAnswers("trial [1]", 0.5, 0.5, 0, missing=True)]
-    assert print_verification(console, epochs, answers) == 1
+    epochs = [Recomputed(1, 3, 0.5, 0.5), Recomputed(2, 4, 0.5, 0.6)]
+    rows = [VerifiedRow("declared", "trial [1]", 0.5, None, 1), VerifiedRow("declared", "random", 0.25, 0.25, 0)]
+    faults = [Fault("evaluations/[red]x", "rows[0]", "1", "2")]
+    found = Verification(2, 3, 0, faults, ["no seal"], epochs, rows)
+    assert print_verification(console, found) == 1
     text = text_of(console)
-    assert text.count("differs") == 2 and "trial [1]" in text and "checkpoint is gone" in text
-    assert print_verification(screen(), epochs[:1], []) == 0
+    assert text.count(" differs") == 2 and "trial [1]" in text and "note: no seal" in text
+    assert "evaluations/[red]x: rows[0]\n  1; right: 2\n" in text
+    assert text.endswith("differs: 1 place (2 trials, 3 checkpoints)\n")
+    assert print_verification(screen(), Verification(2, 3)) == 0
+
+
+def test_verification_of_many_shows_the_first_and_every_one_that_differs() -> None:
+    console = screen()
+    epochs = [Recomputed(number, 3, 0.5, 0.5 + (number == 90)) for number in range(100)]
+    faults = [Fault(f"file-{number}", "", "changed") for number in range(100)]
+    assert print_verification(console, Verification(100, 100, 0, faults, [], epochs)) == 1
+    text = text_of(console)
+    assert "and 75 more epochs that agree" in text and text.count("differs\n") == 1 and "   90     3" in text
+    assert "file-39" in text and "file-40" not in text and "and 60 more" in text
 
 
 def test_nothing_in_labelled_texts_is_markup() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import time
@@ -279,3 +280,15 @@ def test_listings_are_those_of_paths(tmp_path: Path, tree: list[str]) -> None:
 @given(tree=TREE)
 def test_listings_on_an_object_store_too(s3: S3Server, tree: list[str]) -> None:
     same_listing(s3.folder("listed"), tree, ("", "0001/best"))
+
+
+def test_all_files_are_listed_and_hashed_as_they_are_now(folder: StoredPath, other: Other) -> None:
+    step(folder / "run/trials/0001")
+    (folder / "run" / ".hidden").write_text("1")
+    assert (folder / "run").walk() == [".hidden", f"trials/0001/{LAST}", "trials/0001/model"]
+    assert (folder / "nowhere").walk() == []
+    for content in ("one", "two"):
+        other.ask(write, folder.place, "run/file", content)
+        assert (folder / "run" / "file").sha256() == hashlib.sha256(content.encode()).hexdigest()
+    with pytest.raises(FileNotFoundError):
+        (folder / "run" / "nothing").sha256()

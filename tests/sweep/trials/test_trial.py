@@ -12,10 +12,11 @@ import torch
 
 from selector import PointerSelector
 from selector.data import Dataset, Split
+from selector.errors import CheckpointError
 from selector.health import Verdict
 from selector.settings import TrialSettings
 from sweep.storage.local import stored_at
-from sweep.trials.checkpoints import read_checkpoint, read_manifest
+from sweep.trials.checkpoints import check_files, hashes_of, read_checkpoint, read_manifest, write_checkpoint
 from sweep.trials.messages import EpochResult
 from sweep.trials.stored import step_of
 from tests.sweep.spaces import SETTINGS, context, numbers, small_dataset, trial
@@ -83,6 +84,21 @@ def test_the_best_epochs_are_kept_with_their_lineage(tmp_path: Path, dataset: Da
         assert read_manifest(stored_at(rce))["sha256"] == manifest["rce"]["sha256"]
         model = PointerSelector.from_pretrained(folder)
         assert weights.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_manifest_covers_every_other_file_of_its_checkpoint(tmp_path: Path, name: str) -> None:
+    folder = stored_at(tmp_path / "step-0001")
+    write_checkpoint(folder, {"a": torch.zeros(2)}, {}, {"selector": {"heads": 4}})
+    assert {file.name for file in folder.glob("*")} == {"manifest.json", *hashes_of(check_files(folder))}
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content.replace(b"4", b"8") if name == "config.json" else content[:-1] + b"1")
+    for read in (check_files, read_checkpoint):
+        with pytest.raises(CheckpointError, match=rf"{name}: its SHA-256 is not the one in manifest.json"):
+            read(folder)
+    (folder / name).remove()
+    with pytest.raises(CheckpointError, match=rf"{name}: missing"):
+        check_files(folder)
 
 
 @pytest.mark.parametrize("shots", [None, 4])

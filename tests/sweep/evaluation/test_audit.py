@@ -50,12 +50,12 @@ def test_a_bad_metric_in_use_is_named_with_those_that_are_better(ranked: str, sa
 def test_noise_is_not_called_better() -> None:
     """Metrics that know nothing of the accuracy: one of them is called better in at most about 5 % of audits."""
     called = 0
-    for seed in range(60):  # a second in all
+    for seed in range(30):
         draw = np.random.default_rng(seed)
         metrics = {name: draw.normal(size=32) for name in "abcd"}
         found = audit(metrics, ACCURACY, list(range(32)), "a", seed)
         called += "worse than" in found.conclusion
-    assert called <= 8, "60 audits at 5 %: more than 8 would be a chance of 1 in 100"
+    assert called <= 5, "30 audits at 5 %: more than 5 have a chance below 1 in 100"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 6, FEWEST_ROWS - 1])

@@ -68,7 +68,7 @@ def _ended(end: EndOfRun, outcome: RunOutcome, seconds: float) -> dict[str, Any]
     return {
         **_document(outcome.paths, state, outcome.exit_code, seconds),
         "best": None if best is None else {"trial": best.number, "val_loss": best.value},
-        "verdict": None if outcome.evaluation is None else outcome.evaluation.winner.sentence,
+        "verdict": None if outcome.verdict is None else outcome.verdict.sentence,
         "message": outcome.ended_because or end.why,
     }
 

@@ -25,7 +25,8 @@ def sentence(found: Comparison) -> str:
         case VerdictKind.BEATS_BASELINE:
             return f"{best} beats {baseline}: {size}"
         case VerdictKind.EQUAL_TO_BASELINE:
-            how = "shows exactly its demonstrations" if found.same else "does exactly as well on every question"
+            each = f"does exactly as well on each of {counted(difference.questions, 'question')}"
+            how = "shows exactly its demonstrations" if found.same else each
             return f"no trial beats {baseline}: the best, {best}, {how}"
         case _ if others:
             return f"{best} does not beat {baseline} ({size}), but {others}"
@@ -47,7 +48,9 @@ def _size(found: Comparison) -> str:
 
 def details(found: Comparison) -> tuple[str, ...]:
     """How the best stands among the rows, and what its interval means."""
-    return (found.place, JOINT) if found.difference.joint is not None and found.comparisons > 1 else (found.place,)
+    shown = found.kind is not VerdictKind.EQUAL_TO_BASELINE
+    joint = shown and found.difference.joint is not None and found.comparisons > 1
+    return (found.place, JOINT) if joint else (found.place,)
 
 
 def next_steps(found: Comparison, needed: int | None) -> tuple[str, ...]:
@@ -87,8 +90,11 @@ def about_val_loss(complete: Sequence[TrialSummary], informative: int | None, to
     if informative is not None and total is not None and informative < FEW_GROUPS:
         verb = "has" if informative == 1 else "have"
         found.append(
-            f"Only {informative} of {counted(total, 'validation group')} {verb} beams of different reward, and they "
+            f"Of {counted(total, 'validation group')} only {informative} {verb} beams of different reward, and they "
             "alone decide val_loss: measure more validation queries, or more beams for each."
+            if informative < total
+            else f"There are only {counted(total, 'validation group')}, and they alone decide val_loss: measure more "
+            "validation queries."
         )
     return tuple(found)
 

@@ -104,7 +104,7 @@ def test_a_trial_that_beats_the_baseline() -> None:
         (
             difference(0.0, 1.0, error=0.0),
             VerdictKind.EQUAL_TO_BASELINE,
-            "no trial beats similarity: the best, trial 7, does exactly as well on every question",
+            "no trial beats similarity: the best, trial 7, does exactly as well on each of 800 questions",
         ),
     ],
 )
@@ -255,8 +255,10 @@ def test_without_a_test_split_nothing_is_compared() -> None:
 
 def test_few_informative_groups_are_said_as_such() -> None:
     few, many = (conclude(TRIALS, None, held_out(difference(0.1, 0.001)), count, 127) for count in (28, 90))
-    assert any("Only 28 of 127 validation groups have beams of different reward" in line for line in few.details)
+    assert any("Of 127 validation groups only 28 have beams of different reward" in line for line in few.details)
     assert not any("validation group" in line for line in many.details)
+    small = conclude(TRIALS, None, held_out(difference(0.1, 0.001)), 9, 9)
+    assert any("There are only 9 validation groups" in line for line in small.details)
     assert (few.informative_groups, few.validation_groups) == (28, 127)
 
 

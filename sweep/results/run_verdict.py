@@ -79,5 +79,5 @@ def verdict_of_run(paths: RunPaths) -> RunVerdict | None:
     try:
         stored = dict(json.loads(paths.ranking_file.read_bytes()))
         return RunVerdict.model_validate_json(json.dumps(stored["verdict"])) if "verdict" in stored else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise RunError(f"{paths.ranking_file}: damaged, or of another version: its verdict cannot be read") from None

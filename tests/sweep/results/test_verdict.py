@@ -174,6 +174,18 @@ def test_without_a_common_question_nothing_is_compared() -> None:
     assert found.kind is VerdictKind.NOT_COMPARED and "no question was answered for both" in found.sentence
 
 
+def test_an_evaluation_of_an_earlier_version_has_its_verdict() -> None:
+    """Without joint intervals, standard errors, audit and example."""
+    stored = json.loads(against(difference(0.1, 0.001)).model_dump_json(exclude={"audit", "example", "verdict"}))
+    for one in stored["rows"]:
+        for name in ("minus_baseline", "minus_next"):
+            if one[name] is not None:
+                del one[name]["joint"], one[name]["error"]
+    found = conclude(TRIALS, Evaluation.model_validate_json(json.dumps(stored)), None)
+    assert found.sentence.startswith("trial 7 beats similarity: +10.0 points [+9.0, +11.0]")
+    assert found.questions_to_tell is None and len(found.details) == 1
+
+
 # By the held-out table ------------------------------------------------------------------------------------------------
 
 
@@ -291,7 +303,14 @@ def test_it_survives_ranking_json(tmp_path: Path) -> None:
     assert verdict_of_run(paths) == found
     paths.ranking_file.write_json({"held_out": [{"test_loss": 1.0, "test_reward": 0.5}]})
     assert verdict_of_run(paths) is None, "a version without verdicts"
-    for broken in ("{", "[1]", "7", json.dumps({"verdict": {"kind": "great"}}), json.dumps({"verdict": None})):
+    for broken in (
+        "{",
+        "[1]",
+        "7",
+        "[" * 10**5,
+        json.dumps({"verdict": {"kind": "great"}}),
+        json.dumps({"verdict": None}),
+    ):
         paths.ranking_file.write_text(broken)
         with pytest.raises(UserError, match="verdict cannot be read"):
             verdict_of_run(paths)

@@ -34,10 +34,8 @@ TRIALS = rank([summary(number) for number in (7, 3)])  # 3 is first by val_loss
 
 
 def difference(value: float, p: float, half: float = 0.02, error: float | None = 0.01) -> Difference:
-    ends = (value - half, value + half)
-    return Difference(
-        value=value, low=ends[0] / 2, high=ends[1] / 2, questions=800, p=p, p_holm=p, joint=ends, error=error
-    )
+    joint, low, high = (value - half, value + half), value - half / 2, value + half / 2
+    return Difference(value=value, low=low, high=high, questions=800, p=p / 2, p_holm=p, joint=joint, error=error)
 
 
 def evaluation_of(rows: list[RowRecord], found: Contest | None = None, **settings: object) -> Evaluation:

@@ -42,7 +42,7 @@ class RunVerdict(FrozenModel):
             that cannot be said.
         more_questions: those beyond the ones that were asked.
         informative_groups: groups of the validation split whose beams differ in reward. They alone decide val_loss.
-        validation_groups: all groups of that split. Both are None where they were not counted.
+        validation_groups: all groups of that split. Both are None where they were not counted, or the metric is rce.
         example: a prompt and its answer, where nothing was answered correctly.
     """
 

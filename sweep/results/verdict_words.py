@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweep.evaluation.wording import counted, p_text, points, signed
+from sweep.plan.splits import FEW_GROUPS
 from sweep.results.comparison import Comparison
 from sweep.results.run_verdict import VerdictKind
 from sweep.study import TrialSummary
 
-FEW_GROUPS = 50
-"""Below this number of groups, one of them is more than 2 % of val_loss."""
 MOVE_FURTHER = "let GRPO move the policy further: a higher grpo.lr, a lower grpo.kl_beta, more grpo.epochs"
 JOINT = "The interval holds for all comparisons of the table together, so it is wider than the one there."
 NAMED = 5

@@ -17,7 +17,7 @@ NAMED = 5
 
 def sentence(found: Comparison) -> str:
     """The verdict on a comparison."""
-    difference, best, baseline = found.difference, found.best, found.baseline
+    difference, best, baseline = found.difference, _in_brackets(found.best), found.baseline
     size = f"{_size(found)}, corrected p {p_text(difference.p_holm)}, on {counted(difference.questions, 'question')}"
     others = f"{_trials(found.others)} {'does' if len(found.others) == 1 else 'do'}" if found.others else ""
     match found.kind:
@@ -35,6 +35,12 @@ def sentence(found: Comparison) -> str:
             seeds = ", given the spread between seeds" if difference.is_sure else ""
             surely = "surely " if difference.value > 0 else ""
             return f"no trial {surely}beats {baseline}{seeds} (best: {best}, {size})"
+
+
+def _in_brackets(row: str) -> str:
+    """`trial 7, 3 fresh seeds` as `trial 7 (3 fresh seeds)`, for a sentence with commas of its own."""
+    name, comma, rest = row.partition(", ")
+    return f"{name} ({rest})" if comma else name
 
 
 def _size(found: Comparison) -> str:

@@ -124,7 +124,8 @@ def test_the_spread_between_seeds_counts() -> None:
     found = conclude(TRIALS, evaluation_of([], seeds), None)
     assert found.kind is VerdictKind.NOT_DISTINGUISHED and "given the spread between seeds" in found.sentence
     sure = finalists_of([0.63, 0.631, 0.629], [0.60, 0.601, 0.599])
-    assert conclude(TRIALS, evaluation_of([], sure), None).kind is VerdictKind.BEATS_BASELINE
+    found = conclude(TRIALS, evaluation_of([], sure), None)
+    assert found.kind is VerdictKind.BEATS_BASELINE and found.sentence.startswith("trial 7 (3 fresh seeds) beats")
 
 
 def test_another_trial_that_beats_the_baseline_is_named() -> None:

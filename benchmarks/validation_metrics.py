@@ -32,6 +32,7 @@ from selector.arrays import Float64Array, Int64Array
 from selector.batches import TensorData
 from selector.data import Dataset
 from selector.model import PointerSelector
+from selector.order import measure_order
 from selector.reports import Stage
 from selector.settings import RewardMode, TrialSettings, ValidationMetric
 from selector.training import Training
@@ -57,6 +58,8 @@ GRPO_EPOCHS = (2, 5, 10)
 SHOTS = (1, 2, 3, 4)
 RESAMPLES = 10_000
 REWARD = "expected reward, negated"
+PREFERRED = "reward of the preferred beam, negated"
+ORDER = "pairs of beams in order, negated"
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,9 @@ def trained(space: SearchSpace, dataset: Dataset, count: int) -> Iterator[Checkp
                 found = {name: evaluate(model) for name, evaluate in evaluators.items()}
                 metrics = {name: result.loss for name, result in found.items()}
                 metrics[REWARD] = -found[ValidationMetric.LISTWISE].reward
+                order = measure_order(model, data, space.validation)
+                metrics[PREFERRED] = -float(order.preferred_Q.mean())
+                metrics[ORDER] = -float(np.nanmean(order.agreement_Q))
                 yield Checkpoint(number, report.stage, report.epoch, model, metrics)
 
 
@@ -187,16 +193,16 @@ def report(checkpoints: Sequence[Checkpoint], accuracy_P: Float64Array, tau: flo
         "ends of GRPO": np.array([one.stage is Stage.GRPO and one.epoch == GRPO_EPOCHS[-1] for one in checkpoints]),
     }
     headers = [f"{name} ({int(mask.sum())})" for name, mask in kept.items()] + ["better after GRPO"]
-    print(f"\n{'metric':32}" + "".join(f"{header:>24}" for header in headers))
+    print(f"\n{'metric':40}" + "".join(f"{header:>24}" for header in headers))
     first, last = kept["warm-ups"], kept["ends of GRPO"]  # both in the order of the configurations
     for name in checkpoints[0].metrics:
         values = np.array([one.metrics[name] for one in checkpoints])
         cells = [correlation(values[mask], accuracy_P[mask], owner_P[mask]) for mask in kept.values()]
         cells.append(f"{int((values[last] < values[first]).sum())} of {int(first.sum())}")
         label = f"{name}, tau {tau:g}" if name.startswith("listwise") else name
-        print(f"{label:32}" + "".join(f"{cell:>24}" for cell in cells))
+        print(f"{label:40}" + "".join(f"{cell:>24}" for cell in cells))
     better = int((accuracy_P[last] > accuracy_P[first]).sum())
-    print(f"{'accuracy':32}" + " " * 24 * len(kept) + f"{f'{better} of {int(first.sum())}':>24}")
+    print(f"{'accuracy':40}" + " " * 24 * len(kept) + f"{f'{better} of {int(first.sum())}':>24}")
 
 
 def main() -> None:

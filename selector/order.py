@@ -18,7 +18,7 @@ from torch import Tensor
 from selector.advantages import VARIANCE_TOLERANCE
 from selector.arrays import Float32Array, Float64Array, Int64Array
 from selector.batches import TensorData
-from selector.data.dataset import Dataset, Split
+from selector.data.dataset import Split
 from selector.model import PointerSelector
 from selector.rewards import compute_rewards
 from selector.settings import ValidationSettings
@@ -93,10 +93,3 @@ def order_agreement(place_N: Int64Array, reward_N: Float32Array) -> float:
     first_NN = place_N[:, None] < place_N[None, :]
     tied_NN = place_N[:, None] == place_N[None, :]
     return float((first_NN[better_NN] + 0.5 * tied_NN[better_NN]).mean())
-
-
-def informative_groups(dataset: Dataset, validation: ValidationSettings, split: Split = Split.VAL) -> int:
-    """Groups of a split whose beams differ in reward. No other group can tell one policy from another."""
-    rewards, starts = compute_rewards(dataset.outcomes, validation.reward), dataset.beam_starts
-    queries = dataset.indices(split)
-    return sum(int(np.ptp(rewards[starts[query] : starts[query + 1]]) > VARIANCE_TOLERANCE) for query in queries)

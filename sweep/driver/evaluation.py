@@ -21,6 +21,7 @@ from sweep.results.evaluations import Purpose, choose_name, main_evaluation, rea
 from sweep.results.example import with_example
 from sweep.results.ledger import Look, begin_look, end_look, split_digest
 from sweep.results.policies import panel_of, policies
+from sweep.results.verdict import verdict_by_answers
 from sweep.runs.driver import Phase
 from sweep.runs.paths import EvaluationPaths
 from sweep.settings.evaluation import SplitName
@@ -104,7 +105,7 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
     session.say(f"answered {asker.answered} prompts now, {asker.reused} were known before")
     audited = with_audit(evaluated.evaluation.replace(source=source), plan, found)
     now = with_example(audited, evaluated.answers, plan.evaluation)
-    _store(now, evaluated.answers, paths.evaluation(name), session)
+    _store(now.replace(verdict=verdict_by_answers(now).sentence), evaluated.answers, paths.evaluation(name), session)
     end_look(paths, look)
     return paths.evaluation(name)
 

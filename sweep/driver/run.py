@@ -102,7 +102,7 @@ def _rank(plan: Plan, training: Training, evaluation: Evaluation | None, session
 
 
 def _held_out(plan: Plan, ranked: list[TrialSummary], paths: RunPaths, command: str) -> list[HeldOutRow]:
-    """The comparison by expected reward. It is a look at the test split too, though no model is asked."""
+    """The comparison on held-out queries. It is a look at the test split too, though no model is asked."""
     questions = len(plan.dataset.indices(Split.TEST))
     if not questions:
         return []

@@ -12,6 +12,7 @@ import numpy as np
 from selector.arrays import Float64Array
 from selector.seeds import derive_seed
 from sweep.evaluation.records import AuditRecord, RulerRecord
+from sweep.evaluation.statistics import fisher_interval
 from sweep.evaluation.wording import counted
 from sweep.settings.evaluation import LEVEL
 
@@ -44,8 +45,10 @@ def audit(
         weight_BR = _weights(owners, seed)
         replicates_MB = np.stack([_correlations(metrics[name], accuracy_R, weight_BR) for name in names])
     intervals = [
-        None if replicates_MB is None or np.isnan(rho_M[place]) else _interval(replicates_MB[place], LEVEL)
-        for place in range(len(names))
+        None
+        if replicates_MB is None or np.isnan(rho)
+        else _wide(_interval(replicates_MB[place], LEVEL), rho, len({*owners}))
+        for place, rho in enumerate(rho_M)
     ]
     rulers = tuple(
         RulerRecord(metric=name, rho=None if np.isnan(rho) else rho, interval=interval, ranked=name == ranked)
@@ -99,6 +102,11 @@ def _interval(draws_B: Float64Array, level: float) -> tuple[float, float] | None
     return low, high
 
 
+def _wide(interval: tuple[float, float] | None, rho: float, owners: int) -> tuple[float, float] | None:
+    """An interval of no width is that of a perfect order, which every replicate repeats. Fisher's takes its place."""
+    return interval if interval is None or interval[0] < interval[1] else fisher_interval(rho, owners)
+
+
 def _better(names: Sequence[str], used: int, replicates_MB: Float64Array) -> list[str]:
     """Metrics that surely rank the rows better than the one in use."""
     level = LEVEL / max(len(names) - 1, 1)
@@ -119,6 +127,8 @@ def _conclusion(used: RulerRecord, better: Sequence[str]) -> str:
         )
     if used.interval is None:
         return f"{name} or the accuracy does not vary over these rows, so nothing can be said of it."
+    if used.interval[0] > 0:
+        return f"{name}, by which trials were ranked and pruned, ranks these rows the wrong way round."
     if used.interval[1] < 0:
         return f"{name}, by which trials were ranked and pruned, ranks these rows as it should. None is surely better."
     return (

@@ -193,7 +193,7 @@ def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -
         orders = generator.permuted(orders, axis=1)
     as_large = int((np.abs(y_R[orders] @ x_R) >= abs(rho) - 1e-9).sum())
     p = as_large / len(orders) if exact else (1 + as_large) / (1 + len(orders))
-    return Correlation(rho, p, _fisher(rho, R), R)
+    return Correlation(rho, p, fisher_interval(rho, R), R)
 
 
 def mid_ranks(values_R: Float64Array) -> Float64Array:
@@ -207,7 +207,8 @@ def _standardised(ranks_R: Float64Array) -> Float64Array:
     return np.asarray(centred_R / np.linalg.norm(centred_R), dtype=np.float64)
 
 
-def _fisher(rho: float, rows: int) -> tuple[float, float] | None:
+def fisher_interval(rho: float, rows: int) -> tuple[float, float] | None:
+    """Interval of Spearman's rho, 95 %. None below 4 rows."""
     if rows < FEWEST_FOR_INTERVAL:
         return None
     most = 1 - 12 / (rows * (rows**2 - 1))

@@ -10,13 +10,14 @@ import torch
 from selector.arrays import Float64Array
 from selector.batches import TensorData
 from selector.model import PointerSelector
-from selector.order import informative_groups, measure_order
+from selector.order import measure_order
 from selector.settings import ValidationMetric
 from selector.validation import Evaluator
 from sweep.evaluation.analysis import correlated_rows
 from sweep.evaluation.audit import audit
 from sweep.evaluation.records import Evaluation
 from sweep.plan.plan import Plan
+from sweep.plan.splits import informative_groups
 from sweep.results.policies import Policy
 
 PREFERRED_REWARD = "preferred-beam reward, negated"
@@ -45,7 +46,7 @@ def with_audit(evaluation: Evaluation, plan: Plan, found: Sequence[Policy]) -> E
 def _metrics(plan: Plan, models: Sequence[PointerSelector]) -> dict[str, Float64Array]:
     """Each metric of each model, lower is better. Listwise forms need a group with contrast."""
     data, validation = TensorData(plan.dataset, torch.device("cpu")), plan.space.validation
-    kinds = list(ValidationMetric) if informative_groups(plan.dataset, validation) else [ValidationMetric.RCE]
+    kinds = list(ValidationMetric) if informative_groups(plan.summary) else [ValidationMetric.RCE]
     evaluators = {kind.value: Evaluator(data, validation.replace(metric=kind)) for kind in kinds}
     found = {name: np.array([evaluate(model).loss for model in models]) for name, evaluate in evaluators.items()}
     rewards = [float(measure_order(model, data, validation).preferred_Q.mean()) for model in models]

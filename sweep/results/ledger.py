@@ -50,7 +50,7 @@ class Look(FrozenModel):
         look: equal on both lines of one look, and on no others.
         time: of writing, ISO 8601 in UTC.
         command: of the command line, such as `evaluate`.
-        evaluation: its name. `HELD_OUT` for the comparison by expected reward, which asks no model.
+        evaluation: its name. `HELD_OUT` for the comparison on held-out queries, which asks no model.
         split: whose questions are asked.
         split_digest: equal where the split has the same questions, in whatever run.
         settings_digest: equal where the evaluation has the same settings, model and items.

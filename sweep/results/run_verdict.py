@@ -42,7 +42,7 @@ class RunVerdict(FrozenModel):
             that cannot be said.
         more_questions: those beyond the ones that were asked.
         informative_groups: groups of the validation split whose beams differ in reward. They alone decide val_loss.
-        validation_groups: all groups of that split. Both are None where they were not counted.
+        validation_groups: all groups of that split. Both are None where they were not counted, or the metric is rce.
         example: a prompt and its answer, where nothing was answered correctly.
     """
 
@@ -79,5 +79,5 @@ def verdict_of_run(paths: RunPaths) -> RunVerdict | None:
     try:
         stored = dict(json.loads(paths.ranking_file.read_bytes()))
         return RunVerdict.model_validate_json(json.dumps(stored["verdict"])) if "verdict" in stored else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise RunError(f"{paths.ranking_file}: damaged, or of another version: its verdict cannot be read") from None

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from selector.data import Split
 from selector.health import Verdict
-from selector.order import informative_groups
+from selector.settings import ValidationMetric
 from sweep.evaluation.power import questions_to_tell
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.winner import nothing_correct
 from sweep.evaluation.wording import counted
 from sweep.plan.plan import Plan
+from sweep.plan.splits import informative_groups
 from sweep.results import verdict_words as words
 from sweep.results.comparison import Comparison, by_answers, by_held_out
 from sweep.results.held_out import BASELINE, HeldOutRow
@@ -31,9 +32,11 @@ ONE_POINT = 0.01
 def verdict_of(
     plan: Plan, ranked: Sequence[TrialSummary], rows: Sequence[HeldOutRow], evaluation: Evaluation | None
 ) -> RunVerdict:
-    """`conclude`, with the groups of the plan's validation split."""
-    informative = informative_groups(plan.dataset, plan.space.validation)
-    return conclude(ranked, evaluation, rows, informative, len(plan.dataset.indices(Split.VAL)))
+    """`conclude`, with the groups of the plan's validation split. Under `rce` all of them decide val_loss."""
+    summary = plan.summary
+    if plan.space.validation.metric is ValidationMetric.RCE:
+        return conclude(ranked, evaluation, rows)
+    return conclude(ranked, evaluation, rows, informative_groups(summary), summary.queries[Split.VAL])
 
 
 def verdict_on_evaluation(plan: Plan, paths: RunPaths, evaluation: Evaluation) -> RunVerdict:

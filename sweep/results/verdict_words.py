@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweep.evaluation.wording import counted, p_text, points, signed
+from sweep.plan.splits import FEW_GROUPS
 from sweep.results.comparison import Comparison
 from sweep.results.run_verdict import VerdictKind
 from sweep.study import TrialSummary
 
-FEW_GROUPS = 50
-"""Below this number of groups, one of them is more than 2 % of val_loss."""
 MOVE_FURTHER = "let GRPO move the policy further: a higher grpo.lr, a lower grpo.kl_beta, more grpo.epochs"
 JOINT = "The interval holds for all comparisons of the table together, so it is wider than the one there."
 NAMED = 5
@@ -18,14 +17,15 @@ NAMED = 5
 
 def sentence(found: Comparison) -> str:
     """The verdict on a comparison."""
-    difference, best, baseline = found.difference, found.best, found.baseline
+    difference, best, baseline = found.difference, _in_brackets(found.best), found.baseline
     size = f"{_size(found)}, corrected p {p_text(difference.p_holm)}, on {counted(difference.questions, 'question')}"
     others = f"{_trials(found.others)} {'does' if len(found.others) == 1 else 'do'}" if found.others else ""
     match found.kind:
         case VerdictKind.BEATS_BASELINE:
             return f"{best} beats {baseline}: {size}"
         case VerdictKind.EQUAL_TO_BASELINE:
-            how = "shows exactly its demonstrations" if found.same else "does exactly as well on every question"
+            each = f"does exactly as well on each of {counted(difference.questions, 'question')}"
+            how = "shows exactly its demonstrations" if found.same else each
             return f"no trial beats {baseline}: the best, {best}, {how}"
         case _ if others:
             return f"{best} does not beat {baseline} ({size}), but {others}"
@@ -35,6 +35,12 @@ def sentence(found: Comparison) -> str:
             seeds = ", given the spread between seeds" if difference.is_sure else ""
             surely = "surely " if difference.value > 0 else ""
             return f"no trial {surely}beats {baseline}{seeds} (best: {best}, {size})"
+
+
+def _in_brackets(row: str) -> str:
+    """`trial 7, 3 fresh seeds` as `trial 7 (3 fresh seeds)`, for a sentence with commas of its own."""
+    name, comma, rest = row.partition(", ")
+    return f"{name} ({rest})" if comma else name
 
 
 def _size(found: Comparison) -> str:
@@ -47,7 +53,9 @@ def _size(found: Comparison) -> str:
 
 def details(found: Comparison) -> tuple[str, ...]:
     """How the best stands among the rows, and what its interval means."""
-    return (found.place, JOINT) if found.difference.joint is not None and found.comparisons > 1 else (found.place,)
+    shown = found.kind is not VerdictKind.EQUAL_TO_BASELINE
+    joint = shown and found.difference.joint is not None and found.comparisons > 1
+    return (found.place, JOINT) if joint else (found.place,)
 
 
 def next_steps(found: Comparison, needed: int | None) -> tuple[str, ...]:
@@ -87,8 +95,11 @@ def about_val_loss(complete: Sequence[TrialSummary], informative: int | None, to
     if informative is not None and total is not None and informative < FEW_GROUPS:
         verb = "has" if informative == 1 else "have"
         found.append(
-            f"Only {informative} of {counted(total, 'validation group')} {verb} beams of different reward, and they "
+            f"Of {counted(total, 'validation group')} only {informative} {verb} beams of different reward, and they "
             "alone decide val_loss: measure more validation queries, or more beams for each."
+            if informative < total
+            else f"There are only {counted(total, 'validation group')}, and they alone decide val_loss: measure more "
+            "validation queries."
         )
     return tuple(found)
 

@@ -52,16 +52,16 @@ def retrain_all(
     resources = plan.space.resources
     nodes = Nodes(resources)
     task = ray.remote(_task)
-    options = {
-        "num_cpus": resources.cpus,
-        "num_gpus": resources.gpus,
-        "max_retries": plan.space.max_retries,
-        "name": f"Finalist[{run}]",
-    }
     dataset, shared = ray.put(plan.dataset), ray.put(context)
 
     def submit(one: Finalist) -> Any:  # noqa: ANN401 (Ray is untyped)
-        placed = task.options(**options, label_selector=avoiding(nodes.left_out))
+        placed = task.options(  # all at once: what `options` gives has no `options` of its own
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            max_retries=plan.space.max_retries,
+            name=f"Finalist[{run}]",
+            label_selector=avoiding(nodes.left_out),
+        )
         return placed.remote(shared, dataset, one, resources.cpus, resources.gpus)
 
     running = {submit(one): one for one in finalists}

@@ -17,6 +17,8 @@ from selector.data.native import read_native
 from sweep.driver.run import evaluate_again
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.ray.options import RayOptions
+from sweep.results.run_verdict import verdict_of_run
+from sweep.results.verdict import verdict_by_answers, verdict_on_evaluation
 from sweep.runs.paths import RunPaths
 from sweep.storage.local import stored_at
 from tests.chaos.processes import MARK, Kind, Process, kill, processes_of
@@ -103,6 +105,32 @@ def test_the_table_has_every_row_and_says_where_its_numbers_come_from(judged: Pa
     assert sum("2 fresh seeds" in name for name in names) == 1
     assert "collected" in output and "answered" in output and "VQA accuracy in %" in output
     assert "Traceback" not in output and "Loading weights" not in output
+
+
+def test_one_verdict_stands_on_the_screen_in_the_ranking_and_beside_an_export(
+    judged: Path, tmp_path: Path, command: Command
+) -> None:
+    verdict, found, paths = verdict_of_run(RunPaths.at(judged)), table_of(judged), RunPaths.at(judged)
+    assert verdict is not None and verdict.best == found.winner.row and verdict.baseline == "similarity"
+    assert verdict.sentence == found.verdict == verdict_by_answers(found).sentence
+    assert verdict == verdict_on_evaluation(plan_of_run(paths), paths, found), "it is made of what is stored alone"
+    screens = [(judged.parent.parent / "output.txt").read_text(), *command("status", str(judged))[1:2]]
+    assert all(" ".join(screen.split()).count(f"verdict: {verdict.sentence}") == 1 for screen in screens)
+    assert "best:" not in screens[0] and ("home with" in screens[0]) == verdict.is_worth_taking
+    code, output, _ = command("export", str(judged), "--out", str(tmp_path / "best"))
+    assert code == 0 and verdict.sentence in output
+    assert f"Verdict of the run: {verdict.sentence}." in (tmp_path / "best" / "README.md").read_text()
+
+
+def test_the_audit_has_every_metric_that_costs_nothing(judged: Path) -> None:
+    audit, output = table_of(judged).audit, (judged.parent.parent / "output.txt").read_text()
+    assert audit is not None and audit.rows == 5
+    assert [ruler.metric for ruler in audit.rulers] == [
+        "listwise", "listwise_calibrated", "rce", "preferred-beam reward, negated",
+    ]  # fmt: skip
+    assert [ruler.metric for ruler in audit.rulers if ruler.ranked] == ["listwise_calibrated"]
+    assert audit.rulers[1].rho == table_of(judged).correlation.rho  # type: ignore[union-attr]
+    assert "cannot be told with 5 rows" in audit.conclusion and "cannot be told with 5 rows" in output
 
 
 def test_rows_are_ordered_as_the_world_is_made(judged: Path) -> None:

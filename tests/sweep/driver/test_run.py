@@ -20,6 +20,7 @@ from sweep.driver.run import execute
 from sweep.errors import RunError
 from sweep.execution.ray.options import RayOptions
 from sweep.report.trials import trial_table
+from sweep.results.run_verdict import verdict_of_run
 from sweep.results.verify import verify
 from sweep.runs.paths import RunPaths
 from tests.sweep.commands import ALONE, Ran, curves, sweep, write_space
@@ -79,6 +80,10 @@ def test_held_out_rows_compare_against_what_needs_no_training(ran: Ran) -> None:
     names = [row.name for row in ran.outcome.held_out]
     assert names[:3] == ["random", "similarity", "rce_only"] and any(name.startswith("trial") for name in names)
     assert all(row.accuracy is not None and len(row.accuracy) == 2 for row in ran.outcome.held_out)
+    stored = json.loads(ran.paths.ranking_file.read_text())["held_out"]
+    assert [row["test_order_agreement"] for row in stored] == [row.agreement for row in ran.outcome.held_out]
+    assert ran.outcome.verdict is not None and verdict_of_run(ran.paths) == ran.outcome.verdict
+    assert ran.outcome.verdict.trial in {row.number for row in ran.outcome.ranked}
 
 
 @pytest.fixture(scope="module")

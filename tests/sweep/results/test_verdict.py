@@ -34,10 +34,8 @@ TRIALS = rank([summary(number) for number in (7, 3)])  # 3 is first by val_loss
 
 
 def difference(value: float, p: float, half: float = 0.02, error: float | None = 0.01) -> Difference:
-    ends = (value - half, value + half)
-    return Difference(
-        value=value, low=ends[0] / 2, high=ends[1] / 2, questions=800, p=p, p_holm=p, joint=ends, error=error
-    )
+    joint, low, high = (value - half, value + half), value - half / 2, value + half / 2
+    return Difference(value=value, low=low, high=high, questions=800, p=p / 2, p_holm=p, joint=joint, error=error)
 
 
 def evaluation_of(rows: list[RowRecord], found: Contest | None = None, **settings: object) -> Evaluation:
@@ -104,7 +102,7 @@ def test_a_trial_that_beats_the_baseline() -> None:
         (
             difference(0.0, 1.0, error=0.0),
             VerdictKind.EQUAL_TO_BASELINE,
-            "no trial beats similarity: the best, trial 7, does exactly as well on every question",
+            "no trial beats similarity: the best, trial 7, does exactly as well on each of 800 questions",
         ),
     ],
 )
@@ -126,7 +124,8 @@ def test_the_spread_between_seeds_counts() -> None:
     found = conclude(TRIALS, evaluation_of([], seeds), None)
     assert found.kind is VerdictKind.NOT_DISTINGUISHED and "given the spread between seeds" in found.sentence
     sure = finalists_of([0.63, 0.631, 0.629], [0.60, 0.601, 0.599])
-    assert conclude(TRIALS, evaluation_of([], sure), None).kind is VerdictKind.BEATS_BASELINE
+    found = conclude(TRIALS, evaluation_of([], sure), None)
+    assert found.kind is VerdictKind.BEATS_BASELINE and found.sentence.startswith("trial 7 (3 fresh seeds) beats")
 
 
 def test_another_trial_that_beats_the_baseline_is_named() -> None:
@@ -172,6 +171,18 @@ def test_no_trial_in_the_table(verdicts: list[tuple[str, ...]]) -> None:
 def test_without_a_common_question_nothing_is_compared() -> None:
     found = conclude(TRIALS, against(None), None)
     assert found.kind is VerdictKind.NOT_COMPARED and "no question was answered for both" in found.sentence
+
+
+def test_an_evaluation_of_an_earlier_version_has_its_verdict() -> None:
+    """Without joint intervals, standard errors, audit and example."""
+    stored = json.loads(against(difference(0.1, 0.001)).model_dump_json(exclude={"audit", "example", "verdict"}))
+    for one in stored["rows"]:
+        for name in ("minus_baseline", "minus_next"):
+            if one[name] is not None:
+                del one[name]["joint"], one[name]["error"]
+    found = conclude(TRIALS, Evaluation.model_validate_json(json.dumps(stored)), None)
+    assert found.sentence.startswith("trial 7 beats similarity: +10.0 points [+9.0, +11.0]")
+    assert found.questions_to_tell is None and len(found.details) == 1
 
 
 # By the held-out table ------------------------------------------------------------------------------------------------
@@ -255,8 +266,10 @@ def test_without_a_test_split_nothing_is_compared() -> None:
 
 def test_few_informative_groups_are_said_as_such() -> None:
     few, many = (conclude(TRIALS, None, held_out(difference(0.1, 0.001)), count, 127) for count in (28, 90))
-    assert any("Only 28 of 127 validation groups have beams of different reward" in line for line in few.details)
+    assert any("Of 127 validation groups only 28 have beams of different reward" in line for line in few.details)
     assert not any("validation group" in line for line in many.details)
+    small = conclude(TRIALS, None, held_out(difference(0.1, 0.001)), 9, 9)
+    assert any("There are only 9 validation groups" in line for line in small.details)
     assert (few.informative_groups, few.validation_groups) == (28, 127)
 
 
@@ -289,7 +302,14 @@ def test_it_survives_ranking_json(tmp_path: Path) -> None:
     assert verdict_of_run(paths) == found
     paths.ranking_file.write_json({"held_out": [{"test_loss": 1.0, "test_reward": 0.5}]})
     assert verdict_of_run(paths) is None, "a version without verdicts"
-    for broken in ("{", "[1]", "7", json.dumps({"verdict": {"kind": "great"}}), json.dumps({"verdict": None})):
+    for broken in (
+        "{",
+        "[1]",
+        "7",
+        "[" * 10**5,
+        json.dumps({"verdict": {"kind": "great"}}),
+        json.dumps({"verdict": None}),
+    ):
         paths.ranking_file.write_text(broken)
         with pytest.raises(UserError, match="verdict cannot be read"):
             verdict_of_run(paths)

@@ -59,11 +59,17 @@ class LimitError(Exception):
 
 
 class CallError(Exception):
-    """The function raised. The arguments are the name of the exception's class and the first line of its text."""
+    """The function raised.
 
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(kind, text)
-        self.kind, self.text = kind, text
+    Attributes:
+        kind: name of the exception's class.
+        text: the first line of what it says.
+        number: `errno`, where it has one.
+    """
+
+    def __init__(self, kind: str, text: str, number: int | None) -> None:
+        super().__init__(kind, text, number)
+        self.kind, self.text, self.number = kind, text, number
 
 
 class Helper:
@@ -191,11 +197,15 @@ def serve(functions: dict[str, Function]) -> None:
             outcome, answer, payload = "memory", None, b""
         except Exception as error:  # whatever foreign content makes of it
             lines = str(error).splitlines() or [""]
-            outcome, answer, payload = "raised", [type(error).__name__, lines[0][:1000]], b""
+            outcome, answer, payload = "raised", [type(error).__name__, lines[0][:1000], _number(error)], b""
         del value, content
         _set_timers(0)
         _send(target, [outcome, answer], payload)
     os._exit(IDLE)
+
+
+def _number(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
 
 
 def _set_timers(seconds: int) -> None:

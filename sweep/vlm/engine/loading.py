@@ -18,6 +18,7 @@ from sweep.vlm.checkpoint import (
     ModelError,
     Weight,
     check_checkpoint,
+    check_small_files,
     read_json,
     resolve_folder,
     resolve_precision,
@@ -220,7 +221,7 @@ def prepare_model(model: Any, device: torch.device) -> Any:  # noqa: ANN401 - se
 def load_tokenizer(settings: ModelSettings) -> Any:  # noqa: ANN401 - transformers' tokenizers share no useful type
     """The checkpoint's tokenizer alone. Raises ModelError."""
     folder = resolve_folder(settings)
-    check_checkpoint(folder)
+    check_small_files(folder)
     return _tokenizer(folder)
 
 

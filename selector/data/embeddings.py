@@ -10,8 +10,8 @@ from selector.arrays import Float32Array
 from selector.data.checks import check_embeddings
 from selector.data.json_text import check_file
 from selector.data.place import Place, file_label
-from selector.data.torch_file import is_plain
 from selector.errors import DataError
+from selector.torch_file import torch_problem
 
 TORCH_SUFFIXES = (".pth", ".pt")
 NUMPY_SUFFIX = ".npy"
@@ -44,8 +44,8 @@ def _load_torch(path: Path, place: Place) -> Float32Array:
     import torch  # late: a space is read, and a run looked at, without it
 
     try:
-        if not is_plain(path):
-            raise place.error("is a packed or damaged archive, and none of torch.save, which packs nothing")
+        if problem := torch_problem(path):
+            raise place.error(problem)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except DataError:
         raise

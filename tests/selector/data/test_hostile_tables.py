@@ -15,8 +15,9 @@ import torch
 
 from selector.data.embeddings import load_embeddings
 from selector.data.json_text import read_json
-from selector.data.torch_file import is_plain
-from selector.errors import DataError
+from selector.errors import CheckpointError, DataError
+from selector.lever_plus import read_selector
+from selector.torch_file import is_plain
 
 
 class Bomb:
@@ -97,6 +98,9 @@ def test_a_packed_archive(tmp_path: Path) -> None:
     (tmp_path / "table.pth").write_bytes(packed(target.getvalue()))
     assert (tmp_path / "table.pth").stat().st_size < 2**19
     assert "is a packed or damaged archive" in problem(tmp_path / "table.pth")
+    (tmp_path / "table.pth").rename(tmp_path / "table.pt")
+    with pytest.raises(CheckpointError, match=r"table\.pt: is a packed or damaged archive"):
+        read_selector(tmp_path / "table.pt", heads=1, temperature=0.1, dropout=0.0)
     (tmp_path / "table.pth").write_bytes(target.getvalue()[:-30])
     assert "is a packed or damaged archive" in problem(tmp_path / "table.pth")
 

@@ -10,8 +10,17 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from selector.files import lfs_problem
+
 _END, _END_64, _ENTRY = b"PK\x05\x06", b"PK\x06\x06", b"PK\x01\x02"
 _LONGEST_END = 2**16 + 22
+
+
+def torch_problem(path: Path) -> str | None:
+    """Why a file should not be given to `torch.load`. Raises OSError."""
+    if problem := lfs_problem(path):
+        return problem
+    return None if is_plain(path) else "is a packed or damaged archive, and none of torch.save, which packs nothing"
 
 
 def is_plain(path: Path) -> bool:

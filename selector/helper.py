@@ -23,10 +23,20 @@ from functools import cache
 from pathlib import Path
 from select import select
 from threading import Lock
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 from weakref import finalize
 
-Function = Callable[[Any, bytes], tuple[Any, bytes]]
+
+class Stream(Protocol):
+    """Bytes of a known number that are written piece by piece, because a whole copy of them is too much."""
+
+    size: int
+
+    def write(self, pipe: IO[bytes]) -> None:
+        """Write exactly `size` bytes."""
+
+
+Function = Callable[[Any, bytes], tuple[Any, "bytes | Stream"]]
 """From a JSON value and bytes to a JSON value and bytes."""
 
 WAITING = 20  # a helper that waits for a disk may take this many times the computing time
@@ -36,6 +46,7 @@ ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # the others reserve gigabytes of addresses in advance
     "CUDA_VISIBLE_DEVICES": "",
     "MALLOC_ARENA_MAX": "1",
+    "MKL_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
@@ -217,10 +228,14 @@ def _set_timers(seconds: int) -> None:
 # --- On the pipe -----------------------------------------------------------------------------------------------------
 
 
-def _send(pipe: IO[bytes], value: Any, content: bytes) -> None:  # noqa: ANN401 (any JSON value)
+def _send(pipe: IO[bytes], value: Any, content: bytes | Stream) -> None:  # noqa: ANN401 (any JSON value)
     head = json.dumps(value).encode()
-    pipe.write(len(head).to_bytes(8) + len(content).to_bytes(8) + head)
-    pipe.write(content)
+    size = len(content) if isinstance(content, bytes) else content.size
+    pipe.write(len(head).to_bytes(8) + size.to_bytes(8) + head)
+    if isinstance(content, bytes):
+        pipe.write(content)
+    else:
+        content.write(pipe)
     pipe.flush()
 
 

@@ -83,7 +83,8 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
     """
     folder, place = resolve_folder(settings), resolve_device(device)
     weights = check_checkpoint(folder)
-    parts = _parts(folder, weights)
+    with quiet():
+        parts = _parts(folder, weights)
     model = _model(folder, dtype=_DTYPES[resolve_precision(settings.precision, place.type)], use_safetensors=True)
     return Loaded(
         model=prepare_model(model, place),
@@ -108,7 +109,8 @@ def check_model(settings: VlmSettings) -> None:
     weights = check_checkpoint(folder)
     if settings.model.path == DEMO_MODEL:
         return
-    parts = _parts(folder, weights)
+    with quiet():
+        parts = _parts(folder, weights)
     # Stand-ins of the right shapes, which take no memory: transformers says what is missing or does not fit.
     names = {name: torch.zeros(1, dtype=torch.bfloat16).expand(weight.shape) for name, weight in weights.items()}
     _model(folder, dtype=torch.bfloat16, state_dict=names, config=parts.config)

@@ -246,7 +246,6 @@ def test_an_image_processor_of_other_channels(copy: Path) -> None:
         ("{% for %}", "the checkpoint's chat template: not valid Jinja: "),
         ("{{ messages[0].content[0].text.__class__.__mro__ }}", "SecurityError"),
         ("no image at all", "renders 0 images of 1"),
-        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes more than 5 seconds"),
         (
             "{% set x = namespace(t='aaaaaaaa') %}{% for a in range(99) %}{% set x.t = x.t ~ x.t %}{% endfor %}",
             "memory",

@@ -173,13 +173,13 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def shared_helper(module: str, limits: Limits) -> Helper:
-    """The helper of this process for this module and these limits."""
-    return _shared(module, limits, os.getpid())
+def shared_helper(module: str, limits: Limits, thread: int = 0) -> Helper:
+    """The helper of this process for this module and these limits; or of one thread, where several shall work."""
+    return _shared(module, limits, os.getpid(), thread)
 
 
 @cache
-def _shared(module: str, limits: Limits, _process: int) -> Helper:
+def _shared(module: str, limits: Limits, _process: int, _thread: int) -> Helper:
     return Helper(module, limits)
 
 

@@ -57,6 +57,13 @@ def test_every_reader_says_what_it_found(good: Path, tmp_path: Path, what: str) 
     assert str(caught.value) == f"{root / name}: {LFS_PROBLEM}"
 
 
+def test_several_files_of_which_none_is_there(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_bytes(POINTER)
+    with pytest.raises(UserError, match=r"a\.json: is a Git LFS pointer"):
+        load(DataSettings(path=tmp_path))
+
+
 def test_an_image(tmp_path: Path) -> None:
     folder = images(tmp_path / "images")
     (folder / "12.PNG").write_bytes(POINTER)

@@ -231,6 +231,21 @@ def test_a_tokenizer_too_large_to_be_one(copy: Path) -> None:
     assert "tokenizer.json: 2,147,483,648 bytes; above 67,108,864 it is not read" in problem(copy)
 
 
+@pytest.mark.parametrize("value", ["x", "", float("nan"), -1, 10**6, True, [], [1, "x"], {"a": 1}])
+def test_end_tokens_that_are_none(copy: Path, value: object) -> None:
+    edit(copy / "generation_config.json", eos_token_id=value)
+    assert "eos_token_id is" in problem(copy)
+
+
+@pytest.mark.parametrize("value", [0, -5, 2.5, "many"])
+def test_a_context_that_is_none(copy: Path, value: object) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = value
+    (copy / "config.json").write_text(json.dumps(config))
+    message = problem(copy)
+    assert "max_position_embeddings is" in message or "cannot be read" in message
+
+
 def test_an_image_processor_of_other_channels(copy: Path) -> None:
     edit(copy / "preprocessor_config.json", image_mean=[0.5])
     assert "image_mean and image_std are not three numbers each" in problem(copy)

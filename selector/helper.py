@@ -23,10 +23,20 @@ from functools import cache
 from pathlib import Path
 from select import select
 from threading import Lock
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 from weakref import finalize
 
-Function = Callable[[Any, bytes], tuple[Any, bytes]]
+
+class Stream(Protocol):
+    """Bytes of a known number that are written piece by piece, because a whole copy of them is too much."""
+
+    size: int
+
+    def write(self, pipe: IO[bytes]) -> None:
+        """Write exactly `size` bytes."""
+
+
+Function = Callable[[Any, bytes], tuple[Any, "bytes | Stream"]]
 """From a JSON value and bytes to a JSON value and bytes."""
 
 WAITING = 20  # a helper that waits for a disk may take this many times the computing time
@@ -36,6 +46,7 @@ ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # the others reserve gigabytes of addresses in advance
     "CUDA_VISIBLE_DEVICES": "",
     "MALLOC_ARENA_MAX": "1",
+    "MKL_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
@@ -59,11 +70,17 @@ class LimitError(Exception):
 
 
 class CallError(Exception):
-    """The function raised. The arguments are the name of the exception's class and the first line of its text."""
+    """The function raised.
 
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(kind, text)
-        self.kind, self.text = kind, text
+    Attributes:
+        kind: name of the exception's class.
+        text: the first line of what it says.
+        number: `errno`, where it has one.
+    """
+
+    def __init__(self, kind: str, text: str, number: int | None) -> None:
+        super().__init__(kind, text, number)
+        self.kind, self.text, self.number = kind, text, number
 
 
 class Helper:
@@ -156,13 +173,13 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def shared_helper(module: str, limits: Limits) -> Helper:
-    """The helper of this process for this module and these limits."""
-    return _shared(module, limits, os.getpid())
+def shared_helper(module: str, limits: Limits, thread: int = 0) -> Helper:
+    """The helper of this process for this module and these limits; or of one thread, where several shall work."""
+    return _shared(module, limits, os.getpid(), thread)
 
 
 @cache
-def _shared(module: str, limits: Limits, _process: int) -> Helper:
+def _shared(module: str, limits: Limits, _process: int, _thread: int) -> Helper:
     return Helper(module, limits)
 
 
@@ -176,7 +193,9 @@ def serve(functions: dict[str, Function]) -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who closes the pipe
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + most,) * 2)
+    wanted, hard = pages * resource.getpagesize() + most, resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while select([source], [], [], idle_seconds)[0]:
         try:
@@ -191,11 +210,15 @@ def serve(functions: dict[str, Function]) -> None:
             outcome, answer, payload = "memory", None, b""
         except Exception as error:  # whatever foreign content makes of it
             lines = str(error).splitlines() or [""]
-            outcome, answer, payload = "raised", [type(error).__name__, lines[0][:1000]], b""
+            outcome, answer, payload = "raised", [type(error).__name__, lines[0][:1000], _number(error)], b""
         del value, content
         _set_timers(0)
         _send(target, [outcome, answer], payload)
     os._exit(IDLE)
+
+
+def _number(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
 
 
 def _set_timers(seconds: int) -> None:
@@ -207,10 +230,14 @@ def _set_timers(seconds: int) -> None:
 # --- On the pipe -----------------------------------------------------------------------------------------------------
 
 
-def _send(pipe: IO[bytes], value: Any, content: bytes) -> None:  # noqa: ANN401 (any JSON value)
+def _send(pipe: IO[bytes], value: Any, content: bytes | Stream) -> None:  # noqa: ANN401 (any JSON value)
     head = json.dumps(value).encode()
-    pipe.write(len(head).to_bytes(8) + len(content).to_bytes(8) + head)
-    pipe.write(content)
+    size = len(content) if isinstance(content, bytes) else content.size
+    pipe.write(len(head).to_bytes(8) + size.to_bytes(8) + head)
+    if isinstance(content, bytes):
+        pipe.write(content)
+    else:
+        content.write(pipe)
     pipe.flush()
 
 

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from selector.errors import CheckpointError, SettingsError, first_line
 from selector.model import PointerSelector, SelectorConfig, check_size
+from selector.torch_file import torch_problem
 
 HEADS, TEMPERATURE = 1, 0.1
 """Of every selector of that project. Its code has them as constants."""
@@ -82,7 +83,11 @@ def read_selector(file: Path, *, heads: int, temperature: float, dropout: float)
 
 def _load(file: Path) -> Mapping[str, Any]:
     try:
+        if problem := torch_problem(file):
+            raise CheckpointError(f"{file}: {problem}")
         content = torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror or first_line(error)})") from None
     except Exception as error:

@@ -7,6 +7,7 @@ Here the file becomes a table, or one error. The price is the helper's start (0.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class ParquetReader:
 
         Raises:
             ParquetError: the pages are damaged, or decode to more than the bounds allow.
+            OSError: the file is gone, or its disk fails.
         """
         wanted = self.groups if group is None else [self.groups[group]]
         size = sum(bytes_ for one in wanted for name, bytes_ in one.sizes.items() if columns is None or name in columns)
@@ -88,6 +90,8 @@ class ParquetReader:
         except LimitError as error:
             raise ParquetError(f"is damaged, or no data of this kind: {error}") from None
         except CallError as error:
+            if error.number is not None:
+                raise OSError(error.number, os.strerror(error.number), self._path) from None
             raise ParquetError(f"is damaged or not Parquet ({error.kind}: {error.text[:200]})") from None
 
 

@@ -20,7 +20,7 @@ from sweep.space import find_space
 from sweep.storage.local import stored_at
 from sweep.study.storage import open_storage
 from tests.fuzz.builders import make_forms, make_selector
-from tests.sweep.items.builders import images, official
+from tests.sweep.items.builders import NewItem, images, official, write_items
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 12345\n"
 
@@ -57,9 +57,23 @@ def test_every_reader_says_what_it_found(good: Path, tmp_path: Path, what: str) 
     assert str(caught.value) == f"{root / name}: {LFS_PROBLEM}"
 
 
+def test_several_files_of_which_none_is_there(tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_bytes(POINTER)
+    with pytest.raises(UserError, match=r"a\.json: is a Git LFS pointer"):
+        load(DataSettings(path=tmp_path))
+
+
 def test_an_image(tmp_path: Path) -> None:
     folder = images(tmp_path / "images")
     (folder / "12.PNG").write_bytes(POINTER)
     table = official(tmp_path, images=folder)
     with pytest.raises(UserError, match=r"12\.PNG: is a Git LFS pointer"):
         table.image_bytes(2)
+
+
+def test_an_image_in_a_table(tmp_path: Path) -> None:
+    """Whoever packed the images had not fetched them."""
+    file = write_items(tmp_path, [NewItem("q?", ["a"], 1, 1, POINTER)])
+    with pytest.raises(UserError, match=r"row 0: is a Git LFS pointer"):
+        open_items(ItemsSettings(path=file)).image_bytes(0)

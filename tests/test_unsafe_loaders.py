@@ -91,3 +91,19 @@ def test_the_scan_sees(line: str) -> None:
 def test_the_scan_lets_pass() -> None:
     good = "torch.load(f, weights_only=True)\nnp.load(f, allow_pickle=False)\nyaml.safe_load(t)\nmodel.eval()"
     assert not findings(good)
+
+
+@pytest.mark.parametrize(
+    ("reader", "homes"),
+    [
+        ("ParquetFile(", ["selector/parquet_helper.py"]),
+        ("pq.read", []),
+        ("Image.open(", ["sweep/vlm/engine/pixels.py"]),
+        ("torch.load(", ["selector/data/embeddings.py", "selector/lever_plus.py"]),
+        ("np.load(", ["selector/data/embeddings.py"]),
+        (".from_string(", ["sweep/settings/rendering.py"]),
+    ],
+)
+def test_readers_without_bounds_are_called_where_the_bounds_are(reader: str, homes: list[str]) -> None:
+    files = (file for package in ("selector", "sweep") for file in sorted((ROOT / package).rglob("*.py")))
+    assert [str(file.relative_to(ROOT)) for file in files if reader in file.read_text("utf-8")] == homes

@@ -10,6 +10,8 @@ from selector.arrays import Float32Array
 from selector.data.checks import check_embeddings
 from selector.data.json_text import check_file
 from selector.data.place import Place, file_label
+from selector.errors import DataError
+from selector.torch_file import torch_problem
 
 TORCH_SUFFIXES = (".pth", ".pt")
 NUMPY_SUFFIX = ".npy"
@@ -42,12 +44,18 @@ def _load_torch(path: Path, place: Place) -> Float32Array:
     import torch  # late: a space is read, and a run looked at, without it
 
     try:
+        if problem := torch_problem(path):
+            raise place.error(problem)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
     except (
         Exception
     ) as error:  # damaged files raise almost anything: RuntimeError, EOFError, KeyError, struct.error, ...
         if "Weights only load failed" in str(error):
-            text = "is damaged, or holds Python objects besides tensors, which are not loaded; save one plain tensor"
+            text = (
+                "is damaged, or a pickle of Python objects, which can run code and is not loaded; save one plain tensor"
+            )
         else:
             text = f"is not a file of torch.save, or damaged ({type(error).__name__})"
         raise place.error(text) from None
@@ -59,6 +67,11 @@ def _load_torch(path: Path, place: Place) -> Float32Array:
     tensor = content.detach()
     if not tensor.is_floating_point() or tensor.layout is not torch.strided or tensor.device.type != "cpu":
         raise place.error(f"holds a {tensor.layout} tensor of {tensor.dtype}; expected a dense tensor of floats")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise place.error(
+            f"holds a tensor of shape {list(tensor.shape)} over {tensor.untyped_storage().nbytes():,} bytes; expected "
+            "values of its own for every row: save tensor.contiguous()"
+        )
     try:
         table: Float32Array = tensor.to(torch.float32).contiguous().numpy()
     except (RuntimeError, NotImplementedError, TypeError) as error:
@@ -68,11 +81,12 @@ def _load_torch(path: Path, place: Place) -> Float32Array:
 
 def _load_numpy(path: Path, place: Place) -> Float32Array:
     try:
-        content = np.load(path, allow_pickle=False)
+        # Mapped, so that a header that claims more than the file holds is refused before anything is allocated.
+        content = np.load(path, allow_pickle=False, mmap_mode="r")
     except (
         Exception
     ) as error:  # damaged headers raise SyntaxError, TokenError, MemoryError and others besides ValueError
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             text = "holds Python objects, or is no .npy file; expected one array of floats"
         else:
             text = f"is not an .npy file, or damaged ({type(error).__name__})"
@@ -83,4 +97,4 @@ def _load_numpy(path: Path, place: Place) -> Float32Array:
     if not np.issubdtype(content.dtype, np.floating):
         raise place.error(f"holds an array of {content.dtype}; expected floats")
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the check refuses
-        return np.ascontiguousarray(content, dtype=np.float32)
+        return np.array(content, dtype=np.float32, order="C")

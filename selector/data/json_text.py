@@ -15,6 +15,7 @@ from typing import Any
 from selector.data.place import BigInteger, Place, file_label
 from selector.files import lfs_problem
 
+PICKLE = b"\x80"  # how a pickle of protocol 2 and later begins
 SAFE_DIGITS = 18  # every integer of so many digits fits int64
 
 
@@ -32,6 +33,8 @@ def read_json(path: Path) -> object:
     """
     place = Place(file_label(path))
     data = read_bytes(path)
+    if data.startswith(PICKLE):
+        raise place.error("is a Python pickle, which can run code and is not read; expected JSON")
     if not data.strip():
         raise place.error("the file is empty; expected JSON")
     try:

@@ -15,7 +15,7 @@ from selector.data.place import Place, file_label
 from selector.data.settings import DataSettings, SplitBy
 from selector.data.synthetic import demo_dataset
 from selector.errors import DataError
-from selector.files import is_leftover
+from selector.files import is_leftover, lfs_problem
 
 RL_FILE = "rl_data.json"
 EMBEDDINGS_STEM = "embeddings"
@@ -78,6 +78,9 @@ def find_training_file(folder: Path) -> Path:
     fitting = [path for path in files if looks_like_training_data(path)]
     if len(fitting) == 1:
         return fitting[0]
+    pointer = next((path for path in files if not fitting and lfs_problem(path)), None)
+    if pointer is not None:
+        check_file(pointer)  # says so
     if not fitting:
         raise place.error(f"the folder holds neither {RL_FILE}, nor one other JSON file of RL data, nor native tables")
     raise place.error(f"the folder holds several JSON files of RL data ({_listed(fitting)}); name the file instead")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selector.parquet import ParquetError, ParquetReader
 from sweep.errors import RunError
 from sweep.storage.outage import is_outage
 from sweep.storage.path import StoredPath
@@ -71,15 +72,14 @@ def read_answers(file: StoredPath) -> list[AnswerRecord]:
         RunError: the file is missing, damaged or no table of answers.
     """
     try:
-        with pq.ParquetFile(pa.BufferReader(file.read_bytes()), page_checksum_verification=True) as stored:
-            if not stored.schema_arrow.equals(SCHEMA):
-                raise ValueError("other columns")
-            table = stored.read()
-        table.validate(full=True)
+        stored = ParquetReader(file.read_bytes())
+        if not stored.schema.equals(SCHEMA):
+            raise ValueError("other columns")
+        table = stored.read()
         if any(table.column(name).null_count for name in REQUIRED):
             raise ValueError("values are missing")
         return [AnswerRecord(**{**row, "demonstrations": tuple(row["demonstrations"])}) for row in table.to_pylist()]
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, TypeError, ParquetError, pa.ArrowException) as error:
         if isinstance(error, OSError) and is_outage(error):
             raise
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

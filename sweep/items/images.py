@@ -173,6 +173,8 @@ class ImageRows:
             raise ImageError(self.label(item), _unreadable(error)) from None
         if not content:
             raise ImageError(self.label(item), "the row holds no image" if content is None else "the image is empty")
+        if problem := lfs_problem(content):
+            raise ImageError(self.label(item), problem)
         return content
 
     def hash(self, item: int) -> str:

@@ -66,7 +66,7 @@ def check_checkpoint(folder: Path) -> dict[str, Weight]:
         ModelError: another kind of model, an adapter, quantised or wrapped weights, no weights, a shard that is
             missing, or a file that is damaged, truncated or a pointer of Git LFS.
     """
-    _check_small_files(folder)
+    check_small_files(folder)
     file = folder / CONFIG
     if (folder / ADAPTER).exists():
         base = read_json(folder / ADAPTER, needed=True).get("base_model_name_or_path")
@@ -92,7 +92,8 @@ def check_checkpoint(folder: Path) -> dict[str, Weight]:
     return weights
 
 
-def _check_small_files(folder: Path) -> None:
+def check_small_files(folder: Path) -> None:
+    """Refuse configurations, tokenizers and templates that are pointers of Git LFS or absurdly large. ModelError."""
     for file in sorted(file for pattern in _SMALL for file in folder.glob(pattern) if not is_leftover(file.name)):
         if problem := lfs_problem(file):
             raise ModelError(f"{file}: {problem}")

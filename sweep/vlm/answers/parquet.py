@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from selector.parquet import ParquetReader
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 
 SCHEMA = pa.schema(
@@ -113,11 +114,11 @@ def row_groups(part: Path) -> Iterator[pa.Table]:
 
     Raises:
         ForeignPartError: it has not the columns of a part.
-        OSError, pyarrow.ArrowException: it cannot be read or is damaged.
+        OSError, ParquetError, pyarrow.ArrowException: it cannot be read or is damaged.
     """
-    with _opened(part, SCHEMA.names) as file:
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA)
+    reader = _opened(part, SCHEMA.names)
+    for group in range(len(reader.groups)):
+        yield reader.read(SCHEMA.names, group).select(SCHEMA.names).cast(SCHEMA)
 
 
 def rows_with_keys(part: Path, keys: pa.Array) -> Iterator[dict[str, Any]]:
@@ -125,21 +126,19 @@ def rows_with_keys(part: Path, keys: pa.Array) -> Iterator[dict[str, Any]]:
 
     Raises: as `row_groups`.
     """
-    with _opened(part, READ) as file:
-        for group in range(file.num_row_groups):
-            held = pc.is_in(file.read_row_group(group, columns=["key"]).column("key"), value_set=keys)
-            if pc.any(held).as_py():
-                yield from file.read_row_group(group, columns=READ).filter(held).to_pylist()
+    reader = _opened(part, READ)
+    for group in range(len(reader.groups)):
+        held = pc.is_in(reader.read(["key"], group).column("key"), value_set=keys)
+        if pc.any(held).as_py():
+            yield from reader.read(READ, group).filter(held).to_pylist()
 
 
-def _opened(part: Path, columns: Sequence[str]) -> pq.ParquetFile:
-    file = pq.ParquetFile(part, page_checksum_verification=True)
-    found = file.schema_arrow
+def _opened(part: Path, columns: Sequence[str]) -> ParquetReader:
+    reader = ParquetReader(part)
     for name in columns:
-        if name not in found.names or found.field(name).type != SCHEMA.field(name).type:
-            file.close()
+        if name not in reader.schema.names or reader.schema.field(name).type != SCHEMA.field(name).type:
             raise ForeignPartError(f"it has no column {name} of type {SCHEMA.field(name).type}")
-    return file
+    return reader
 
 
 def part_writer(file: Path) -> pq.ParquetWriter:

@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 from filelock import Timeout
 
+from selector.parquet import ParquetError
 from sweep.storage.path import StoredPath
 from sweep.vlm.answers.parquet import (
     ROWS_PER_GROUP,
@@ -44,7 +45,8 @@ UNFINISHED = f".{PREFIX}"
 MANY_PARTS = 64
 SMALL_BYTES = 16 * 1024**2
 ABANDONED_SECONDS = 24 * 3600.0
-UNREADABLE = (pa.ArrowException, ForeignPartError, OSError, ValueError, OverflowError)  # damaged names and times
+# ValueError and OverflowError: damaged names and times.
+UNREADABLE = (pa.ArrowException, ParquetError, ForeignPartError, OSError, ValueError, OverflowError)
 
 
 class AnswerStore:

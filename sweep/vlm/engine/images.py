@@ -8,6 +8,7 @@ Letters: B images of one size, H rows, W columns, C channels, P patches.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def load_pixels(content: bytes, limits: ImageSettings, patching: Patching) -> Pi
     if is_light(image, content):
         return pixels_of(image, target)
     image.close()
-    return _decoded(content, target, shared_helper("sweep.vlm.engine.pixels", HELPER))
+    return _decoded(content, target, shared_helper("sweep.vlm.engine.pixels", HELPER, get_ident()))
 
 
 def target_of(limits: ImageSettings, patching: Patching) -> Target:

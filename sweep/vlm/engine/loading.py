@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sweep.vlm.checkpoint import (
     ModelError,
     Weight,
     check_checkpoint,
+    check_small_files,
     read_json,
     resolve_folder,
     resolve_precision,
@@ -82,7 +83,8 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
     """
     folder, place = resolve_folder(settings), resolve_device(device)
     weights = check_checkpoint(folder)
-    parts = _parts(folder, weights)
+    with quiet():
+        parts = _parts(folder, weights)
     model = _model(folder, dtype=_DTYPES[resolve_precision(settings.precision, place.type)], use_safetensors=True)
     return Loaded(
         model=prepare_model(model, place),
@@ -90,7 +92,7 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
         patching=parts.patching,
         device=place,
         end_ids=parts.end_ids,
-        context=int(parts.config.text_config.max_position_embeddings),
+        context=parts.context,
     )
 
 
@@ -107,7 +109,8 @@ def check_model(settings: VlmSettings) -> None:
     weights = check_checkpoint(folder)
     if settings.model.path == DEMO_MODEL:
         return
-    parts = _parts(folder, weights)
+    with quiet():
+        parts = _parts(folder, weights)
     # Stand-ins of the right shapes, which take no memory: transformers says what is missing or does not fit.
     names = {name: torch.zeros(1, dtype=torch.bfloat16).expand(weight.shape) for name, weight in weights.items()}
     _model(folder, dtype=torch.bfloat16, state_dict=names, config=parts.config)
@@ -122,6 +125,7 @@ class _Parts:
     tokenizer: Any
     patching: Patching
     end_ids: tuple[int, ...]
+    context: int
 
 
 def _parts(folder: Path, weights: Mapping[str, Weight]) -> _Parts:
@@ -139,7 +143,11 @@ def _parts(folder: Path, weights: Mapping[str, Weight]) -> _Parts:
             f"{config.image_token_id} of config.json; tokenizer and model do not belong together"
         )
     return _Parts(
-        config, tokenizer, _patching(folder, config.vision_config), _end_ids(folder, config.text_config, tokenizer)
+        config=config,
+        tokenizer=tokenizer,
+        patching=_patching(folder, config.vision_config),
+        end_ids=_end_ids(folder, config.text_config, tokenizer),
+        context=_context(folder / CONFIG, config.text_config),
     )
 
 
@@ -220,7 +228,7 @@ def prepare_model(model: Any, device: torch.device) -> Any:  # noqa: ANN401 - se
 def load_tokenizer(settings: ModelSettings) -> Any:  # noqa: ANN401 - transformers' tokenizers share no useful type
     """The checkpoint's tokenizer alone. Raises ModelError."""
     folder = resolve_folder(settings)
-    check_checkpoint(folder)
+    check_small_files(folder)
     return _tokenizer(folder)
 
 
@@ -248,7 +256,8 @@ def _patching(folder: Path, vision: Any) -> Patching:  # noqa: ANN401 - transfor
         patching = Patching.of(Qwen2VLImageProcessorPil.from_pretrained(folder, size=size, local_files_only=True))
     except Exception as error:  # as above
         raise ModelError(f"{file}: cannot be read ({type(error).__name__}: {first_line(error)})") from None
-    if not (len(patching.mean) == len(patching.std) == 3 and all(patching.std)):
+    numbers = (*patching.mean, *patching.std, patching.rescale)
+    if not (len(patching.mean) == len(patching.std) == 3 and all(patching.std) and all(map(isfinite, numbers))):
         raise ModelError(f"{file}: image_mean and image_std are not three numbers each, with no deviation of 0")
     asked = (patching.patch, patching.merge, patching.temporal)
     needed = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
@@ -266,5 +275,15 @@ def _end_ids(folder: Path, text: Any, tokenizer: Any) -> tuple[int, ...]:  # noq
     stored = read_json(folder / GENERATION, needed=False).get("eos_token_id")
     for found in (stored, text.eos_token_id, tokenizer.eos_token_id):
         if found is not None:
-            return tuple(found) if isinstance(found, list | tuple) else (int(found),)
+            ids = tuple(found) if isinstance(found, list | tuple) else (found,)
+            if not ids or not all(type(one) is int and 0 <= one < text.vocab_size for one in ids):
+                raise ModelError(f"{folder}: eos_token_id is {found!r:.60}; expected numbers of tokens ({GENERATION})")
+            return ids
     raise ModelError(f"{folder}: no end token; name eos_token_id in {GENERATION}")
+
+
+def _context(file: Path, text: Any) -> int:  # noqa: ANN401 - as above
+    found = text.max_position_embeddings
+    if type(found) is not int or found < 1:
+        raise ModelError(f"{file}: max_position_embeddings is {found!r:.60}; expected a number of tokens")
+    return found

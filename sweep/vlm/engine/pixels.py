@@ -209,11 +209,12 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Deep grey as bytes: integers above 255 count as 16-bit, floats up to 1 as fractions of white."""
     kind = np.asarray(image.crop((0, 0, 1, 1))).dtype
-    brightest = max(_values(strip).max() for _, strip in _strips(image))
+    is_deep = kind == np.uint16  # whatever its values: most images are, and then no pass over them is needed
+    brightest = 0.0 if is_deep else max(_values(strip).max() for _, strip in _strips(image))
     factor, divisor = 1.0, 1.0
     if np.issubdtype(kind, np.floating):
         factor = 255.0 if brightest <= 1 else 1.0
-    elif kind == np.uint16 or brightest > 255:
+    elif is_deep or brightest > 255:
         divisor = 257.0
     found = Image.new("L", image.size)
     for top, strip in _strips(image):

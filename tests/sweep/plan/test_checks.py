@@ -118,6 +118,10 @@ def test_a_model_that_cannot_answer_is_refused_at_once(tmp_path: Path, dataset: 
     model = Path(shutil.copytree(demo_model_folder(), tmp_path / "model"))
     vlm = {"model": {"path": str(model)}}
     evaluation_of(space_of(folder, vlm=vlm), shared, dataset)
+    (model / "preprocessor_config.json").rename(model / "elsewhere")
+    with pytest.raises(UserError, match=r"holds neither preprocessor_config.json nor a processor_config.json"):
+        evaluation_of(space_of(folder, vlm=vlm), shared, dataset)
+    (model / "elsewhere").rename(model / "preprocessor_config.json")
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"model.safetensors: damaged or incomplete"):

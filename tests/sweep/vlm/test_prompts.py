@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from pydantic import ValidationError
 from sweep.errors import SpaceError
 from sweep.settings.texts import IMAGE_MARK
 from sweep.settings.vlm import PromptSettings
+from sweep.space import parse_space
 from sweep.vlm.prompts import PromptRenderer
 from sweep.vlm.work import WorkItem
 from tests.sweep.vlm.models import SPECIALS, MemoryTable, build_tokenizer
@@ -167,6 +170,29 @@ def test_a_free_template_shows_the_query_once(template: str) -> None:
 def test_templates_reach_no_python(attack: str) -> None:
     with pytest.raises(SpaceError, match=r"^prompt\.template"):
         rendered(free("{{ query.image }}" + attack + "{{ query.question }}"), 1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            "it takes more than 5 seconds; a prompt is a short text",
+        ),
+        ("{{ 'a' * 10**11 }}", "it needs more than 256 MiB of memory"),
+        ("{{ 'a'|center(10**8) }}", "it needs more than 256 MiB of memory"),
+        ("{{ 'a' * 10**7 }}", "renders 10,000,011 characters; at most 4,194,304 are a prompt"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
+    ],
+)
+def test_templates_without_bound(attack: str, said: str) -> None:
+    """One line, in a space with its place, soon."""
+    text = "{{ query.image }}" + attack + "{{ query.question }}"
+    vlm = {"model": {"path": "demo"}, "prompt": {"layout": "free", "template": text}}
+    with pytest.raises(SpaceError) as caught:
+        parse_space(json.dumps({"name": "x", "vlm": vlm}, indent=1), "f.yaml")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("f.yaml:9: vlm.prompt.template: ") and said in line
 
 
 def test_templates_that_are_not_jinja() -> None:

@@ -231,6 +231,21 @@ def test_a_tokenizer_too_large_to_be_one(copy: Path) -> None:
     assert "tokenizer.json: 2,147,483,648 bytes; above 67,108,864 it is not read" in problem(copy)
 
 
+@pytest.mark.parametrize("value", ["x", "", float("nan"), -1, 10**6, True, [], [1, "x"], {"a": 1}])
+def test_end_tokens_that_are_none(copy: Path, value: object) -> None:
+    edit(copy / "generation_config.json", eos_token_id=value)
+    assert "eos_token_id is" in problem(copy)
+
+
+@pytest.mark.parametrize("value", [0, -5, 2.5, "many"])
+def test_a_context_that_is_none(copy: Path, value: object) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = value
+    (copy / "config.json").write_text(json.dumps(config))
+    message = problem(copy)
+    assert "max_position_embeddings is" in message or "cannot be read" in message
+
+
 def test_an_image_processor_of_other_channels(copy: Path) -> None:
     edit(copy / "preprocessor_config.json", image_mean=[0.5])
     assert "image_mean and image_std are not three numbers each" in problem(copy)
@@ -246,7 +261,6 @@ def test_an_image_processor_of_other_channels(copy: Path) -> None:
         ("{% for %}", "the checkpoint's chat template: not valid Jinja: "),
         ("{{ messages[0].content[0].text.__class__.__mro__ }}", "SecurityError"),
         ("no image at all", "renders 0 images of 1"),
-        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes more than 5 seconds"),
         (
             "{% set x = namespace(t='aaaaaaaa') %}{% for a in range(99) %}{% set x.t = x.t ~ x.t %}{% endfor %}",
             "memory",

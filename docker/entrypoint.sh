@@ -89,8 +89,11 @@ case ${1:-} in
         ;;
     *)
         address=$(address_among "$@")
+        case ${1:-} in
+            run | resume | evaluate | collect) address=${address:-${RAY_ADDRESS:-}} ;;
+        esac
         case $address in
-            '' | auto) ;;
+            '' | auto | local) ;;
             *) join "$address" ;;
         esac
         exec python -m sweep "$@"

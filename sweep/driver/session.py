@@ -48,6 +48,8 @@ class Session:
         self.heard: Callable[[int], None] = lambda number: None
         """Told of each signal that ends the run."""
         self.record: RunRecord = read_record(paths)
+        self.go_on = ""
+        """The command that continues."""
         self.lock = lock
         self._ray = ray
         self._stack = stack
@@ -64,7 +66,7 @@ class Session:
         if self._cluster is None:
             with starting_ray():
                 self._cluster = self._of_cluster.enter_context(
-                    connected(self.paths.name, data_bytes, self._ray, self.say)
+                    connected(self.paths.name, data_bytes, self._ray, self.say, self.go_on)
                 )
             announce(self.console, self._cluster, self.paths.log_file)
         return self._cluster
@@ -173,6 +175,7 @@ def open_session(
     ):
         session = Session(paths, console, pulse, ray, lock, stack)
         pulse.on_first_phase = partial(started, session)
+        session.go_on = go_on
         session.heard = note_of(pulse, console, go_on)
         stack.enter_context(terminable(session.heard))
         try:

@@ -18,12 +18,22 @@ CACHE = "SWEEP_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps what can be had again: `$SWEEP_CACHE`, or below the user's cache folder."""
+    """Where this machine keeps what can be had again: `$SWEEP_CACHE`, or below the user's cache folder.
+
+    Raises:
+        RunError: the user has no home, and nothing else is named.
+    """
     named = os.environ.get(CACHE)
     if named:
         return Path(named).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "demonstration-sweep"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "demonstration-sweep"
+    except RuntimeError:
+        raise RunError(
+            f"no home folder: HOME is not set, and the system does not know user {os.getuid()}; name a folder for "
+            f"working copies with the environment variable {CACHE}"
+        ) from None
 
 
 def make_scratch(location: Location) -> Path:

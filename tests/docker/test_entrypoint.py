@@ -121,6 +121,21 @@ def test_address_auto_means_a_node_is_there_already(box):
     assert [call[0] for call in box.calls()] == ["python"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "joins"),
+    [
+        (("run", "x.yaml"), True),
+        (("resume",), True),
+        (("run", "x.yaml", "--address", "auto"), False),
+        (("status",), False),
+    ],
+)
+def test_ray_address_names_the_cluster_of_commands_that_drive_a_run(box, arguments, joins):
+    box.environment["RAY_ADDRESS"] = "head:6379"
+    box.run(*arguments)
+    assert box.calls() == [["ray", *JOIN]] * joins + [["python", "-m", "sweep", *arguments]]
+
+
 def test_driver_that_cannot_join_stops_and_shows_why(box):
     box.program("ray", 1)
     result = box.run("run", "spaces/grpo.yaml", "--address", "head:6379")

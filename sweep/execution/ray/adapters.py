@@ -10,12 +10,14 @@ one whose worker dies while it takes up the trial. The coordinator hands out its
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 from sweep.errors import ClusterError
 from sweep.execution.coordinator import Coordinator, Next
-from sweep.execution.ray.deaths import death_of
+from sweep.execution.ray.cluster import Cluster
+from sweep.execution.ray.deaths import SystemKills, death_of
 from sweep.execution.ray.nodes import Nodes
 from sweep.execution.ray.trainable import (
     AVOID,
@@ -32,16 +34,22 @@ from sweep.execution.ray.trainable import (
 from sweep.trials.failures import Cause
 from sweep.trials.messages import EpochResult
 
+SECONDS_TO_SETTLE = 1.0
+"""Where Ray itself dies, its workers die first. What Tune does next would end this process, if Ray is gone."""
+
 
 class StudySearch:
     """Hands out the coordinator's next trial. Mixed into Tune's `Searcher`."""
 
     FINISHED: str  # Tune's word for "there will be no more trials"
 
-    def __init__(self, coordinator: Coordinator, nodes: Nodes, lost: Callable[[], str | None]) -> None:
+    def __init__(
+        self, coordinator: Coordinator, nodes: Nodes, lost: Callable[[], str | None], kills: SystemKills
+    ) -> None:
         super().__init__()  # no metric: the coordinator reads the results, Tune must not
         self.coordinator = coordinator
         self.lost = lost
+        self.kills = kills
         self._nodes = nodes
         self._numbers: dict[str, int] = {}
 
@@ -77,7 +85,9 @@ class StudySearch:
         raise RuntimeError("a sweep is never restored from Tune's snapshots; use `sweep resume`")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("coordinator", "lost", "_nodes")}
+        return {
+            key: value for key, value in self.__dict__.items() if key not in ("coordinator", "lost", "kills", "_nodes")
+        }
 
 
 class StudySchedule:
@@ -98,21 +108,23 @@ class StudySchedule:
         """A worker died. Tune gives the trial up."""
         searcher = tune_controller.search_alg.searcher
         coordinator: Coordinator = searcher.coordinator
+        time.sleep(SECONDS_TO_SETTLE)
         if lost := searcher.lost():  # then its workers die too, and their trials have no part in that
             coordinator.error = coordinator.error or ClusterError(lost)
             return
-        number, death = int(trial.config[NUMBER]), death_of(trial.get_pickled_error())
+        number, death = int(trial.config[NUMBER]), death_of(trial.get_pickled_error(), searcher.kills.happened())
         if death.began:
             coordinator.died(number, death.reason, death.node)
         else:
             coordinator.did_not_start(number, death.reason, death.node)
 
 
-def study_searcher(coordinator: Coordinator, nodes: Nodes, lost: Callable[[], str | None] = lambda: None) -> Any:  # noqa: ANN401 (Ray is untyped)
+def study_searcher(coordinator: Coordinator, nodes: Nodes, cluster: Cluster) -> Any:  # noqa: ANN401 (Ray is untyped)
     """What Tune asks for trials. The class is made here: Ray reads its environment when it is imported."""
     from ray.tune.search import Searcher
 
-    return type("StudySearcher", (StudySearch, Searcher), {})(coordinator, nodes, lost)
+    kills = SystemKills() if cluster.started_here else SystemKills(())  # of other machines nothing is known
+    return type("StudySearcher", (StudySearch, Searcher), {})(coordinator, nodes, cluster.lost, kills)
 
 
 def study_scheduler() -> Any:  # noqa: ANN401 (Ray is untyped)

@@ -33,7 +33,7 @@ PATIENCE = {True: 1.0, False: 45.0}
 class Cluster:
     """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none; `token` says whether the
     dashboard asks for one (Ray's default since 2.60 for what it starts on this machine), `sign_in` how to come by it.
-    `lost` says which of Ray's processes is gone, if one is.
+    `lost` says which of Ray's processes is gone, if one is. `started_here`: by this process.
     """
 
     cpus: float
@@ -43,11 +43,16 @@ class Cluster:
     token: bool
     sign_in: str = WITH_RAYS_COMMAND
     lost: Callable[[], str | None] = lambda: None
+    started_here: bool = False
 
 
 @contextmanager
 def connected(
-    run: str, data_bytes: int, wanted: RayOptions, say: Callable[[str], None] = lambda line: None
+    run: str,
+    data_bytes: int,
+    wanted: RayOptions,
+    say: Callable[[str], None] = lambda line: None,
+    go_on: str = "",
 ) -> Iterator[Cluster]:
     """Join a cluster, or start one on this machine that only this machine, and only this user, can reach.
 
@@ -58,23 +63,26 @@ def connected(
         data_bytes: size of the training data, for the object store.
         wanted: which cluster.
         say: shows people a line.
+        go_on: the command that continues, for the last words of a driver that does not come to its end.
 
     Raises:
         ClusterError: the cluster cannot be reached or started, or is lost while it is in use.
     """
     os.environ.update(ENVIRONMENT)
     named = named_address(wanted, os.environ)
-    with ExitStack() as stack:
+    with ExitStack() as behind, ExitStack() as stack:
         if named.address is None:
             ray = stack.enter_context(started(run, data_bytes, wanted, say))
         else:
             if named.by == ADDRESS:
                 say(f"cluster    {named.address}, which {ADDRESS} names (--address local starts Ray here instead)")
             ray = stack.enter_context(_joined(run, named.address))
-        guard = Guard([] if ray.shared else _parts(here=named.address is None))
+        parts = [] if ray.shared else _parts(here=named.address is None)
+        guard = Guard(parts, lambda lost: say(f"error: {lost}; `{go_on}` goes on"))
+        behind.callback(guard.over)
         try:
             with guard:
-                yield _describe(ray.context, ray.sign_in, guard)
+                yield _describe(ray, guard, here=named.address is None and not ray.shared)
         except RayLost as lost:
             raise ClusterError(str(lost)) from None
 
@@ -113,14 +121,14 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def _describe(context: Any, sign_in: str, guard: Guard) -> Cluster:  # noqa: ANN401 (Ray is untyped)
+def _describe(used: Ray, guard: Guard, *, here: bool) -> Cluster:
     import ray
 
-    resources = ray.cluster_resources()
+    context, resources = used.context, ray.cluster_resources()
     token = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
     cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    return Cluster(cpus, gpus, dashboard, _metrics_url(), token, sign_in, guard.lost)
+    return Cluster(cpus, gpus, dashboard, _metrics_url(), token, used.sign_in, guard.lost, here)
 
 
 def _metrics_url() -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
 UNKNOWN = "the run's log may say why"
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt)(?::.*)?$", re.MULTILINE)
 _DETAIL = re.compile(r"Worker exit detail: (.+)")
@@ -13,6 +16,15 @@ _DEAD_BECAUSE = re.compile(r"The actor is dead because (.+)")
 _NEVER_BEGAN = ("failed to import on the worker", "The actor never ran")
 _IDENTITY = re.compile(r",? ?\(?\b(?:pid|ip|actor_id|(?:\w+ )?I[Dd])[=:] ?[\w.]+\)?|\b[0-9a-f]{16,}\b")
 _LONGEST = 300
+# Ray's word for a process that ended without one: killed by a signal, or crashed.
+_WITHOUT_A_WORD = "connection error code 2"
+_LESS_MEMORY = "lower `concurrency`, so that fewer trials run at a time, or take a machine with more memory"
+_FULL = f"killed for memory: its node's was nearly full, and Ray ends workers then; {_LESS_MEMORY}"
+_KERNEL = f"killed for memory: the system's out-of-memory killer ended it; {_LESS_MEMORY}"
+_KILLED = (
+    f"its process was killed (SIGKILL) or crashed; the system kills what takes too much memory: if that was it, "
+    f"{_LESS_MEMORY}"
+)
 
 
 @dataclass(frozen=True)
@@ -30,18 +42,58 @@ class Death:
     began: bool
 
 
-def death_of(error: Exception | None) -> Death:
-    """Read what Ray raised. None: it left nothing to be read."""
+def death_of(error: Exception | None, memory_ran_out: bool = False) -> Death:
+    """Read what Ray raised.
+
+    Args:
+        error: None: it left nothing to be read.
+        memory_ran_out: whether the system has killed processes for memory on this machine.
+    """
     if error is None:
         return Death(UNKNOWN, "", began=True)
     text = str(error)
     never = bool(getattr(error, "actor_init_failed", False)) or never_began(text)
-    return Death(reason_in(text), _node_of(getattr(error, "actor_id", None)), began=not never)
+    reason = _of_memory(error, text, memory_ran_out) or reason_in(text)
+    return Death(reason, _node_of(getattr(error, "actor_id", None)), began=not never)
 
 
 def never_began(text: str) -> bool:
     """Whether an error of Ray's says that a process could not load what it was to run."""
     return any(words in text for words in _NEVER_BEGAN)
+
+
+def _of_memory(error: Exception, text: str, memory_ran_out: bool) -> str | None:
+    from ray.exceptions import OutOfMemoryError
+
+    if isinstance(error, OutOfMemoryError) or "memory usage threshold" in text or "running low on memory" in text:
+        return _FULL
+    if _WITHOUT_A_WORD in text:
+        return _KERNEL if memory_ran_out else _KILLED
+    return None
+
+
+class SystemKills:
+    """Whether the system has killed processes for memory on this machine since this was made."""
+
+    def __init__(self, counters: Sequence[Path] = COUNTERS) -> None:
+        self._counters = counters
+        self._before = self._count()
+
+    def happened(self) -> bool:
+        """Asked when a worker has died without a word."""
+        return self._count() > self._before
+
+    def _count(self) -> int:
+        return sum(self._counted(file) for file in self._counters)
+
+    @staticmethod
+    def _counted(file: Path) -> int:
+        """Of a file with a name and a number in each line. 0 where the system does not tell."""
+        try:
+            lines = [line.split() for line in file.read_text().splitlines()]
+        except OSError:
+            return 0
+        return next((int(line[1]) for line in lines if line[:1] == ["oom_kill"] and len(line) == 2), 0)
 
 
 def reason_in(text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from selector.errors import UserError
@@ -76,7 +77,7 @@ class RayBackend:
         tuner = tune.Tuner(
             _trainable(plan, paths.name, context),
             tune_config=tune.TuneConfig(
-                search_alg=study_searcher(coordinator, self._nodes, self._cluster.lost),
+                search_alg=study_searcher(coordinator, self._nodes, self._cluster),
                 scheduler=study_scheduler(),
                 num_samples=-1,
                 reuse_actors=True,
@@ -92,13 +93,30 @@ class RayBackend:
             ),
         )
         try:
-            tuner.fit()
+            with nothing_secret(self._cluster.started_here):
+                tuner.fit()
         except (Exception, RayLost) as error:
             # Not a trial's failure but Ray's own (the cluster went away, the disk is full), for which Ray has no class:
             # it raises what it comes across. The log has the traceback.
             logger.exception("Ray Tune gave up")
             coordinator.error = coordinator.error or _failure(error)
         coordinator.ended()
+
+
+@contextmanager
+def nothing_secret(started_here: bool) -> Iterator[None]:
+    """Have Tune hand no credentials to workers that have them anyway, because they inherit this process's variables.
+
+    What Tune hands over, Ray writes into its logs. Workers of a cluster that was joined need it.
+    """
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+
+    secret = {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")} if started_here else set()
+    ENV_VARS_TO_PROPAGATE.difference_update(secret)
+    try:
+        yield
+    finally:
+        ENV_VARS_TO_PROPAGATE.update(secret)
 
 
 def _failure(error: Exception | RayLost) -> Exception:

@@ -1,10 +1,14 @@
 """Sees that a Ray in use lives. Where Ray's own processes die under a driver, Ray ends the driver without a word.
 
-Invariant: the exception is raised in the main thread, once, and never after the guard was closed.
+Invariants:
+- The exception is raised in the main thread, once, and never after the guard was closed.
+- Some calls of Ray never come back then, `ray.shutdown` among them, and some end the process. So the driver has
+  `SECONDS_TO_END` to end in order. After that the guard ends it, with the same message and exit code.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -15,6 +19,8 @@ from types import FrameType, TracebackType
 from typing import Self
 
 LOOK_SECONDS = 0.5
+SECONDS_TO_END = 15.0
+EXIT_CODE = 2
 SIGNAL = signal.SIGRTMIN + 3 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2  # one that nobody sends
 GONE = (ConnectionRefusedError, ConnectionResetError)
 GONE_TEXT = "Ray is gone: {} has died"
@@ -51,23 +57,37 @@ def listens(part: Part) -> bool:
 
 
 class Guard:
-    """Use as a context manager, in the main thread; elsewhere, only `lost` works."""
+    """Use as a context manager, in the main thread; elsewhere, only `lost` works.
 
-    def __init__(self, parts: Sequence[Part], listens: Callable[[Part], bool] = listens) -> None:
+    Args:
+        parts: what must live.
+        last_words: called before the guard itself ends the process, with the message.
+        listens: tells whether a part lives.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        last_words: Callable[[str], None] = lambda text: None,
+        listens: Callable[[Part], bool] = listens,
+    ) -> None:
         self._parts = parts
+        self._last_words = last_words
         self._listens = listens
         self._lost: str | None = None
         self._closed = threading.Event()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard of Ray", daemon=True)
         self._before: object = None
 
     def lost(self) -> str | None:
         """Which part is gone, looked up now. None: all are there."""
         gone = [part.name for part in self._parts if not self._listens(part)]
-        if gone:
-            time.sleep(LOOK_SECONDS / 2)  # one that starts again on the same port, or a queue that was full
-            gone = [part.name for part in self._parts if part.name in gone and not self._listens(part)]
         return GONE_TEXT.format(gone[0]) if gone else None
+
+    def over(self) -> None:
+        """Ray has been left behind, and whatever comes now cannot hang because of it."""
+        self._over.set()
 
     def __enter__(self) -> Self:
         if self._parts and threading.current_thread() is threading.main_thread():
@@ -79,7 +99,7 @@ class Guard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed.set()
-        if self._thread.is_alive():
+        if self._thread.is_alive() and self._lost is None:
             self._thread.join()
         if self._before is not None:
             signal.signal(SIGNAL, self._before)  # type: ignore[arg-type]
@@ -99,4 +119,10 @@ class Guard:
                 elif now - seen[part.name] > part.patience:
                     self._lost = GONE_TEXT.format(part.name)
                     signal.pthread_kill(threading.main_thread().ident or 0, SIGNAL)
+                    self._end_in_time(self._lost)
                     return
+
+    def _end_in_time(self, lost: str) -> None:
+        if not self._over.wait(SECONDS_TO_END):
+            self._last_words(lost)
+            os._exit(EXIT_CODE)

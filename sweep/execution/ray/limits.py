@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sweep.errors import ClusterError
 
-OPEN_FILES = 512
-"""Fewer than that and Ray does not start (measured, docs/log.md)."""
+OPEN_FILES = 256
+"""On two cores Ray's control service had 55 files open and its raylet 49 (docs/log.md); each worker adds some."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (looked at only)
 SMALLEST_STORE = 256 * 1024**2
 RAYS_SMALLEST_STORE = 75 * 1024**2  # `OBJECT_STORE_MINIMUM_MEMORY_BYTES` in Ray

@@ -71,14 +71,19 @@ def started(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[str], 
             yield Ray(ray.init(ignore_reinit_error=True), shared=True)
             return
         for left in reversed(range(STARTS)):
+            first = left == STARTS - 1
             try:
-                begun = stack.enter_context(_started_once(run, data_bytes, wanted, say))
+                begun = stack.enter_context(_started_once(run, data_bytes, wanted, say if first else _say_nothing))
                 break
             except _StartError as failure:
                 if not left:
                     raise ClusterError(f"cannot start Ray on this machine: {failure}") from failure.__cause__
                 say(f"Ray did not start ({failure}); starting it again from scratch ...")
         yield begun
+
+
+def _say_nothing(line: str) -> None:
+    """What was said at the first start."""
 
 
 class _StartError(Exception):
@@ -102,15 +107,15 @@ def _started_once(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[
         stack.callback(ray.shutdown)
         try:
             context = initialised(**_options(data_bytes, wanted, folder, say), **names_of(run))
-        except (
-            Exception
-        ) as error:  # Ray has no class of its own for this: it raises what it comes across, bare ones too
+        # Ray has no class of its own for this: it raises what it comes across, bare exceptions too.
+        except Exception as error:
             logger.exception("Ray did not start%s", _last_words(folder))
             raise _StartError(_reason(error, folder)) from error
         try:
             yield Ray(context, sign_in=sign_in)
-        except RayLost:
-            logger.error("Ray is gone%s", _last_words(folder))
+        except (Exception, RayLost):
+            if told := _last_words(folder):
+                logger.error("Ray's own processes complained:%s", told)  # its folder goes
             raise
 
 
@@ -162,7 +167,10 @@ def initialised(**options: Any) -> Any:  # noqa: ANN401 (Ray is untyped)
 def _cleaned_after(folder: Path) -> Iterator[None]:
     """If this process is killed in the block, Ray's last processes and the folder go all the same."""
     line = [sys.executable, "-E", "-S", cleaner.__file__, str(folder)]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, start_new_session=True) as beside:  # noqa: S603 (our own script)
+    beside = subprocess.Popen(  # noqa: S603 (our own script)
+        line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    with beside:
         try:
             yield
         finally:

@@ -125,7 +125,10 @@ def _loss(error: RayError) -> str:
     from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
 
     if isinstance(error, OutOfMemoryError):
-        return "its node ran out of memory and Ray ended the worker"
+        return (
+            "its node ran out of memory and Ray ended the worker; lower `vlm.workers.count` or `vlm.workers.batch`, "
+            "or take a machine with more memory"
+        )
     if isinstance(error, NodeDiedError):
         return "its node is gone"
     if isinstance(error, ActorDiedError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,9 +24,12 @@ from selector import PointerSelector
 from sweep.runs.driver import read_driver
 from sweep.runs.paths import RunPaths
 from tests.sweep.commands import Command, epochs_done, finish, start, study_of, wait_for, write_space
+from tests.sweep.execution.ray.users import IS_ROOT, as_nobody
 from tests.sweep.spaces import SMALL
 
 pytestmark = pytest.mark.slow
+
+SECRET = "not-for-any-log-3f9a"
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +156,7 @@ class Watched:
     run: Path
     driver: int
     urls: dict[str, str]
+    temporary: Path
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +164,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 4000}}
     space = write_space(folder, trial=trial, budget={"trials": 2})
-    process = start(folder, "run", str(space), "--name", "watched", "--detach", dashboard=True)
+    temporary = Path(tempfile.mkdtemp(dir="/tmp", prefix="t-"))  # short enough for Ray's sockets
+    temporary.chmod(0o777)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        process = start(folder, "run", str(space), "--name", "watched", "--detach", dashboard=True)
     output = finish(process)
     assert process.returncode == 0 and "python -m sweep stop runs/watched" in output, output
     run = folder / "runs" / "watched"
@@ -169,10 +180,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         urls = {word[0]: word[1] for word in words if word and word[0] in ("dashboard", "metrics")}
         wait_for(lambda: epochs_done(run) and len(study_of(run).trials) == 2)
         wait_for(lambda: all("worker" in trial.user_attrs for trial in study_of(run).trials))
-        yield Watched(run, driver.pid, urls)
+        yield Watched(run, driver.pid, urls, temporary)
     finally:
         with suppress(ProcessLookupError):
             os.kill(driver.pid, signal.SIGKILL)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def test_a_second_driver_is_refused(watched: Watched) -> None:
@@ -201,6 +213,24 @@ def test_dashboard_names_and_prometheus(watched: Watched) -> None:
     wait_for(lambda: all(text in fetch(watched.urls["metrics"]) for text in expected), 60)
 
 
+def test_no_secret_is_in_a_file_and_nobody_else_gets_at_rays_files(watched: Watched) -> None:
+    (private,) = watched.temporary.glob("sweep-????????")
+    files = [file for folder in (private, watched.run) for file in folder.rglob("*") if file.is_file()]
+    assert len(files) > 20 and not [file for file in files if SECRET.encode() in file.read_bytes()]
+    assert private.stat().st_mode & 0o777 == 0o700
+    token = Path.home() / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600
+
+
+@IS_ROOT
+def test_another_user_of_this_machine_is_kept_out(watched: Watched) -> None:
+    (log,) = watched.temporary.glob("sweep-????????/r/session_2*/logs/raylet.out")
+    (raylet,) = watched.temporary.glob("sweep-????????/r/session_2*/sockets/raylet")
+    assert as_nobody("open(path).read()", log) == "PermissionError"
+    assert as_nobody("os.rename(path, path + '-mine')", raylet) == "PermissionError"
+    assert as_nobody("open(path).read()", Path.home() / ".ray" / "auth_token") == "PermissionError"
+
+
 def test_stop_ends_it_as_ctrl_c_does(watched: Watched, command: Command) -> None:
     """Last, since it ends the run. After the running epoch, and `run.log` says how to go on."""
     code, out, _ = command("stop", str(watched.run))
@@ -209,6 +239,7 @@ def test_stop_ends_it_as_ctrl_c_does(watched: Watched, command: Command) -> None
     wait_for(lambda: "interrupted; continue with: python -m sweep resume runs/watched" in log.read_text())
     code, after, _ = command("status", str(watched.run))
     assert "watched: interrupted" in after and "(2 interrupted)" in after
+    wait_for(lambda: not list(watched.temporary.glob("sweep-*")))  # Ray's files go with it
 
 
 def fetch(url: str) -> str:

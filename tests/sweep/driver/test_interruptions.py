@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,18 @@ from optuna.trial import TrialState
 
 from sweep.execution.ray import fit
 from sweep.execution.ray.trainable import TrialSteps
-from tests.sweep.commands import ALONE, Ran, curves, epochs_done, study_of, sweep, wait_for
+from tests.sweep.commands import (
+    ALONE,
+    Ran,
+    curves,
+    epochs_done,
+    finish,
+    start,
+    study_of,
+    sweep,
+    wait_for,
+    write_space,
+)
 from tests.sweep.spaces import SMALL
 
 pytestmark = pytest.mark.slow
@@ -80,3 +92,35 @@ def worker_of_first(run: Path) -> str | None:
         return None
     worker: str | None = study_of(run).trials[0].user_attrs.get("worker")
     return worker
+
+
+def test_where_rays_own_processes_die_people_are_told_how_to_go_on(tmp_path: Path) -> None:
+    """The death of an agent ends its raylet, and that, without a guard, the driver: at once, and without a word."""
+    run = tmp_path / "runs" / "mine"
+    trial = {**yaml.safe_load(SMALL)["trial"], "grpo": {"epochs": 4000}}
+    process = start(tmp_path, "run", str(write_space(tmp_path, trial=trial)), "--name", "mine")
+    wait_for(lambda: epochs_done(run) >= 2)
+    agent = next(number for number in descendants(process.pid) if command_of(number).startswith("ray::DashboardAgent"))
+    os.kill(agent, signal.SIGKILL)
+    output = finish(process, 60)
+    assert process.returncode == 2
+    assert "Ray is gone: its raylet" in output and "`python -m sweep resume runs/mine` goes on" in output
+    assert {one.user_attrs.get("worker_deaths", 0) for one in study_of(run).trials} == {0}
+    assert {one.state for one in study_of(run).trials} == {TrialState.RUNNING}
+
+
+def descendants(root: int) -> list[int]:
+    """All processes below one."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(folder.name))
+    below = list(children.get(root, []))
+    return below + [number for one in below for number in descendants(one)]
+
+
+def command_of(number: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{number}/cmdline").read_text().replace("\0", " ")
+    return ""

@@ -56,6 +56,17 @@ def test_scratch_of_the_killed_goes_and_of_the_living_stays(tmp_path: Path, cach
     assert not folders[1].exists() and all(folder.local().exists() for folder in mine)
 
 
+def test_without_a_home_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")  # as for a user id that no list has
+
+    for name in (CACHE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(RunError, match=f"HOME is not set.*{CACHE}"):
+        cache_folder()
+
+
 @pytest.mark.slow
 def test_scratch_of_a_process_that_ends_goes_with_it(tmp_path: Path, cache: Path) -> None:
     code = (

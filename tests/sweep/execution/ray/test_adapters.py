@@ -23,7 +23,9 @@ from ray.tune.search import Searcher
 from selector.settings import TrialSettings
 from sweep.execution.brake import IN_A_ROW
 from sweep.execution.coordinator import Coordinator
+from sweep.execution.ray import adapters
 from sweep.execution.ray.adapters import study_scheduler, study_searcher
+from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.nodes import Nodes
 from sweep.execution.ray.trainable import AVOID, FAILURE, NODE, NUMBER, OUTAGE, RESULT, SETTINGS, UNUSABLE, WORKER
 from sweep.trials.messages import EpochResult
@@ -51,7 +53,9 @@ class Tune:
     def __init__(self, world: World) -> None:
         self.world = world
         self.nodes = Nodes(world.owner.space.resources)
-        self.searcher = study_searcher(world.coordinator, self.nodes)
+        self.lost: str | None = None
+        cluster = Cluster(2, 0, None, None, token=False, lost=lambda: self.lost)
+        self.searcher = study_searcher(world.coordinator, self.nodes, cluster)
         self.scheduler = study_scheduler()
         self.controller = SimpleNamespace(search_alg=SimpleNamespace(searcher=self.searcher))
         self.suggested = 0
@@ -92,7 +96,8 @@ class Tune:
 
 
 @pytest.fixture
-def tune(tmp_path: Path) -> Tune:
+def tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
+    monkeypatch.setattr(adapters, "SECONDS_TO_SETTLE", 0)
     return Tune(World(tmp_path, concurrency=2))
 
 
@@ -276,3 +281,14 @@ def test_snapshots_hold_no_study_and_are_never_restored(tune: Tune, tmp_path: Pa
     assert not (tmp_path / "snapshot").exists()
     with pytest.raises(RuntimeError, match="sweep resume"):
         tune.searcher.restore(str(tmp_path / "snapshot"))
+
+
+def test_workers_that_die_because_ray_did_cost_no_trial_anything(tune: Tune) -> None:
+    trial = tune.start()
+    tune.epoch(trial, 1, 1.0)
+    tune.lost = "Ray is gone: its raylet has died"
+    tune.die(trial)
+    row = tune.world.owner.summaries()[0]
+    assert row.state is TrialState.RUNNING and row.worker_deaths == 0
+    assert str(tune.world.coordinator.error) == tune.lost
+    assert tune.searcher.suggest("next") == Searcher.FINISHED

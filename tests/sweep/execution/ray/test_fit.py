@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import yaml
 
 from sweep.errors import ClusterError
 from sweep.execution.backend import Backend
+from sweep.execution.ray import fit
 from sweep.execution.ray.cluster import Cluster
-from sweep.execution.ray.fit import RayBackend
+from sweep.execution.ray.fit import RayBackend, nothing_secret
+from sweep.execution.ray.guard import RayLost
+from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, parse_space
 from sweep.space.model import Resources
+from sweep.storage.local import stored_at
 from tests.sweep.spaces import SMALL
 
 
@@ -42,3 +50,48 @@ def test_not_even_one_fits(cpus: float, gpus: float) -> None:
     backend = RayBackend(Cluster(cpus, gpus, None, None, token=False), Resources())
     with pytest.raises(ClusterError, match=f"asks for 2 CPUs and 1 GPUs, the cluster has {cpus:g} and {gpus:g}"):
         backend.concurrency(space_of(2, gpus=1))
+
+
+@pytest.mark.parametrize("started_here", [True, False])
+def test_tune_hands_credentials_only_to_workers_that_do_not_inherit_them(
+    started_here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it hands over is in clear in Ray's logs."""
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very secret")
+
+    def handed_over() -> str:
+        actor = _ActorClassCache().get(type("Worker", (), {}))
+        return str(actor._default_options["runtime_env"])
+
+    with nothing_secret(started_here):
+        assert ("very secret" in handed_over()) is not started_here
+    assert "very secret" in handed_over(), "afterwards Tune is as it was"
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (RayLost("Ray is gone: its raylet has died"), "Ray is gone: its raylet has died"),
+        (Exception("bare\nand long"), "Ray Tune failed: Exception: bare"),
+        (AssertionError(), "Ray Tune failed: AssertionError"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_whatever_ray_tune_raises_stands_in_the_coordinator(
+    raised: BaseException, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        def __init__(self, *arguments: object, **options: object) -> None: ...
+
+        def fit(self) -> None:
+            raise raised
+
+    monkeypatch.setattr("ray.tune.Tuner", Failing)
+    monkeypatch.setattr(fit, "_trainable", lambda *arguments: None)
+    coordinator: Any = SimpleNamespace(error=None, ended=lambda: None)
+    space = space_of(1)
+    backend = RayBackend(Cluster(1, 0, None, None, token=False), space.resources)
+    backend.run(coordinator, SimpleNamespace(), RunPaths(stored_at(tmp_path / "mine")), SimpleNamespace())  # type: ignore[arg-type]
+    assert said in str(coordinator.error)

@@ -1,0 +1,70 @@
+"""A Ray that dies under its driver, with sockets in place of Ray's processes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from sweep.execution.ray.guard import LOOK_SECONDS, Guard, Part, RayLost, listens
+
+
+def part(listener: socket.socket, patience: float = 0.2) -> Part:
+    return Part("its raylet", listener.getsockname(), patience)
+
+
+@pytest.fixture
+def listener() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def test_while_all_live_nothing_happens(listener: socket.socket) -> None:
+    with listener, Guard([part(listener)]) as guard:
+        time.sleep(3 * LOOK_SECONDS)
+        assert guard.lost() is None
+
+
+def test_the_driver_hears_of_a_death_wherever_it_is(listener: socket.socket) -> None:
+    began = time.monotonic()
+    with pytest.raises(RayLost, match="Ray is gone: its raylet has died"), Guard([part(listener)]):
+        listener.close()
+        try:
+            time.sleep(60)  # as somebody waits for a worker
+        except Exception:  # nobody on the way takes it for a failure of a trial
+            pytest.fail("caught")
+    assert time.monotonic() - began < 10
+    time.sleep(LOOK_SECONDS)  # not a second time
+
+
+def test_one_that_may_come_back_is_waited_for(listener: socket.socket) -> None:
+    with Guard([part(listener, patience=60)]) as guard:
+        listener.close()
+        time.sleep(3 * LOOK_SECONDS)
+        assert guard.lost() == "Ray is gone: its raylet has died", "but a trial that fails now has no part in it"
+
+
+def test_one_that_is_slow_is_not_dead() -> None:
+    """Nobody accepts, and the queue is full, so that connecting takes for ever."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        assert listens(part(listener))
+
+
+def test_outside_of_the_main_thread_it_only_answers(listener: socket.socket) -> None:
+    found: list[str | None] = []
+
+    def elsewhere() -> None:
+        with Guard([part(listener)]) as guard:
+            listener.close()
+            found.append(guard.lost())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert found == ["Ray is gone: its raylet has died"]

@@ -14,7 +14,7 @@ from sweep.execution.ray.environment import ADDRESS, environment, named_address
 from sweep.execution.ray.guard import Guard, Part, RayLost
 from sweep.execution.ray.options import FAIL_SOON, RayOptions
 from sweep.execution.ray.start import Ray, initialised, names_of, reason_of, started
-from sweep.execution.ray.token import WITH_RAYS_COMMAND
+from sweep.execution.ray.token import WITH_RAYS_COMMAND, how_to_be_let_in
 
 # Our own loggers write what Tune's would, at a fraction of the time per trial; Ctrl-C is handled by the runner; nothing
 # is sent to anyone.
@@ -100,7 +100,10 @@ def _joined(run: str, address: str) -> Iterator[Ray]:
             context = initialised(address=address, **names_of(run))
         except Exception as error:  # Ray raises what it comes across, bare exceptions too
             ray.shutdown()
-            raise ClusterError(f"cannot join the Ray cluster at {address!r}: {reason_of(error)}") from error
+            reason = reason_of(error).partition(". Ensure that the token")[0]  # a page that advises on every case
+            raise ClusterError(
+                f"cannot join the Ray cluster at {address!r}: {reason}; {how_to_be_let_in(os.environ)}"
+            ) from error
     try:
         yield Ray(context)
     finally:

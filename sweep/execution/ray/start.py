@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def _started_once(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[
         stack.enter_context(environment(changes))
         stack.callback(ray.shutdown)
         try:
-            context = initialised(**_options(data_bytes, wanted, folder, say), **names_of(run))
+            with _any_agent_port():
+                context = initialised(**_options(data_bytes, wanted, folder, say), **names_of(run))
         # Ray has no class of its own for this: it raises what it comes across, bare exceptions too.
         except Exception as error:
             logger.exception("Ray did not start%s", _last_words(folder))
@@ -161,6 +163,22 @@ def initialised(**options: Any) -> Any:  # noqa: ANN401 (Ray is untyped)
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _any_agent_port() -> Iterator[None]:
+    """The agent of the dashboard takes a port that is free, for which only `ray start` has an option.
+
+    The port that it would take is the same for all. A second Ray on this machine would have no jobs in its dashboard.
+    """
+    from ray._private import parameter
+
+    whole = parameter.RayParams
+    parameter.RayParams = partial(whole, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = whole
 
 
 @contextmanager

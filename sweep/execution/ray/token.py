@@ -41,6 +41,25 @@ def own_token(environment: Mapping[str, str], home: Path | None, folder: Path) -
     return {TOKEN_FILE: str(file)}, f"`cat {file}` prints the token it asks for"
 
 
+def how_to_be_let_in(environment: Mapping[str, str]) -> str:
+    """What to do where a cluster cannot be joined, whose token may be another. Ray itself says no word of it.
+
+    Args:
+        environment: of the driver.
+    """
+    if environment.get("RAY_AUTH_MODE", "").lower() != "token":
+        return (
+            "if that cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file that holds "
+            "it (on its head, `ray get-auth-token` prints it)"
+        )
+    name, value = "~/.ray/auth_token", ""
+    if "RAY_AUTH_TOKEN" in environment:
+        name = "RAY_AUTH_TOKEN"
+    elif TOKEN_FILE in environment:
+        name, value = TOKEN_FILE, f" ({environment[TOKEN_FILE]})"
+    return f"is the token of {name}{value} that of the cluster? On its head, `ray get-auth-token` prints it"
+
+
 def home_folder() -> Path | None:
     """The user's home. None: neither `HOME` nor the system's list of users knows it."""
     try:

@@ -124,10 +124,13 @@ class AnswerService:
         with ProgressLine(self._console, what) as line:
             if self._pool is None:
                 factory = partial(_engine, self._settings, self._device)
-                self._pool = Pool(factory, self._table, self._settings.workers, self._run, self._show)
+                self._pool = Pool(factory, self._table, self._settings.workers, self._run, self._show, say=self._say)
                 self._pool.__enter__()
             self._line = line
             yield from self._pool.run(items, score)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, progress: PoolProgress) -> None:
         self._watch(progress)

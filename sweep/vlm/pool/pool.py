@@ -44,6 +44,7 @@ class Pool(Generic[Table]):
         name: str,
         observer: Callable[[PoolProgress], None] | None = None,
         patience: float = PATIENCE,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Prepare a pool on the Ray that is connected. Nothing is started yet.
 
@@ -54,6 +55,7 @@ class Pool(Generic[Table]):
             name: of the run, for Ray's dashboard.
             observer: told of progress after every batch.
             patience: seconds to wait for a first worker while others hold the cluster's resources.
+            say: shows people a line, such as on a worker that cannot be started.
         """
         self._factory = factory
         self._table = table
@@ -61,6 +63,7 @@ class Pool(Generic[Table]):
         self._name = name
         self._observer = observer
         self._patience = patience
+        self._say = say
         self._workers: Workers | None = None
         self._shards = Shards()
         self._running = False
@@ -139,7 +142,7 @@ class Pool(Generic[Table]):
         def load(actor: Any) -> Ref:  # noqa: ANN401 (Ray is untyped)
             return actor.load.remote(factory, table, cpus)
 
-        return Workers(load, self._settings, self._name, size, self._patience)
+        return Workers(load, self._settings, self._name, size, self._patience, self._say)
 
 
 def cluster_capacity(settings: WorkerSettings) -> int:

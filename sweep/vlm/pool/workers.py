@@ -89,12 +89,19 @@ class Workers:
     """
 
     def __init__(
-        self, load: Callable[[Any], Ref], settings: WorkerSettings, name: str, size: int, patience: float
+        self,
+        load: Callable[[Any], Ref],
+        settings: WorkerSettings,
+        name: str,
+        size: int,
+        patience: float,
+        say: Callable[[str], None],
     ) -> None:
-        """`load` calls a placed actor's `load`. `patience` is in seconds."""
+        """`load` calls a placed actor's `load`. `patience` is in seconds. `say` shows people a line."""
         import ray
 
         self._load = load
+        self._say = say
         self._settings = settings
         self._name = name
         self._patience = patience
@@ -206,7 +213,10 @@ class Workers:
         place.closed = outcome.mistake or place.failed_starts >= FAILED_STARTS
         self._reason = outcome.reason
         self._remove(worker, place.failed_starts)
-        logger.warning("%s did not start%s: %s", worker.name, ", for good" if place.closed else "", outcome.reason)
+        told = f"{worker.name} did not start{', for good' if place.closed else ''}: {outcome.reason}"
+        logger.warning("%s", told)
+        if place.closed:
+            self._say(told)
         if outcome.mistake and all(other.state is State.PLACING for other in self.alive()):
             raise RunError(outcome.reason)
 

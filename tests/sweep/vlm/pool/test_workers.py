@@ -167,9 +167,15 @@ def test_a_model_that_cannot_be_loaded_is_told_in_the_workers_words(notes) -> No
 
 def test_a_worker_that_never_starts_ends_the_run(notes) -> None:
     told = r"^no worker of the vision-language model can be started: its process died \([^\n]*\)$"
-    with Pool(Refusing(notes, "exit"), Table(), ONE, "run") as pool, pytest.raises(ClusterError, match=told):
+    said: list[str] = []
+    with (
+        Pool(Refusing(notes, "exit"), Table(), ONE, "run", say=said.append) as pool,
+        pytest.raises(ClusterError, match=told),
+    ):
         list(pool.run(items_of(5)))
     assert len(calls(notes, "tried")) == 3
+    (line,) = said
+    assert "did not start, for good: its process died" in line
 
 
 def test_a_start_that_fails_for_a_moment_is_tried_again(notes) -> None:

@@ -179,6 +179,10 @@ def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(
         assert line.startswith("error: run small-1 stopped: ") and "python -m sweep resume runs/small-1" in line
         assert "No space left" in line or "disk is full" in line
         assert "Traceback" not in output
+        code, out, error = command("resume", "--runs", str(disk.root / "runs"))
+        assert code == 2 and "Traceback" not in out + error, "the disk is full still"
+        (line,) = error.strip().splitlines()
+        assert line.startswith("error: ") and ("No space left" in line or "disk is full" in line)
         disk.free()
         code, _, error = command("resume", "--runs", str(disk.root / "runs"))
         assert code == 0, error

@@ -78,11 +78,11 @@ class TrialSteps:
     def _failed(self, error: Exception) -> dict[str, str]:
         if not isinstance(error, UserError):
             traceback.print_exc()
-        if isinstance(error, OSError) and not self._run.root.is_remote:
+        if not self._run.root.is_remote:
             try:
                 check_seen(self._run, self._context)
             except RunUnseenError as unseen:
-                error = unseen
+                error = unseen  # whatever was raised, such as on a file of the trial's that is missing now
         if isinstance(error, RunUnseenError):
             return {UNUSABLE: str(error)}
         if isinstance(error, OSError) and is_outage(error):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from selector.data import Dataset
-from selector.errors import SettingsError
+from selector.errors import CheckpointError, SettingsError
 from selector.settings import TrialSettings
 from sweep.execution.ray import trainable as module
 from sweep.execution.ray.trainable import CAUSE, FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, UNUSABLE, WORKER, TrialSteps
@@ -188,6 +188,20 @@ def test_a_folder_that_vanishes_is_no_failure_of_the_trial(shared: TrialContext,
     assert RESULT in actor.step()
     run_of(shared).driver_mark(shared.session).remove()
     assert UNUSABLE in actor.step()
+
+
+@pytest.mark.parametrize("error", [CheckpointError("no manifest"), FileNotFoundError("x"), ZeroDivisionError("a bug")])
+def test_whatever_is_raised_where_the_folder_is_gone_is_no_failure_of_the_trial(
+    shared: TrialContext, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def epochs(*args: object) -> Iterator[EpochResult]:
+        run_of(shared).driver_mark(shared.session).remove()
+        raise error
+        yield
+
+    monkeypatch.setattr(module, "Trial", epochs)
+    result = started(shared, dataset).step()
+    assert UNUSABLE in result and FAILURE not in result and OUTAGE not in result
 
 
 def test_impossible_settings_are_a_result_in_words_for_people(shared: TrialContext, dataset: Dataset) -> None:

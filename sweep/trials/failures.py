@@ -69,3 +69,14 @@ def check_seen(run: RunPaths, context: TrialContext) -> None:
         f"{run.shown} is not there, or is another folder than the driver's; every node must see the runs under one "
         "path, or they must be on storage that all nodes reach (docs/storage.md)"
     )
+
+
+def blamed_on_folder(error: Exception, run: RunPaths, context: TrialContext) -> Exception:
+    """What was raised, or a RunUnseenError where the folder is gone: then anything may be raised, on any file."""
+    if run.root.is_remote:
+        return error
+    try:
+        check_seen(run, context)
+    except RunUnseenError as unseen:
+        return unseen
+    return error

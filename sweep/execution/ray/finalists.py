@@ -17,7 +17,7 @@ from sweep.execution.ray.nodes import Nodes, avoiding
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
-from sweep.trials.failures import RunUnseenError, check_seen
+from sweep.trials.failures import RunUnseenError, blamed_on_folder, check_seen
 from sweep.trials.finalists import Finalist, Retrained, retrain
 from sweep.trials.messages import TrialContext
 from sweep.trials.trial import load_shared
@@ -103,19 +103,19 @@ def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: flo
     import ray
 
     torch.set_num_threads(max(1, int(cpus)))
+    run = RunPaths.at(context.run_folder)
     try:
-        run = RunPaths.at(context.run_folder)
         check_seen(run, context)
         result = retrain(context, run, finalist, *load_shared(dataset, context, gpus))
         run.root.forget()  # the process may serve many tasks
         return result
-    except RunUnseenError as error:
-        return _Unusable(ray.get_runtime_context().get_node_id(), str(error))
-    except UserError as error:
-        reason = str(error)
-    except Exception as error:  # any failure of one configuration ends that finalist alone, with its reason
-        traceback.print_exc()
+    except Exception as raised:  # any failure of one configuration ends that finalist alone, with its reason
+        error = blamed_on_folder(raised, run, context)
+        if isinstance(error, RunUnseenError):
+            return _Unusable(ray.get_runtime_context().get_node_id(), str(error))
+        if not isinstance(error, UserError):
+            traceback.print_exc()
         if is_outage(error):
             return error  # handed over, not raised: Ray would wrap it
-        reason = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return Retrained(finalist.trial, finalist.seed, None, None, reason)

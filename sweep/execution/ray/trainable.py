@@ -16,7 +16,7 @@ from selector.errors import UserError
 from selector.settings import TrialSettings
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
-from sweep.trials.failures import RunUnseenError, cause_of, check_seen
+from sweep.trials.failures import RunUnseenError, blamed_on_folder, cause_of, check_seen
 from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.trial import Trial, load_shared
 
@@ -78,11 +78,7 @@ class TrialSteps:
     def _failed(self, error: Exception) -> dict[str, str]:
         if not isinstance(error, UserError):
             traceback.print_exc()
-        if not self._run.root.is_remote:
-            try:
-                check_seen(self._run, self._context)
-            except RunUnseenError as unseen:
-                error = unseen  # whatever was raised, such as on a file of the trial's that is missing now
+        error = blamed_on_folder(error, self._run, self._context)
         if isinstance(error, RunUnseenError):
             return {UNUSABLE: str(error)}
         if isinstance(error, OSError) and is_outage(error):

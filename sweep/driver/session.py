@@ -178,6 +178,11 @@ def open_session(
         session.go_on = go_on
         session.heard = note_of(pulse, console, go_on)
         stack.enter_context(terminable(session.heard))
+        if is_in_job_folder(paths.root):
+            session.say(
+                f"{paths.shown} lies in the working folder of a Ray job, which Ray may remove with the job: name another "
+                "folder with --runs"
+            )
         try:
             yield session
         except KeyboardInterrupt:  # while Ray starts or the model answers, or the second Ctrl-C
@@ -191,6 +196,11 @@ def open_session(
             if not is_outage(error):
                 raise
             raise RunError(f"{describe_os_error(error)}; once mended, `{go_on}` goes on") from error
+
+
+def is_in_job_folder(folder: StoredPath) -> bool:
+    """Whether a folder is within what `ray job submit --working-dir` copied to this node."""
+    return not folder.is_remote and "working_dir_files" in folder.local().resolve().parts
 
 
 def announce(console: Console, cluster: Cluster, log_file: StoredPath) -> None:

@@ -99,7 +99,7 @@ class RayBackend:
             # Not a trial's failure but Ray's own (the cluster went away, the disk is full), for which Ray has no class:
             # it raises what it comes across. The log has the traceback.
             logger.exception("Ray Tune gave up")
-            coordinator.error = coordinator.error or _failure(error)
+            give_up(coordinator, error)
         coordinator.ended()
 
 
@@ -117,6 +117,12 @@ def nothing_secret(started_here: bool) -> Iterator[None]:
         yield
     finally:
         ENV_VARS_TO_PROPAGATE.update(secret)
+
+
+def give_up(coordinator: Coordinator, error: Exception | RayLost) -> None:
+    """Keep what ended Tune. After an interrupt all is stored, and `ray job stop` may have removed Tune's folder."""
+    if not coordinator.interrupted:
+        coordinator.error = coordinator.error or _failure(error)
 
 
 def _failure(error: Exception | RayLost) -> Exception:

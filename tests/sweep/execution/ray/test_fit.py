@@ -13,7 +13,7 @@ from sweep.errors import ClusterError
 from sweep.execution.backend import Backend
 from sweep.execution.ray import fit
 from sweep.execution.ray.cluster import Cluster
-from sweep.execution.ray.fit import RayBackend, nothing_secret
+from sweep.execution.ray.fit import RayBackend, give_up, nothing_secret
 from sweep.execution.ray.guard import RayLost
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, parse_space
@@ -90,8 +90,24 @@ def test_whatever_ray_tune_raises_stands_in_the_coordinator(
 
     monkeypatch.setattr("ray.tune.Tuner", Failing)
     monkeypatch.setattr(fit, "_trainable", lambda *arguments: None)
-    coordinator: Any = SimpleNamespace(error=None, ended=lambda: None)
+    coordinator: Any = SimpleNamespace(error=None, interrupted=False, ended=lambda: None)
     space = space_of(1)
     backend = RayBackend(Cluster(1, 0, None, None, token=False), space.resources)
     backend.run(coordinator, SimpleNamespace(), RunPaths(stored_at(tmp_path / "mine")), SimpleNamespace())  # type: ignore[arg-type]
     assert said in str(coordinator.error)
+
+
+class Stopped:
+    """What is read of a coordinator."""
+
+    def __init__(self, interrupted: bool) -> None:
+        self.interrupted = interrupted
+        self.error: Exception | None = None
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_tune_raises_after_an_interrupt_is_no_failure(interrupted: bool) -> None:
+    """As where `ray job stop` has removed the folder that Tune works in."""
+    coordinator = Stopped(interrupted)
+    give_up(coordinator, FileNotFoundError(2, "No such file or directory"))  # type: ignore[arg-type]
+    assert (coordinator.error is None) is interrupted

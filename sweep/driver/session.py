@@ -180,8 +180,8 @@ def open_session(
         stack.enter_context(terminable(session.heard))
         if is_in_job_folder(paths.root):
             session.say(
-                f"{paths.shown} lies in the working folder of a Ray job, which Ray may remove with the job: name another "
-                "folder with --runs"
+                f"{paths.shown} lies in the working folder of a Ray job, which Ray may remove with the job: "
+                "name another folder with --runs"
             )
         try:
             yield session

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,7 +18,7 @@ import safetensors
 from sweep.execution.ray.options import LOOPBACK_ONLY
 from tests.chaos.cluster import HEAD, SECOND, TwoNodes
 from tests.chaos.processes import MARK, Kind, processes_of
-from tests.sweep.commands import study_of, write_space
+from tests.sweep.commands import study_of, wait_for, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -36,12 +37,37 @@ def cluster(folder: Path, hidden: Sequence[Path]) -> Iterator[tuple[TwoNodes, st
         yield nodes, mark
 
 
-def run(folder: Path, nodes: TwoNodes, *options: str) -> tuple[int, str]:
-    """`sweep run` on the cluster."""
-    write_space(folder, budget={"trials": 4}, concurrency=2, sampler={"type": "random"}, pruner={"type": "none"})
-    command = [sys.executable, "-m", "sweep", "run", "space.yaml", "--address", nodes.address, *options]
-    done = subprocess.run(command, cwd=folder, env=nodes.environment, capture_output=True, text=True, timeout=180)
-    return done.returncode, done.stdout + done.stderr
+# A worker on the first node would be up before one on the second, and Tune would give it all trials.
+HOLD = f"""
+import sys, time
+from pathlib import Path
+import ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+held = ray.remote(lambda: time.sleep(600)).options(resources={{"node:{HEAD}": 0.001}}).remote()
+while ray.available_resources().get("CPU", 0) > 1:
+    time.sleep(0.1)
+Path(sys.argv[2]).write_text("held")
+ray.get(held)
+"""
+
+
+def run(folder: Path, nodes: TwoNodes) -> tuple[int, str]:
+    """`sweep run` on the cluster. The first node is free only once the second one gets no more trials."""
+    write_space(folder, budget={"trials": 2}, concurrency=2, sampler={"type": "random"}, pruner={"type": "none"})
+    command = [sys.executable, "-m", "sweep", "run", "space.yaml", "--address", nodes.address]
+    output, held = folder / "output", folder / "held"
+    with output.open("w") as stream:
+        options: dict[str, Any] = {"cwd": folder, "env": nodes.environment, "stdout": stream, "stderr": stream}
+        holder = subprocess.Popen([sys.executable, "-c", HOLD, nodes.address, str(held)], **options)
+        try:
+            wait_for(held.exists)
+            driver = subprocess.Popen(command, **options)
+            wait_for(lambda: driver.poll() is not None or "gets no more trials" in output.read_text(), 120)
+        finally:
+            holder.kill()
+            holder.wait()
+        driver.wait(120)
+    return driver.returncode, output.read_text()
 
 
 def seen_by_second(mark: str, folder: Path) -> list[str]:
@@ -61,7 +87,7 @@ def test_a_node_that_does_not_see_the_run_is_named_and_gets_no_trials(tmp_path: 
         assert f"node {SECOND}" in line and f"{runs / 'small-1'} is not there" in line
         assert seen_by_second(mark, runs) == []
     trials = study_of(runs / "small-1").trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
     assert all(trial.user_attrs["worker"].endswith(f" on {HEAD}") for trial in trials)
     assert not any("worker_deaths" in trial.user_attrs for trial in trials)
     assert not list((runs / "small-1").glob("driver-*")), "the driver took its mark away"
@@ -74,7 +100,7 @@ def test_a_node_without_a_package_is_named_and_gets_no_more_trials(tmp_path: Pat
         code, output = run(tmp_path, nodes)
     assert code == 0, output
     trials = study_of(tmp_path / "runs" / "small-1").trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
     assert not any("worker_deaths" in trial.user_attrs for trial in trials), "no trial has a part in it"
     told = [line for line in output.splitlines() if f"node {SECOND}" in line]
     assert told and all("No module named 'safetensors" in line for line in told), output

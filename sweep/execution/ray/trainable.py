@@ -67,8 +67,9 @@ class TrialSteps:
         address, node = _here()
         where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {address}", NODE: node}
         try:
-            check_seen(self._run, self._context)
-            self._epochs = self._epochs or self._start()
+            if self._epochs is None:
+                check_seen(self._run, self._context)
+                self._epochs = self._start()
             result = next(self._epochs)
             check_seen(self._run, self._context)  # what was stored meanwhile may be where nobody finds it
         except Exception as error:  # any failure of one configuration ends that trial alone, with its reason

@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sweep.errors import ClusterError
 from sweep.execution.coordinator import Coordinator, Next
 from sweep.execution.ray.cluster import Cluster
-from sweep.execution.ray.deaths import SystemKills, death_of
+from sweep.execution.ray.deaths import SystemKills, death_in
 from sweep.execution.ray.nodes import Nodes
 from sweep.execution.ray.trainable import (
     AVOID,
@@ -112,11 +113,19 @@ class StudySchedule:
         if lost := searcher.lost():  # then its workers die too, and their trials have no part in that
             coordinator.error = coordinator.error or ClusterError(lost)
             return
-        number, death = int(trial.config[NUMBER]), death_of(trial.get_pickled_error(), searcher.kills.happened())
+        number, death = int(trial.config[NUMBER]), death_in(_error_of(trial), searcher.kills.happened())
         if death.began:
             coordinator.died(number, death.reason, death.node)
         else:
             coordinator.did_not_start(number, death.reason, death.node)
+
+
+def _error_of(trial: Any) -> str:  # noqa: ANN401 (Tune's)
+    """What Tune wrote down of the error, a moment ago and on this machine."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace").partition("\n")[2]
+    except (OSError, TypeError):  # TypeError: it has no file
+        return ""
 
 
 def study_searcher(coordinator: Coordinator, nodes: Nodes, cluster: Cluster) -> Any:  # noqa: ANN401 (Ray is untyped)

@@ -13,7 +13,8 @@ _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt)(?::.*
 _DETAIL = re.compile(r"Worker exit detail: (.+)")
 _DEAD_BECAUSE = re.compile(r"The actor is dead because (.+)")
 # Ray 2.58 to 2.60 in the messages of actors whose class no worker could load, or whose process ended before that.
-_NEVER_BEGAN = ("failed to import on the worker", "The actor never ran")
+_NEVER_BEGAN = ("failed to import on the worker", "The actor never ran", "an error raised in its creation task")
+_ACTOR = re.compile(r"actor_id[:=] ?([0-9a-f]+)")
 _IDENTITY = re.compile(r",? ?\(?\b(?:pid|ip|actor_id|(?:\w+ )?I[Dd])[=:] ?[\w.]+\)?|\b[0-9a-f]{16,}\b")
 _LONGEST = 300
 # Ray's word for a process that ended without one: killed by a signal, or crashed.
@@ -42,19 +43,16 @@ class Death:
     began: bool
 
 
-def death_of(error: Exception | None, memory_ran_out: bool = False) -> Death:
-    """Read what Ray raised.
+def death_in(text: str, memory_ran_out: bool = False) -> Death:
+    """Read what Ray raised when an actor died.
 
     Args:
-        error: None: it left nothing to be read.
+        text: its message. Empty: it left nothing to be read.
         memory_ran_out: whether the system has killed processes for memory on this machine.
     """
-    if error is None:
-        return Death(UNKNOWN, "", began=True)
-    text = str(error)
-    never = bool(getattr(error, "actor_init_failed", False)) or never_began(text)
-    reason = _of_memory(error, text, memory_ran_out) or reason_in(text)
-    return Death(reason, _node_of(getattr(error, "actor_id", None)), began=not never)
+    actor = _ACTOR.search(text)
+    reason = _of_memory(text, memory_ran_out) or reason_in(text)
+    return Death(reason, _node_of(actor.group(1)) if actor else "", began=not never_began(text))
 
 
 def never_began(text: str) -> bool:
@@ -62,10 +60,8 @@ def never_began(text: str) -> bool:
     return any(words in text for words in _NEVER_BEGAN)
 
 
-def _of_memory(error: Exception, text: str, memory_ran_out: bool) -> str | None:
-    from ray.exceptions import OutOfMemoryError
-
-    if isinstance(error, OutOfMemoryError) or "memory usage threshold" in text or "running low on memory" in text:
+def _of_memory(text: str, memory_ran_out: bool) -> str | None:
+    if "memory usage threshold" in text or "running low on memory" in text:
         return _FULL
     if _WITHOUT_A_WORD in text:
         return _KERNEL if memory_ran_out else _KILLED
@@ -107,10 +103,8 @@ def reason_in(text: str) -> str:
     return found if len(found) <= _LONGEST else f"{found[:_LONGEST]} ..."
 
 
-def _node_of(actor_id: str | None) -> str:
+def _node_of(actor_id: str) -> str:
     from ray._private.state import actors  # the public state API needs a dashboard
 
-    if actor_id is None:
-        return ""
     address = actors(actor_id).get("Address", {})
     return str(address.get("NodeID", ""))

@@ -12,7 +12,7 @@ import torch
 from selector.data import Dataset
 from selector.errors import UserError
 from sweep.errors import RunError
-from sweep.execution.ray.deaths import death_of, never_began
+from sweep.execution.ray.deaths import death_in, never_began
 from sweep.execution.ray.nodes import Nodes, avoiding
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
@@ -93,7 +93,7 @@ def _result_of(ref: Any, one: Finalist) -> Retrained | OSError | _Unusable:  # n
         result: Retrained | OSError | _Unusable = ray.get(ref)
         return result
     except RayError as error:
-        reason = death_of(error).reason
+        reason = death_in(str(error)).reason
         if isinstance(error, RayTaskError) and never_began(str(error)):
             return _Unusable(str(error.ip), reason)
         return Retrained(one.trial, one.seed, None, None, reason)

@@ -41,17 +41,15 @@ class TuneTrial:
 
     trial_id: str
     config: dict[str, Any]
-    error: Exception | None = None
-
-    def get_pickled_error(self) -> Exception | None:
-        return self.error
+    error_file: str | None = None
 
 
 class Tune:
     """Calls the two adapters in Tune's order."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, folder: Path) -> None:
         self.world = world
+        self.folder = folder
         self.nodes = Nodes(world.owner.space.resources)
         self.lost: str | None = None
         cluster = Cluster(2, 0, None, None, token=False, lost=lambda: self.lost)
@@ -87,7 +85,10 @@ class Tune:
 
     def die(self, trial: TuneTrial, words: str = "") -> None:
         """The trial's worker dies, in whatever state Tune has the trial. For Tune the trial is over."""
-        trial.error = RuntimeError(words) if words else None
+        if words:
+            file = self.folder / f"{trial.trial_id}-error.txt"
+            file.write_text(f"Failure # 1 (occurred at 2026-11-26_14-37-21)\n{words}\n")
+            trial.error_file = str(file)
         self.scheduler.on_trial_error(self.controller, trial)
         self.searcher.on_trial_complete(trial.trial_id, error=True)
 
@@ -98,7 +99,7 @@ class Tune:
 @pytest.fixture
 def tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
     monkeypatch.setattr(adapters, "SECONDS_TO_SETTLE", 0)
-    return Tune(World(tmp_path, concurrency=2))
+    return Tune(World(tmp_path, concurrency=2), tmp_path)
 
 
 def test_a_trial_crosses_as_its_number_and_its_settings_in_text(tune: Tune) -> None:
@@ -129,7 +130,7 @@ def test_all_epochs_reach_the_study_also_the_last_which_the_scheduler_never_sees
 
 
 def test_a_trial_that_the_pruner_stops_ends_once(tmp_path: Path) -> None:
-    tune = Tune(World(tmp_path, concurrency=1))
+    tune = Tune(World(tmp_path, concurrency=1), tmp_path)
     for value in (1.2, 1.1, 1.0):
         trial = tune.start()
         for step in range(1, EPOCHS + 1):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from ray._private import state
 
-from sweep.execution.ray.deaths import UNKNOWN, death_of, reason_in
+from sweep.execution.ray.deaths import UNKNOWN, death_in, reason_in
 from sweep.execution.ray.nodes import avoiding
 
 IMPORT = """The actor died unexpectedly before finishing this task.
@@ -58,18 +59,24 @@ def test_the_reason_is_one_line_without_what_differs_from_death_to_death(text: s
 
 @pytest.mark.parametrize(
     ("text", "began"),
-    [(IMPORT, False), (KILLED + "\nThe actor never ran - it was cancelled before it started running.", False),
-     (KILLED, True), (NODE, True)],
-)  # fmt: skip
-def test_whether_the_worker_was_up(text: str, began: bool) -> None:
-    assert death_of(RuntimeError(text)).began is began
+    [
+        (IMPORT, False),
+        (KILLED + "\nThe actor never ran - it was cancelled before it started running.", False),
+        (SETUP, False),
+        (KILLED, True),
+        (NODE, True),
+        ("", True),
+    ],
+)
+def test_whether_the_worker_was_up_and_where(monkeypatch: pytest.MonkeyPatch, text: str, began: bool) -> None:
+    def actors(actor_id: str) -> dict[str, object]:
+        assert len(actor_id) == 32
+        return {"Address": {"NodeID": "a node"}}
 
-
-def test_a_constructor_that_raises_is_no_worker_that_was_up() -> None:
-    error = RuntimeError(SETUP)
-    error.actor_init_failed = True  # type: ignore[attr-defined] (as Ray's)
-    assert not death_of(error).began
-    assert death_of(None).began and death_of(None).reason == UNKNOWN
+    monkeypatch.setattr(state, "actors", actors)
+    death = death_in(text)
+    assert death.began is began
+    assert death.node == ("a node" if "actor_id" in text else "")
 
 
 def test_nodes_are_avoided_by_their_label() -> None:

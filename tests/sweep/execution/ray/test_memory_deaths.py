@@ -9,7 +9,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
 from sweep.execution.ray import deaths
-from sweep.execution.ray.deaths import SystemKills, death_of
+from sweep.execution.ray.deaths import SystemKills, death_in
 
 KILLED_BY_RAY = (
     "Task was killed due to the node running low on memory.\n"
@@ -48,7 +48,7 @@ def test_a_worker_killed_for_memory_says_so_and_what_to_change(
     error: Exception, ran_out: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deaths, "_node_of", lambda actor: "")  # which asks Ray
-    death = death_of(error, ran_out)
+    death = death_in(str(error), ran_out)
     assert death.began and death.reason.startswith(said)
     assert "lower `concurrency`" in death.reason and "\n" not in death.reason
     assert not any(number in death.reason for number in ("4711", "29.48", "7e6b")), "equal for equal causes"

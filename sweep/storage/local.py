@@ -106,7 +106,11 @@ class LocalPath(StoredPath):
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = hidden(file)
         # Not mkstemp, whose files are their owner's alone: what is exported is for everybody whom umask lets in.
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        try:
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        except OSError as error:
+            _name(error, str(temporary), file)
+            raise
         try:
             yield temporary
             os.fsync(descriptor)  # of the file, not of what wrote to it
@@ -124,8 +128,8 @@ class LocalPath(StoredPath):
         """The temporary folder stands beside the folder, its name begins with a dot."""
         target = self.local()
         temporary = hidden(target)
-        temporary.mkdir(parents=True)  # not mkdtemp: what stands here in the end is for everybody whom umask lets in
         try:
+            temporary.mkdir(parents=True)  # not mkdtemp: what is here in the end is for everybody whom umask lets in
             yield temporary
             for file in temporary.iterdir():
                 _sync(file)

@@ -63,6 +63,17 @@ def test_errors_name_the_file_and_not_its_temporary_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_errors_name_the_file_also_where_its_temporary_one_cannot_be_made(tmp_path: Path) -> None:
+    """Which needs a longer name, or stands in what is a file. Permissions do not stop root, who may run this."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError) as long:
+        stored_at(tmp_path / ("x" * 250)).write_text("1")
+    assert long.value.errno == errno.ENAMETOOLONG and long.value.filename == str(tmp_path / ("x" * 250))
+    with pytest.raises(NotADirectoryError) as inner, stored_at(tmp_path / "file" / "folder").new_folder():
+        pass
+    assert inner.value.filename == str(tmp_path / "file" / "folder")
+
+
 @pytest.mark.parametrize("taken", ["file", "folder", "empty"])
 def test_a_name_that_anything_has_cannot_be_claimed(tmp_path: Path, taken: str) -> None:
     own = tmp_path / "own"

@@ -83,7 +83,7 @@ def test_a_worker_that_dies_while_it_takes_up_its_next_trial_changes_nothing(
     assert ran.outcome.exit_code == 0
     assert curves(ran.study) == curves(undisturbed.study)
     assert [row.worker_deaths for row in sorted(ran.outcome.ranked, key=lambda row: row.number)] == [0, 1, 0, 0]
-    told = "trial 1: its worker on this machine died (death 1), it is handed out again: Worker unexpectedly exits"
+    told = "trial 1: its worker on this machine died (death 1), it is handed out again: its process was killed"
     assert told in ran.screen
 
 

@@ -146,7 +146,7 @@ class Pulse:
             reason = first_line(error) if isinstance(error, UserError | OSError) else type(error).__name__
         with self._lock:
             self._record = self._record.replace(end=end, reason=reason)
-        if not self._is_failing:
+        if not (self._is_failing and self._paths.root.is_remote):  # where one more failure may take minutes
             self._write()
         self._tidy()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -68,3 +71,22 @@ def test_outside_of_the_main_thread_it_only_answers(listener: socket.socket) -> 
     thread.start()
     thread.join()
     assert found == ["Ray is gone: its raylet has died"]
+
+
+def test_a_driver_that_never_comes_to_its_end_is_ended_with_the_last_words() -> None:
+    """As one that waits in a call of Ray's that looks at no signals."""
+    driver = (
+        "import signal, socket, time\nfrom sweep.execution.ray import guard\nfrom sweep.execution.ray.guard import *\n"
+        "guard.SECONDS_TO_END = 0.5\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {guard.SIGNAL})\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "part = Part('its raylet', listener.getsockname(), 0.1)\n"
+        "with Guard([part], lambda lost: print('last words:', lost, flush=True)):\n"
+        "    listener.close()\n    time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", driver], env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == "last words: Ray is gone: its raylet has died\n"

@@ -59,7 +59,11 @@ class TwoNodes:
 
     def __enter__(self) -> TwoNodes:
         self._output = self._log.open("ab")
-        self.heal()
+        try:
+            self.heal()
+        except BaseException:  # nobody else would end what did start
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -105,7 +105,7 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
     session.say(f"answered {asker.answered} prompts now, {asker.reused} were known before")
     audited = with_audit(evaluated.evaluation.replace(source=source), plan, found)
     now = with_example(audited, evaluated.answers, plan.evaluation)
-    _store(now.replace(verdict=verdict_by_answers(now).sentence), evaluated.answers, paths.evaluation(name), session)
+    _store(now.replace(sentence=verdict_by_answers(now).sentence), evaluated.answers, paths.evaluation(name), session)
     end_look(paths, look)
     return paths.evaluation(name)
 

@@ -258,7 +258,7 @@ class Evaluation(FrozenModel):
         notes: what is guaranteed, and how.
         audit: None in evaluations of earlier versions, and where no row was trained.
         example: where nothing was answered correctly.
-        verdict: what it shows, in a sentence of `sweep.results.verdict`. None in evaluations of earlier versions.
+        sentence: what it shows, the verdict of `sweep.results.verdict`. None in evaluations of earlier versions.
     """
 
     format: Literal["sweep-evaluation/1"] = "sweep-evaluation/1"
@@ -280,7 +280,7 @@ class Evaluation(FrozenModel):
     source: SourceRecord | None = None
     audit: AuditRecord | None = None
     example: ExampleRecord | None = None
-    verdict: str | None = None
+    sentence: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Evaluation:

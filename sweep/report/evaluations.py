@@ -44,5 +44,5 @@ def _line(place: EvaluationPaths) -> str:
     settings = found.settings
     return (
         f"evaluation {place.name}: {found.questions} questions of the {settings.split} split, {settings.measure}: "
-        f"{found.verdict or found.winner.sentence}"
+        f"{found.sentence or found.winner.sentence}"
     )

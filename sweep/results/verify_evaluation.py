@@ -19,6 +19,7 @@ from sweep.plan.plan import Plan
 from sweep.results.audit import with_audit
 from sweep.results.differences import Fault, faults_of, known_fields
 from sweep.results.policies import Policy, panel_of, policies, policy_of
+from sweep.results.verdict import verdict_by_answers
 from sweep.results.verify_study import name_in
 from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
@@ -110,7 +111,8 @@ class EvaluationCheck:
         verdicts = [row.verdicts for row in self._ranked if row.is_complete]
         # Nobody waits for answers, so no share of failures is too large.
         again = evaluate_panel(panel, settings.replace(failure_limit=1.0), ask, score, train, verdicts)
-        return replace(again, evaluation=with_audit(again.evaluation, self._plan, found))
+        audited = with_audit(again.evaluation, self._plan, found)
+        return replace(again, evaluation=audited.replace(sentence=verdict_by_answers(audited).sentence))
 
     def _policies(self, evaluation: Evaluation, answers: Sequence[AnswerRecord]) -> list[Policy] | None:
         """The selectors behind the rows that were asked, in their order. None where one is gone."""

@@ -112,7 +112,7 @@ def test_one_verdict_stands_on_the_screen_in_the_ranking_and_beside_an_export(
 ) -> None:
     verdict, found, paths = verdict_of_run(RunPaths.at(judged)), table_of(judged), RunPaths.at(judged)
     assert verdict is not None and verdict.best == found.winner.row and verdict.baseline == "similarity"
-    assert verdict.sentence == found.verdict == verdict_by_answers(found).sentence
+    assert verdict.sentence == found.sentence == verdict_by_answers(found).sentence
     assert verdict == verdict_on_evaluation(plan_of_run(paths), paths, found), "it is made of what is stored alone"
     screens = [(judged.parent.parent / "output.txt").read_text(), *command("status", str(judged))[1:2]]
     assert all(" ".join(screen.split()).count(f"verdict: {verdict.sentence}") == 1 for screen in screens)

@@ -10,7 +10,7 @@ import typer
 
 from selector.data import DataSettings, load
 from selector.data.convert import import_data
-from selector.data.describe import describe_data
+from selector.data.description import describe_data
 from sweep.cli.options import Embeddings
 from sweep.report.data import data_document, render_data
 from sweep.report.plan import data_table

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group
 
 from selector.data import Split
-from selector.data.describe import DataDescription, ModeDescription
+from selector.data.description import DataDescription, ModeDescription
 from selector.settings import AdvantageMode
 from sweep.report.plan import data_table
 from sweep.report.tables import labelled, plain_table, titled

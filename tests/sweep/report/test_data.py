@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 
 from selector.data import Outcome
-from selector.data.describe import describe_data
+from selector.data.description import describe_data
 from sweep.report.data import data_document, render_data
 from sweep.terminal.console import Screen
 from tests.selector.worlds import make_dataset

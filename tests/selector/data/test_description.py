@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from selector.data import Outcome, Split
-from selector.data.describe import describe_data
+from selector.data.description import describe_data
 from selector.data.native import Note, write_native
 from selector.errors import DataError
 from selector.reports import Stage

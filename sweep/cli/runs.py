@@ -48,6 +48,8 @@ from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.location import local_folder
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet, screen
+from sweep.terminal.outlet import write
+from sweep.terminal.waiting import Waiting
 
 app = typer.Typer()
 
@@ -69,7 +71,8 @@ def run(
 ) -> None:
     """Check everything, run the trials, rank them."""
     detached = _detached(detach)
-    plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
+    with _waiting(space):
+        plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
     _drive(plan, NewRun(runs, name), RayOptions(address, cpus, dashboard), detached)
 
 
@@ -92,7 +95,8 @@ def resume(
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
     detached = _detached(detach)
     paths = find_run(run, runs, storage)
-    plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
+    with _waiting(paths.shown):
+        plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
     _drive(plan, paths, RayOptions(address, cpus, dashboard), detached, rebuild_study)
 
 
@@ -137,7 +141,9 @@ def evaluate(
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
     paths = find_run(run, runs, storage)
-    plan = require_data(make_plan(request_of_run(paths, data, embeddings, space, answers_overrides=overrides or ())))
+    with _waiting(paths.shown):
+        request = request_of_run(paths, data, embeddings, space, answers_overrides=overrides or ())
+        plan = require_data(make_plan(request))
     if plan.evaluation is None:
         raise SpaceError(
             f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
@@ -164,7 +170,8 @@ def collect(
     overrides: Set = None,
 ) -> None:
     """Measure the beams of a space with its model: the data that trials are trained on."""
-    plan = plan_collection(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
+    with _waiting(space):
+        plan = plan_collection(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
     check_empty(out)
     with _interruption():
         collect_into(out, plan, RayOptions(address, cpus, dashboard), partial(_screen, plan))
@@ -176,6 +183,11 @@ def _screen(plan: Plan | CollectionPlan, log_file: StoredPath) -> Iterator[Conso
     with quiet(log_file) as console:
         console.print(plan_table(plan))
         yield console
+
+
+def _waiting(what: str) -> Waiting:
+    """Says what the command does before there is anything to show."""
+    return Waiting(lambda line: write(f"{line}\n"), f"reading {what}, its data and items")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from selector.errors import UserError
 from sweep.cli.completion import COMPLETION, INSTALLERS, StandIn, asks_for_options
 from sweep.storage.outage import describe_os_error
 from sweep.terminal.outlet import open_streams, write, write_error
-from sweep.terminal.waiting import without_stdout
+from sweep.terminal.waiting import Waiting, without_stdout
 
 COMMANDS = {
     "run": ("sweep.cli.runs", "Check everything, run the trials, rank them."),
@@ -69,7 +69,8 @@ class _Commands(TyperGroup):
             ctx.with_resource(without_stdout())
             rest = [word for word in rest if word not in QUIET]
         elif name in WAITED_FOR and not {"--json", "--help"} & set(rest):
-            write("loading the program ...\n")
+            with Waiting(lambda line: write(f"{line}\n"), "loading the program"):
+                return name, load_command(name), rest
         return name, load_command(name), rest
 
 

@@ -54,6 +54,13 @@ Dashboard = Annotated[
     bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
 ]
 
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", min=1024, max=65535, help="Port of a local Ray's Prometheus endpoint; default: any free one."
+    ),
+]
+
 Set = Annotated[
     list[str] | None,
     typer.Option(

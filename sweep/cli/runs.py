@@ -20,6 +20,7 @@ from sweep.cli.options import (
     Data,
     Detach,
     Embeddings,
+    MetricsPort,
     Moved,
     RunName,
     Runs,
@@ -31,7 +32,7 @@ from sweep.collect.store import check_empty
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
 from sweep.driver.run import evaluate_again, execute
-from sweep.errors import SpaceError
+from sweep.errors import RunError, SpaceError
 from sweep.evaluation.records import read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import plan_collection
@@ -66,6 +67,7 @@ def run(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
     overrides: Set = None,
     detach: Detach = False,
 ) -> None:
@@ -73,7 +75,7 @@ def run(
     detached = _detached(detach)
     with _waiting(space):
         plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
-    _drive(plan, NewRun(runs, name), RayOptions(address, cpus, dashboard), detached)
+    _drive(plan, NewRun(runs, name), _ray(address, cpus, dashboard, metrics_port), detached)
 
 
 @app.command()
@@ -86,6 +88,7 @@ def resume(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
     overrides: Set = None,
     detach: Detach = False,
     rebuild_study: Annotated[
@@ -97,7 +100,7 @@ def resume(
     paths = find_run(run, runs, storage)
     with _waiting(paths.shown):
         plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
-    _drive(plan, paths, RayOptions(address, cpus, dashboard), detached, rebuild_study)
+    _drive(plan, paths, _ray(address, cpus, dashboard, metrics_port), detached, rebuild_study)
 
 
 def _detached(wanted: bool) -> Detached:
@@ -137,6 +140,7 @@ def evaluate(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
     overrides: Set = None,
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
@@ -150,7 +154,7 @@ def evaluate(
         )
     with _interruption():
         purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
-        place = evaluate_again(plan, paths, RayOptions(address, cpus, dashboard), purpose=purpose)
+        place = evaluate_again(plan, paths, _ray(address, cpus, dashboard, metrics_port), purpose=purpose)
     print_evaluation(screen(), paths, place)
     screen().print()
     print_verdict(screen(), verdict_on_evaluation(plan, paths, read_evaluation(place.file)))
@@ -167,6 +171,7 @@ def collect(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
     overrides: Set = None,
 ) -> None:
     """Measure the beams of a space with its model: the data that trials are trained on."""
@@ -174,7 +179,7 @@ def collect(
         plan = plan_collection(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
     check_empty(out)
     with _interruption():
-        collect_into(out, plan, RayOptions(address, cpus, dashboard), partial(_screen, plan))
+        collect_into(out, plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
 
 
 @contextmanager
@@ -183,6 +188,12 @@ def _screen(plan: Plan | CollectionPlan, log_file: StoredPath) -> Iterator[Conso
     with quiet(log_file) as console:
         console.print(plan_table(plan))
         yield console
+
+
+def _ray(address: str | None, cpus: int | None, dashboard: bool, metrics_port: int | None) -> RayOptions:
+    if address is not None and metrics_port is not None:
+        raise RunError("--metrics-port is for a Ray that is started here; the one at --address has its own")
+    return RayOptions(address, cpus, dashboard, metrics_port)
 
 
 def _waiting(what: str) -> Waiting:

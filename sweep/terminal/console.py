@@ -59,14 +59,14 @@ def screen(stream: TextIO | None = None) -> Screen:
 
 
 @contextmanager
-def quiet(log_file: StoredPath) -> Iterator[Console]:
-    """Yield a console on the real screen. What our own loggers say goes to the log, with its time.
+def quiet(log_file: StoredPath, stream: TextIO | None = None) -> Iterator[Console]:
+    """Yield a console on the real screen, or on the given stream, such as a notebook's.
 
-    All else that this process and its children print goes to `ray.log` beside it: at the level of file descriptors,
-    because Ray's C++ core and its daemons write there.
+    What our own loggers say goes to the log, with its time. All else that this process and its children print goes to
+    `ray.log` beside it: at the level of file descriptors, because Ray's C++ core and its daemons write there.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    for one in (sys.stdout, sys.stderr):
+        one.flush()
     growing, growing_noise = log_file.growing(), (log_file.parent / NOISE_FILE).growing()
     before = os.dup(1), os.dup(2)
     shown: Screen | None = None
@@ -74,8 +74,8 @@ def quiet(log_file: StoredPath) -> Iterator[Console]:
     try:
         os.dup2(noise, 1)
         os.dup2(noise, 2)
-        with growing, growing_noise, logging_to(log), _line_by_line(before[0], sys.stdout.encoding) as stream:
-            shown = screen(stream)
+        with growing, growing_noise, logging_to(log), _line_by_line(before[0], sys.stdout.encoding) as real:
+            shown = screen(stream or real)
             shown.log_descriptor = log
             yield shown
     finally:

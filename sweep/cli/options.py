@@ -61,6 +61,8 @@ MetricsPort = Annotated[
     ),
 ]
 
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs (docs/json.md).")]
+
 Set = Annotated[
     list[str] | None,
     typer.Option(

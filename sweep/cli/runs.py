@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +15,7 @@ from sweep.cli.detach import Detached, start_detached
 from sweep.cli.options import (
     RUNS,
     Address,
+    AsJson,
     Cpus,
     Dashboard,
     Data,
@@ -39,6 +40,7 @@ from sweep.plan.collection import plan_collection
 from sweep.plan.make import make_plan
 from sweep.plan.plan import CollectionPlan, Plan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
+from sweep.report.documents import document_text, evaluation_document
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
 from sweep.report.verdict import print_verdict
@@ -50,7 +52,7 @@ from sweep.storage.location import local_folder
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet, screen
 from sweep.terminal.outlet import write
-from sweep.terminal.waiting import Waiting
+from sweep.terminal.waiting import Waiting, without_stdout
 
 app = typer.Typer()
 
@@ -142,22 +144,29 @@ def evaluate(
     dashboard: Dashboard = True,
     metrics_port: MetricsPort = None,
     overrides: Set = None,
+    as_json: AsJson = False,
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
     paths = find_run(run, runs, storage)
-    with _waiting(paths.shown):
-        request = request_of_run(paths, data, embeddings, space, answers_overrides=overrides or ())
-        plan = require_data(make_plan(request))
-    if plan.evaluation is None:
-        raise SpaceError(
-            f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
-        )
-    with _interruption():
-        purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
-        place = evaluate_again(plan, paths, _ray(address, cpus, dashboard, metrics_port), purpose=purpose)
+    with without_stdout() if as_json else nullcontext():
+        with _waiting(paths.shown):
+            request = request_of_run(paths, data, embeddings, space, answers_overrides=overrides or ())
+            plan = require_data(make_plan(request))
+        if plan.evaluation is None:
+            raise SpaceError(
+                f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
+            )
+        with _interruption():
+            purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
+            place = evaluate_again(plan, paths, _ray(address, cpus, dashboard, metrics_port), purpose=purpose)
+    evaluation = read_evaluation(place.file)
+    verdict = verdict_on_evaluation(plan, paths, evaluation)
+    if as_json:
+        write(document_text(evaluation_document(paths, place, evaluation, verdict)))
+        return
     print_evaluation(screen(), paths, place)
     screen().print()
-    print_verdict(screen(), verdict_on_evaluation(plan, paths, read_evaluation(place.file)))
+    print_verdict(screen(), verdict)
 
 
 @app.command()

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import sweep
 from selector import PointerSelector
 from sweep.errors import RunError, SpaceError
 from sweep.runs.paths import RunPaths
+from sweep.space.document import read_document
 from tests.sweep.spaces import SMALL
 
-SPACE = yaml.safe_load(SMALL)
+SPACE = read_document(SMALL, "small").value  # YAML 1.2; PyYAML itself takes 1e-3 for a text
 
 
 @pytest.fixture

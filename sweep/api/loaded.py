@@ -5,7 +5,6 @@ Everything is read anew when it is asked for, so an object may be kept while the
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from sweep.plan.requests import request_of_run
 from sweep.results.evaluations import evaluations, main_evaluation
 from sweep.results.export import Exported, chosen_checkpoint
 from sweep.results.export import export as export_checkpoint
+from sweep.results.run_verdict import RunVerdict, verdict_of_run
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
@@ -135,12 +135,12 @@ class Run:
         return {place.name: read_evaluation(place.file) for place in evaluations(self._paths)}
 
     @property
-    def verdict(self) -> dict[str, Any] | None:
-        """What the run's end says of its best trial, as `ranking.json` holds it. None while there is none."""
-        if not self.finished:
-            return None
-        found: dict[str, Any] | None = json.loads(self._paths.ranking_file.read_bytes()).get("verdict")
-        return found
+    def verdict(self) -> RunVerdict | None:
+        """Whether the best trial beats what needs no training, how sure that is, and what comes next.
+
+        None until the run has ended.
+        """
+        return verdict_of_run(self._paths)
 
     def best(self, trial: str | int = BEST) -> Best:
         """The best selector: by answers where the run was evaluated, else by val_loss. Its hashes are checked.

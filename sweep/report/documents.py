@@ -96,6 +96,7 @@ def export_document(paths: RunPaths, exported: Exported) -> dict[str, Any]:
         "epoch": exported.manifest["step"],
         "val_loss": exported.manifest["metrics"]["val_loss"],
         "chosen": exported.chosen,
+        "verdict": exported.verdict,
         "manifest": exported.manifest,
     }
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 
@@ -26,7 +24,7 @@ from sweep.report.terminal import print_outcome
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.open import open_folder
 from sweep.storage.path import StoredPath
-from sweep.terminal.console import quiet, screen
+from sweep.terminal.console import own_stream, quiet, screen
 
 SOURCE = "the given space"
 
@@ -107,11 +105,11 @@ def resume(
 
 
 def _drive(plan: Plan | CollectionPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: bool) -> Run:
-    stream = sys.stdout if show else io.StringIO()
+    stream = own_stream(shown=show)
 
     @contextmanager
     def open_screen(log_file: StoredPath) -> Iterator[Console]:
-        with quiet(log_file, None if _is_descriptor_1(stream) else stream) as console:
+        with quiet(log_file, stream) as console:
             console.print(plan_table(plan))
             yield console
 
@@ -123,14 +121,6 @@ def _drive(plan: Plan | CollectionPlan, new_or_old: NewRun | RunPaths, ray: RayO
 def _check_thread() -> None:
     if threading.current_thread() is not threading.main_thread():
         raise RunError("a sweep handles Ctrl-C, so it must be started from the main thread of its process")
-
-
-def _is_descriptor_1(stream: TextIO) -> bool:
-    """Whether it is what a shell gave to this process. A notebook's stream is not, and stays as it is."""
-    try:
-        return stream.fileno() == 1
-    except OSError:  # it has none
-        return False
 
 
 def _as_text(space: Mapping[str, Any]) -> str:

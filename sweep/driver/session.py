@@ -30,7 +30,7 @@ from sweep.storage.local import LOOK_SECONDS
 from sweep.storage.outage import describe_os_error, is_outage
 from sweep.storage.path import Lock, StoredPath
 from sweep.study import count_trials
-from sweep.terminal.console import quiet
+from sweep.terminal.console import is_in_log, quiet
 from sweep.terminal.waiting import Waiting
 from sweep.trials.messages import TrialContext
 
@@ -83,7 +83,8 @@ class Session:
 
     def say(self, line: str) -> None:
         """Show a line as it is, not wrapped and without markup. The log has it, too."""
-        logger.info("%s", line)
+        if not is_in_log(self.console):
+            logger.info("%s", line)
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def name_data(self, plan: Plan) -> None:

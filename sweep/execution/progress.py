@@ -13,6 +13,7 @@ from rich.text import Text
 from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.execution.pace import Pace
 from sweep.study import TrialSummary
+from sweep.terminal.console import is_in_log
 from sweep.terminal.live import HEARTBEAT_SECONDS, duration, live_view
 from sweep.terminal.waiting import Waiting
 from sweep.terminal.words import brief_params
@@ -97,6 +98,8 @@ class LiveProgress:
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()
+        if is_in_log(self._console):
+            return  # it has every event already (`EventLog`)
         if self._console.is_terminal:
             self._recent = [*self._recent, line][-RECENT:]
         else:

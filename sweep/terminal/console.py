@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -47,6 +48,11 @@ class Screen(Console):
             yield segment if segment.control else segment._replace(text=harmless(segment.text))
 
 
+def is_in_log(console: Console) -> bool:
+    """Whether what the console shows goes to the log, so that the log need not be told besides."""
+    return isinstance(console, Screen) and console.is_in_log
+
+
 def screen(stream: TextIO | None = None) -> Screen:
     """A console on stdout or the given stream.
 
@@ -56,6 +62,20 @@ def screen(stream: TextIO | None = None) -> Screen:
     columns = os.environ.get("COLUMNS", "")
     width = int(columns) if columns.isdecimal() and int(columns) > 0 else WIDTH_OF_A_FILE
     return Screen(file=cast("IO[str]", Outlet(stream)), width=None if stream.isatty() else width)
+
+
+def own_stream(*, shown: bool) -> TextIO | None:
+    """The stream on which a caller in Python sees output, as `quiet` and `screen` take it.
+
+    None: Python's stdout is the one that a shell gave. A notebook's is another. Where nothing is to be shown it is none
+    that anybody reads.
+    """
+    if not shown:
+        return io.StringIO()
+    try:
+        return None if sys.stdout.fileno() == 1 else sys.stdout
+    except OSError:  # it has no descriptor
+        return sys.stdout
 
 
 @contextmanager

@@ -77,7 +77,9 @@ class _Commands(TyperGroup):
 def load_command(name: str) -> Any:  # noqa: ANN401 (click's command)
     """Import a command."""
     group = typer.main.get_command(import_module(COMMANDS[name][0]).app)
-    return group.commands[name] if isinstance(group, TyperGroup) and name in group.commands else group
+    command = group.commands[name] if isinstance(group, TyperGroup) and name in group.commands else group
+    command.epilog = "With --quiet or -q nothing but errors is printed."
+    return command
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -89,7 +89,7 @@ def test_damage_is_an_exception_of_ours(good_run: RunPaths, tmp_path: Path) -> N
     shutil.copytree(good_run.root.local(), tmp_path / "mine")
     run = sweep.load_run(tmp_path / "mine")
     (tmp_path / "mine" / "trials" / "0000" / "epochs.jsonl").write_text("{")
-    with pytest.raises(sweep.UserError, match=r"epochs\.jsonl: cannot be read"):
+    with pytest.raises(sweep.UserError, match=r"epochs\.jsonl: line 1 is not JSON"):
         run.curves()
     (weights,) = list((tmp_path / "mine").glob("trials/0000/best/*/model.safetensors"))[:1]
     weights.write_bytes(weights.read_bytes()[:-1])

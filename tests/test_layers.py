@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "sweep.cli": 10,
+    "sweep.api": 10,
     "sweep.driver": 9,
     "sweep.report": 9,
     "sweep.execution": 8,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module, metadata
 from typing import Annotated, Any
 
@@ -9,8 +11,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from selector.errors import UserError
+from sweep.cli.completion import COMPLETION, INSTALLERS, StandIn, asks_for_options
 from sweep.storage.outage import describe_os_error
 from sweep.terminal.outlet import open_streams, write, write_error
+from sweep.terminal.waiting import Waiting, without_stdout
 
 COMMANDS = {
     "run": ("sweep.cli.runs", "Check everything, run the trials, rank them."),
@@ -42,6 +46,11 @@ COMMANDS = {
 """By name: the module that has the command, and what `--help` says of it (a test holds the two together)."""
 
 
+WAITED_FOR = ("run", "resume", "evaluate", "collect")
+"""Commands that say from the first moment what they wait for. Their program takes seconds to load."""
+QUIET = ("--quiet", "-q")
+
+
 class _Commands(TyperGroup):
     """Lists its commands without importing them: torch, Ray and transformers take seconds."""
 
@@ -52,16 +61,28 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:  # noqa: ANN401 (click's)
         """The command that was asked for, imported now."""
         name, listed, rest = super().resolve_command(ctx, args)
-        return name, load_command(name) if name in COMMANDS else listed, rest
+        if name not in COMMANDS:
+            return name, listed, rest
+        if COMPLETION in os.environ:
+            return name, load_command(name) if asks_for_options() else StandIn(name), rest
+        if set(QUIET) & set(rest):  # behind the command too, where most people write it
+            ctx.with_resource(without_stdout())
+            rest = [word for word in rest if word not in QUIET]
+        elif name in WAITED_FOR and not {"--json", "--help"} & set(rest):
+            with Waiting(lambda line: write(f"{line}\n"), "loading the program"):
+                return name, load_command(name), rest
+        return name, load_command(name), rest
 
 
 def load_command(name: str) -> Any:  # noqa: ANN401 (click's command)
     """Import a command."""
     group = typer.main.get_command(import_module(COMMANDS[name][0]).app)
-    return group.commands[name] if isinstance(group, TyperGroup) and name in group.commands else group
+    command = group.commands[name] if isinstance(group, TyperGroup) and name in group.commands else group
+    command.epilog = "With --quiet or -q nothing but errors is printed."
+    return command
 
 
-app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:
@@ -70,10 +91,24 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _be_quiet(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        ctx.with_resource(without_stdout())
+
+
 @app.callback()
 def sweep(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            *QUIET,
+            is_eager=True,
+            callback=_be_quiet,
+            help="Print nothing but errors; may also stand behind the command.",
+        ),
     ] = False,
 ) -> None:
     """Sweeps of selector training: check a search space, run its trials, watch them, take the best home."""
@@ -83,7 +118,7 @@ def main() -> None:
     """Entry point: user errors end as one line on stderr."""
     open_streams()
     try:
-        app()
+        app(prog_name="sweep" if COMPLETION in os.environ or INSTALLERS & set(sys.argv[1:2]) else None)
     except UserError as error:
         write_error(f"error: {error}\n")
         raise SystemExit(2) from None

@@ -54,6 +54,15 @@ Dashboard = Annotated[
     bool, typer.Option("--dashboard/--no-dashboard", help="Whether a Ray started here brings its dashboard.")
 ]
 
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", min=1024, max=65535, help="Port of a local Ray's Prometheus endpoint; default: any free one."
+    ),
+]
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs (docs/json.md).")]
+
 Set = Annotated[
     list[str] | None,
     typer.Option(

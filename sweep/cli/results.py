@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import RUNS, Embeddings, Moved, RunName, Runs, Storage
+from sweep.cli.options import RUNS, AsJson, Embeddings, Moved, RunName, Runs, Storage
 from sweep.plan.make import Answers, make_plan
 from sweep.plan.plan import Plan, require_data
 from sweep.plan.requests import request_of_run
+from sweep.report.documents import document_text, export_document, verification_document
 from sweep.report.verification import print_verification
 from sweep.results.export import export as export_checkpoint
 from sweep.results.verify import EVALUATIONS
@@ -21,6 +22,7 @@ from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths
 from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
+from sweep.terminal.outlet import write
 
 app = typer.Typer()
 
@@ -34,9 +36,14 @@ def export(
     trial: Annotated[str, typer.Option("--trial", help="`best` or a trial's number.")] = "best",
     runs: Runs = RUNS,
     storage: Storage = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the best checkpoint of a run, ready to use."""
-    exported = export_checkpoint(find_run(run, runs, storage), trial, out)
+    paths = find_run(run, runs, storage)
+    exported = export_checkpoint(paths, trial, out)
+    if as_json:
+        write(document_text(export_document(paths, exported)))
+        return
     screen().print(exported.sentence, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -48,12 +55,17 @@ def verify(
     runs: Runs = RUNS,
     storage: Storage = None,
     quick: Annotated[bool, typer.Option("--quick", help="Check hashes only. Needs no data.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Recompute every stored number of a run and check the hashes of the rest."""
     paths = find_run(run, runs, storage)
     with TemporaryDirectory() as scratch:
         make = None if quick else partial(_plan, data, embeddings, Path(scratch))
-        raise typer.Exit(print_verification(screen(), verified(paths, make)))
+        found = verified(paths, make)
+    if as_json:
+        write(document_text(verification_document(paths, found)))
+        raise typer.Exit(1 if found.faults else 0)
+    raise typer.Exit(print_verification(screen(), found))
 
 
 def _plan(data: Path | None, embeddings: Path | None, scratch: Path, paths: RunPaths) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +15,13 @@ from sweep.cli.detach import Detached, start_detached
 from sweep.cli.options import (
     RUNS,
     Address,
+    AsJson,
     Cpus,
     Dashboard,
     Data,
     Detach,
     Embeddings,
+    MetricsPort,
     Moved,
     RunName,
     Runs,
@@ -31,13 +33,14 @@ from sweep.collect.store import check_empty
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
 from sweep.driver.run import evaluate_again, execute
-from sweep.errors import SpaceError
+from sweep.errors import RunError, SpaceError
 from sweep.evaluation.records import read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import plan_collection
 from sweep.plan.make import make_plan
 from sweep.plan.plan import CollectionPlan, Plan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
+from sweep.report.documents import document_text, evaluation_document
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
 from sweep.report.verdict import print_verdict
@@ -48,6 +51,8 @@ from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.location import local_folder
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet, screen
+from sweep.terminal.outlet import write
+from sweep.terminal.waiting import Waiting, without_stdout
 
 app = typer.Typer()
 
@@ -64,13 +69,15 @@ def run(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
     overrides: Set = None,
     detach: Detach = False,
 ) -> None:
     """Check everything, run the trials, rank them."""
     detached = _detached(detach)
-    plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
-    _drive(plan, NewRun(runs, name), RayOptions(address, cpus, dashboard), detached)
+    with _waiting(space):
+        plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
+    _drive(plan, NewRun(runs, name), _ray(address, cpus, dashboard, metrics_port), detached)
 
 
 @app.command()
@@ -83,6 +90,7 @@ def resume(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
     overrides: Set = None,
     detach: Detach = False,
     rebuild_study: Annotated[
@@ -92,8 +100,9 @@ def resume(
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
     detached = _detached(detach)
     paths = find_run(run, runs, storage)
-    plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
-    _drive(plan, paths, RayOptions(address, cpus, dashboard), detached, rebuild_study)
+    with _waiting(paths.shown):
+        plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
+    _drive(plan, paths, _ray(address, cpus, dashboard, metrics_port), detached, rebuild_study)
 
 
 def _detached(wanted: bool) -> Detached:
@@ -133,21 +142,31 @@ def evaluate(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
     overrides: Set = None,
+    as_json: AsJson = False,
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
     paths = find_run(run, runs, storage)
-    plan = require_data(make_plan(request_of_run(paths, data, embeddings, space, answers_overrides=overrides or ())))
-    if plan.evaluation is None:
-        raise SpaceError(
-            f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
-        )
-    with _interruption():
-        purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
-        place = evaluate_again(plan, paths, RayOptions(address, cpus, dashboard), purpose=purpose)
+    with without_stdout() if as_json else nullcontext():
+        with _waiting(paths.shown):
+            request = request_of_run(paths, data, embeddings, space, answers_overrides=overrides or ())
+            plan = require_data(make_plan(request))
+        if plan.evaluation is None:
+            raise SpaceError(
+                f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
+            )
+        with _interruption():
+            purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
+            place = evaluate_again(plan, paths, _ray(address, cpus, dashboard, metrics_port), purpose=purpose)
+    evaluation = read_evaluation(place.file)
+    verdict = verdict_on_evaluation(plan, paths, evaluation)
+    if as_json:
+        write(document_text(evaluation_document(paths, place, evaluation, verdict)))
+        return
     print_evaluation(screen(), paths, place)
     screen().print()
-    print_verdict(screen(), verdict_on_evaluation(plan, paths, read_evaluation(place.file)))
+    print_verdict(screen(), verdict)
 
 
 @app.command()
@@ -161,13 +180,15 @@ def collect(
     address: Address = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
     overrides: Set = None,
 ) -> None:
     """Measure the beams of a space with its model: the data that trials are trained on."""
-    plan = plan_collection(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
+    with _waiting(space):
+        plan = plan_collection(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
     check_empty(out)
     with _interruption():
-        collect_into(out, plan, RayOptions(address, cpus, dashboard), partial(_screen, plan))
+        collect_into(out, plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
 
 
 @contextmanager
@@ -176,6 +197,17 @@ def _screen(plan: Plan | CollectionPlan, log_file: StoredPath) -> Iterator[Conso
     with quiet(log_file) as console:
         console.print(plan_table(plan))
         yield console
+
+
+def _ray(address: str | None, cpus: int | None, dashboard: bool, metrics_port: int | None) -> RayOptions:
+    if address is not None and metrics_port is not None:
+        raise RunError("--metrics-port is for a Ray that is started here; the one at --address has its own")
+    return RayOptions(address, cpus, dashboard, metrics_port)
+
+
+def _waiting(what: str) -> Waiting:
+    """Says what the command does before there is anything to show."""
+    return Waiting(lambda line: write(f"{line}\n"), f"reading {what}, its data and items")
 
 
 @contextmanager

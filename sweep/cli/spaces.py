@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import RUNS, Data, Embeddings, Runs, Set, Space
+from sweep.cli.options import RUNS, AsJson, Data, Embeddings, Runs, Set, Space
 from sweep.plan.machine import Machine, lacking
 from sweep.plan.make import make_plan
 from sweep.plan.prompt import rendered_prompt
 from sweep.plan.requests import request_of_space
+from sweep.report.documents import document_text, plan_document
 from sweep.report.plan import parameter_table, plan_table
 from sweep.runs.paths import SharedPaths
 from sweep.space import json_schema
@@ -25,14 +26,23 @@ app = typer.Typer()
 
 @app.command()
 def validate(
-    space: Space, data: Data = None, embeddings: Embeddings = None, runs: Runs = RUNS, overrides: Set = None
+    space: Space,
+    data: Data = None,
+    embeddings: Embeddings = None,
+    runs: Runs = RUNS,
+    overrides: Set = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check a space and its data, and print what would run. Starts nothing."""
     with TemporaryDirectory() as scratch:
         shared = SharedPaths.beside(runs, Path(scratch))
         plan = make_plan(request_of_space(space, shared, data, embeddings, overrides or ()))
+    warnings = list(lacking(plan.space, Machine.here()))
+    if as_json:
+        write(document_text(plan_document(plan, warnings)))
+        return
     screen().print(plan_table(plan), parameter_table(plan))
-    for warning in lacking(plan.space, Machine.here()):
+    for warning in warnings:
         screen().print(f"warning: {warning}")
     screen().print("valid")
 

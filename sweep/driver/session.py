@@ -7,6 +7,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
@@ -29,8 +30,11 @@ from sweep.storage.local import LOOK_SECONDS
 from sweep.storage.outage import describe_os_error, is_outage
 from sweep.storage.path import Lock, StoredPath
 from sweep.study import count_trials
-from sweep.terminal.console import quiet
+from sweep.terminal.console import is_in_log, quiet
+from sweep.terminal.waiting import Waiting
 from sweep.trials.messages import TrialContext
+
+logger = logging.getLogger(__name__)
 
 OpenScreen = Callable[[StoredPath], AbstractContextManager[Console]]
 """From a run's log file to the console that people see meanwhile."""
@@ -64,7 +68,8 @@ class Session:
             ClusterError: Ray cannot be started or reached.
         """
         if self._cluster is None:
-            with starting_ray():
+            where = f"joining Ray at {self._ray.address}" if self._ray.address else "starting Ray on this machine"
+            with starting_ray(), Waiting(self.say, where):
                 self._cluster = self._of_cluster.enter_context(
                     connected(self.paths.name, data_bytes, self._ray, self.say, self.go_on)
                 )
@@ -77,7 +82,9 @@ class Session:
         self._of_cluster.close()
 
     def say(self, line: str) -> None:
-        """Show a line as it is: not wrapped, no markup."""
+        """Show a line as it is, not wrapped and without markup. The log has it, too."""
+        if not is_in_log(self.console):
+            logger.info("%s", line)
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def name_data(self, plan: Plan) -> None:

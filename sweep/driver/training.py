@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from filelock import FileLock
 
@@ -16,6 +17,7 @@ from sweep.driver.trial_records import TrialRecords
 from sweep.errors import ClusterError, RunError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
+from sweep.execution.event_log import EventLog
 from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
@@ -80,15 +82,24 @@ def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callab
         cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
     bound = DiskBound(paths, plan.space, session.record.fingerprint, owner.summaries, session.say)
     concurrency = backend.concurrency(plan.space)
-    with LiveProgress(session.console, paths.name, plan.space.budget.trials) as progress:
+    with _live_progress(plan, session) as progress:
         session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
-        observers: list[TrialObserver] = [progress, _Counting(session.pulse), *backend.observers(paths.name)]
-        observers += [TrialRecords(paths, owner), _StateRemover(paths, owner), bound]
+        observers: list[TrialObserver] = [progress, EventLog(_epochs_of(plan)), _Counting(session.pulse)]
+        observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner), bound]
         coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
         bound.enforce()
         with interruptible(coordinator, session.console, session.pulse, session.heard):
             backend.run(coordinator, plan, paths, session.trial_context(plan))
     return coordinator
+
+
+def _live_progress(plan: Plan, session: Session) -> LiveProgress:
+    return LiveProgress(session.console, session.paths.name, plan.space.budget.trials, _epochs_of(plan))
+
+
+def _epochs_of(plan: Plan) -> Callable[[Mapping[str, Any]], int]:
+    """From sampled parameters to the most epochs of a trial that has them."""
+    return lambda params: plan.space.resolve(params, 0).total_epochs
 
 
 def _check_ended_well(coordinator: Coordinator, paths: RunPaths) -> None:

@@ -80,7 +80,18 @@ def request_of_space(
     Raises:
         SpaceError: the space is wrong.
     """
-    text, source = find_space(argument)
+    return request_of_text(*find_space(argument), shared, data, embeddings, overrides)
+
+
+def request_of_text(
+    text: str,
+    source: str,
+    shared: SharedPaths,
+    data: Path | None = None,
+    embeddings: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Request:
+    """As `request_of_space`, from the text of a space. `source` is its name for people."""
     space = parse_space(text, source, overrides)
     check_named_files(space, text, source, () if data is None else ("data", "collect"), overrides)
     return Request(space, text, source, _data(space, data, embeddings), space, shared, overrides=tuple(overrides))

@@ -131,9 +131,14 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
+def label_of_override(text: str) -> str:
+    """An assignment as people may see it: without passwords."""
+    return parse_override(text).label
+
+
 def _overridden(request: Request) -> list[tuple[str, str]]:
     """What the command line sets instead of the file."""
-    labels = [parse_override(text).label for text in request.overrides]
+    labels = [label_of_override(text) for text in request.overrides]
     return [("set instead", ", ".join(labels))] if labels else []
 
 

@@ -75,6 +75,11 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
     return Exported(out, number, manifest, chosen, verdict)
 
 
+def chosen_checkpoint(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
+    """Number and stored checkpoint of the trial that `export` would take, and by what it is chosen. Raises as it."""
+    return _choose(paths, trial)
+
+
 def _choose(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str]:
     """Number, checkpoint folder, and by what it was chosen."""
     record = read_record(paths)

@@ -57,7 +57,7 @@ class RunPaths:
 
     @property
     def log_file(self) -> StoredPath:
-        """Everything Ray, Tune and Optuna have to say."""
+        """What happened to the run, line by line with its time. What Ray prints is in `ray.log` beside it."""
         return self.root / "run.log"
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from sweep.space.locations import models_in
@@ -19,10 +19,26 @@ def example(annotation: Any, given: object) -> str | None:  # noqa: ANN401 (a ty
     None where the annotation is no section.
     """
     models = list(models_in(annotation))
+    if len(models) > 1:
+        return _of_types(models, given)
+    if isinstance(given, list) and len(given) == 1 and isinstance(given[0], dict):
+        return flow(given[0])  # one dash too many
     for model in models:
         if (filled := _filled(model.model_fields, given)) is not None:
             return flow(filled)
     return flow(_by_default(models[0].model_fields)) if models else None
+
+
+def _of_types(models: list[type[BaseModel]], given: object) -> str:
+    """One of several kinds, which the key `type` tells apart: that which was named, or the first."""
+    names = [get_args(model.model_fields["type"].annotation)[0] for model in models]
+    if given is False or given is None:
+        wanted = "none"
+    else:
+        wanted = str(given[0]) if isinstance(given, list) and given else str(given)
+    if "float" in names:  # a parameter
+        return "{type: float, low: LOW, high: HIGH}"
+    return flow({"type": wanted if wanted in names else names[0]})
 
 
 def _filled(fields: dict[str, FieldInfo], given: object) -> dict[str, Any] | None:
@@ -58,4 +74,4 @@ def _by_default(fields: dict[str, FieldInfo]) -> dict[str, Any]:
         default = field.get_default()
         if isinstance(default, int | float | str) and default != "":
             return {name: getattr(default, "value", default)}
-    return {next(iter(fields)): "..."}
+    return {next(iter(fields)): "VALUE"}

@@ -83,6 +83,11 @@ def _bound_problems(parameter: Parameter, address: Address) -> Iterator[Problem]
         except ValueError as error:
             where = _split_index(key)
             right = remedy(value, address.kinds, address.path)
+            if value is None and key == "value":
+                yield Problem(
+                    (address.path,), "is empty; give a value, or a range `{type: float, low: LOW, high: HIGH}`"
+                )
+                continue
             yield Problem((address.path, *where), f"{value!r} is refused by {address.path}: {error}{right}")
 
 

@@ -17,13 +17,13 @@ from sweep.space.spellings import OUR_KEYS, flow, in_our_spelling
 from sweep.space.values import meant
 
 LONGEST_EXAMPLE = 120  # characters of a user's value that are repeated
-_PARAMETERS = ("search_space", "param_space", "params", "space", "config", "hyperparameters", "searchspace")
+_PARAMETERS = ("search_space", "param_space", "params", "space", "config", "hyperparameters", "searchspace", "hydra")
 _SAMPLERS = ("method", "search_alg", "algorithm", "searcher", "search_algorithm", "tuner")
 _PRUNERS = ("early_terminate", "early_stopping", "scheduler", "stopper", "assessor")
 _TRIALS = ("n_trials", "trials", "num_trials", "max_trials", "num_samples", "run_cap", "max_trial_number", "count")
 _AT_A_TIME = ("n_jobs", "max_concurrent_trials", "max_concurrent", "parallel_trials", "trial_concurrency")
 _OBJECTIVE = ("metric", "objective", "direction", "mode", "goal")
-_PROGRAM = ("program", "command", "project", "entity", "hydra", "defaults", "trainable", "controller")
+_PROGRAM = ("program", "command", "project", "entity", "defaults", "trainable", "controller")
 SAMPLER_NAMES = {
     "bayes": "tpe",
     "bayesian": "tpe",
@@ -81,7 +81,9 @@ def _parameters(value: Any) -> Iterator[Problem]:  # noqa: ANN401 (any value of 
         named = [item for item in value if isinstance(item, dict) and isinstance(item.get("name"), str)]
         lines = [_line(item["name"], {key: one for key, one in item.items() if key != "name"}) for item in named[:1]]
         yield Problem(("parameters",), f"is a list; write one key per parameter, such as `{(lines or [EXAMPLE])[0]}`")
-    elif isinstance(value, dict):
+    elif not isinstance(value, dict):
+        yield Problem(("parameters",), f"should be a mapping with one key per parameter, such as `{EXAMPLE}`")
+    else:
         found = (problem for path, item in value.items() for problem in _parameter(path, item))
         yield from islice(found, MOST_HINTS)
 
@@ -105,8 +107,8 @@ def _nested(value: Mapping[str, Any], where: Path, prefix: str) -> Iterator[Prob
     """One finding per setting inside a section that was written out."""
     for key, item in value.items():
         path = f"{prefix}.{key}" if prefix else key
-        if isinstance(item, dict) and path in sections():
-            yield from _nested(item, (*where, key), path)
+        if isinstance(item, dict) and (path in sections() or key == "parameters"):  # W&B nests `parameters` again
+            yield from _nested(item, (*where, key), prefix if key == "parameters" else path)
             continue
         near = path if path in addresses() else closest(path, addresses())
         text = f"write `{_line(near, item)}`" if near else nearest(path, addresses())

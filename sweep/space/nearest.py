@@ -34,11 +34,16 @@ def nearest(name: str, valid: Iterable[str], elsewhere: Iterable[str] = ()) -> s
         elsewhere: full paths of other places. Asked if nothing near may stand there.
     """
     names = list(valid)
-    found = _best(name, names, ENOUGH) or _best(name, elsewhere, enough=0.8)
+    found = _best(name, names, ENOUGH)
+    if everywhere := list(elsewhere):
+        very_name = _best(name, everywhere, 0.95)  # in another place
+        found = _best(name, names, 0.8) or very_name or found or _best(name, everywhere, 0.85)
     if not found:
         return _listed(name, names)
     verb = "key is" if len(found) == 1 else "keys are"
-    return f"the nearest valid {verb} {' and '.join(map(repr, found))}"
+    return (
+        f"the nearest valid {verb} {', '.join(map(repr, found[:-1]))}{' and ' if len(found) > 1 else ''}{found[-1]!r}"
+    )
 
 
 def closest(name: str, valid: Iterable[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -130,6 +131,9 @@ def _sentence(item: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
     if kind == "enum":
         choices = [choice.strip().strip("'") for choice in str(context["expected"]).replace(" or ", ", ").split(",")]
         return f"{given!r} is not one of {', '.join(choices)}{_near_value(str(given), choices)}"
+    if kind == "string_pattern_mismatch":
+        right = re.sub(r"[^A-Za-z0-9._-]+", "-", str(given)).strip("-._")[:64]
+        return f"{given!r}: use letters, digits, dots, dashes and underscores; write {right or 'a-name'}"
     text = str(item["msg"]).removeprefix("Input ").replace("an object", "a mapping").replace("valid array", "list")
     return f"{text}, got {_short(given)}{_remedy(item, path, text, model)}"
 

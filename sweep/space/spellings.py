@@ -36,6 +36,8 @@ _CHOICES = frozenset(
 )
 _FIXED = frozenset({"fixed", "constant", "const", "value"})
 _RANGE_WORDS = re.compile(r"uniform|integer|interval|int|float|double|real|range|continuous|log|rand|values|discrete|q")
+_NUMBER = r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)"
+_BETWEEN = re.compile(rf"{_NUMBER} *(?:\.\.|to|-|:) *{_NUMBER}", re.IGNORECASE)
 _BELLS = re.compile(r"normal|gauss|randn|beta")
 
 
@@ -95,6 +97,8 @@ def _of_list(value: list[Any]) -> _Ours | None:
         return None
     if len(value) == 1:
         return _Ours(value[0])
+    if isinstance(value[0], str) and len(value) > 2 and _is_range(value[0]):  # [loguniform, 1e-5, 1e-3]
+        return _of_name(value[0], value[1:], {})
     choices = _choices(value)
     if len(value) == 2 and all(_is_number(item) for item in value) and value[0] < value[1]:
         return _Ours(choices.form, f"or all that lies between: {flow(_range(value[0], value[1]).form)}")
@@ -103,8 +107,14 @@ def _of_list(value: list[Any]) -> _Ours | None:
 
 def _of_mapping(value: dict[str, Any]) -> _Ours | None:
     """Keys of other tools, or no type where the keys tell it."""
+    if len(value) == 1 and (_is_range(only := next(iter(value))) or _BELLS.search(only)):  # {loguniform: [1e-5, 1e-3]}
+        inside = value[only]
+        arguments, options = (inside, {}) if isinstance(inside, list) else ([], inside)
+        return _of_name(only, arguments, options) if isinstance(options, dict) else None
     given = {ours: value[key] for ours, keys in _KEYS.items() for key in keys if key in value}
     name = given.get("type")
+    if name is not None and not isinstance(name, str):
+        return None
     if name in OUR_TYPES and set(value) <= OUR_KEYS:
         return None  # ours, and wrong in another way
     when = {"when": value["when"]} if "when" in value else {}
@@ -127,7 +137,13 @@ def _of_mapping(value: dict[str, Any]) -> _Ours | None:
 
 def _of_call(text: str) -> _Ours | None:
     """`tune.loguniform(1e-5, 1e-3)` and the like. The text is parsed and never run."""
-    if len(text) > LONGEST_CALL or not re.match(r"[\w.]+ *\(", text):
+    if len(text) > LONGEST_CALL:
+        return None
+    if ends := _BETWEEN.fullmatch(text.strip()):
+        return _range(float(ends[1]), float(ends[2]))
+    if re.fullmatch(r"[\w.+-]+(?: *, *[\w.+-]+)+", text.strip()):
+        return _choices(_number_or_text(item) for item in re.split(r" *, *", text.strip()))
+    if not re.match(r"[\w.]+ *\(", text):
         return None
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -222,6 +238,15 @@ def _bell(name: str, middle: object, spread: object) -> _Ours:
 
 def _exponential(value: float) -> float:
     return float(f"{math.exp(min(max(value, -700), 700)):.3g}")
+
+
+def _number_or_text(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _flat(name: str) -> str:

@@ -14,7 +14,7 @@ _GIGABYTES = {"b": 1e-9, "kb": 1e-6, "mb": 1e-3, "gb": 1.0, "g": 1.0, "tb": 1e3,
 _GIGABYTES |= {"mib": 0.001048576, "tib": 1099.511627776}
 _COUNTS = {"k": 1e3}
 _TRUE, _FALSE = ("yes", "on", "y", "true", "1"), ("no", "off", "n", "false", "0")
-_NULL = ("none", "null", "nil", "~")
+_NULL = ("none", "null", "nil", "~", "auto", "default")
 
 
 def remedy(given: object, kinds: Collection[type], name: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -13,9 +15,11 @@ from rich.segment import Segment
 from rich.text import Text
 
 from sweep.storage.path import StoredPath
+from sweep.terminal.log import logging_to
 from sweep.terminal.outlet import Outlet, harmless
 
 WIDTH_OF_A_FILE = 160
+NOISE_FILE = "ray.log"
 
 
 class Screen(Console):
@@ -26,10 +30,12 @@ class Screen(Console):
     """
 
     is_in_log = False
+    log_descriptor: int | None = None
+    """The log's, while `quiet` lasts."""
 
     def to_log(self) -> None:
         """Show nothing on the terminal any more. All goes to the log, also after the end of `quiet`."""
-        os.dup2(1, self.file.fileno())
+        os.dup2(1 if self.log_descriptor is None else self.log_descriptor, self.file.fileno())
         self.is_in_log = True
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 (passed on)
@@ -40,6 +46,11 @@ class Screen(Console):
         """Cleaned whatever it was made from."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=harmless(segment.text))
+
+
+def is_in_log(console: Console) -> bool:
+    """Whether what the console shows goes to the log, so that the log need not be told besides."""
+    return isinstance(console, Screen) and console.is_in_log
 
 
 def screen(stream: TextIO | None = None) -> Screen:
@@ -53,31 +64,51 @@ def screen(stream: TextIO | None = None) -> Screen:
     return Screen(file=cast("IO[str]", Outlet(stream)), width=None if stream.isatty() else width)
 
 
-@contextmanager
-def quiet(log_file: StoredPath) -> Iterator[Console]:
-    """Send everything that this process and its children print to the log; yield a console on the real screen.
+def own_stream(*, shown: bool) -> TextIO | None:
+    """The stream on which a caller in Python sees output, as `quiet` and `screen` take it.
 
-    At the level of file descriptors, because Ray's C++ core and its daemons write there.
+    None: Python's stdout is the one that a shell gave. A notebook's is another. Where nothing is to be shown it is none
+    that anybody reads.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    growing = log_file.growing()
+    if not shown:
+        return io.StringIO()
+    try:
+        return None if sys.stdout.fileno() == 1 else sys.stdout
+    except OSError:  # it has no descriptor
+        return sys.stdout
+
+
+@contextmanager
+def quiet(log_file: StoredPath, stream: TextIO | None = None) -> Iterator[Console]:
+    """Yield a console on the real screen, or on the given stream, such as a notebook's.
+
+    What our own loggers say goes to the log, with its time. All else that this process and its children print goes to
+    `ray.log` beside it: at the level of file descriptors, because Ray's C++ core and its daemons write there.
+    """
+    for one in (sys.stdout, sys.stderr):
+        one.flush()
+    growing, growing_noise = log_file.growing(), (log_file.parent / NOISE_FILE).growing()
     before = os.dup(1), os.dup(2)
     shown: Screen | None = None
-    log = os.open(growing.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log, noise = _appending(growing.file), _appending(growing_noise.file)
     try:
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        with growing, _line_by_line(before[0], sys.stdout.encoding) as stream:
-            shown = screen(stream)
+        os.dup2(noise, 1)
+        os.dup2(noise, 2)
+        with growing, growing_noise, logging_to(log), _line_by_line(before[0], sys.stdout.encoding) as real:
+            shown = screen(stream or real)
+            shown.log_descriptor = log
             yield shown
     finally:
         _drain()
-        if shown is None or not shown.is_in_log:
-            os.dup2(before[0], 1)
-            os.dup2(before[1], 2)
-        for descriptor in (*before, log):
+        after = (log, log) if shown is not None and shown.is_in_log else before
+        os.dup2(after[0], 1)
+        os.dup2(after[1], 2)
+        for descriptor in (*before, log, noise):
             os.close(descriptor)
+
+
+def _appending(file: Path) -> int:
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
 
 def _line_by_line(descriptor: int, encoding: str | None) -> TextIO:

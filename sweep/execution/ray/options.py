@@ -16,8 +16,11 @@ FAIL_SOON = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 class RayOptions:
     """Join the cluster at `address` (`auto` or `host:port`); without one, start Ray on this machine, with `cpus` cores
     (None: all that this process may use) and, if wanted, a dashboard.
+
+    `metrics_port` is where a Ray started here serves its metrics; None: any free port.
     """
 
     address: str | None = None
     cpus: int | None = None
     dashboard: bool = True
+    metrics_port: int | None = None

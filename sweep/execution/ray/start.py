@@ -65,6 +65,7 @@ def started(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[str], 
         ClusterError: it does not start.
     """
     check_open_files()
+    _port(wanted.metrics_port)
     with environment(started_here(os.environ)), ExitStack() as stack:
         import ray  # reads the environment as it is imported
 
@@ -129,7 +130,7 @@ def _options(data_bytes: int, wanted: RayOptions, folder: RayFolder, say: Callab
         "object_store_memory": store.size,
         "include_dashboard": wanted.dashboard,
         "dashboard_host": LOCALHOST,
-        "_metrics_export_port": _free_port(),
+        "_metrics_export_port": wanted.metrics_port or _port(),
         "_temp_dir": str(folder.rays),
     }
     if store.folder is not None:
@@ -224,7 +225,14 @@ def _logged(folder: RayFolder) -> list[str]:
     return found
 
 
-def _free_port() -> int:
+def _port(asked: int | None = None) -> int:
+    """A free port, or the one that was asked for. If it is taken, Ray itself would go on without metrics."""
     with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just closed is free
+        try:
+            probe.bind((LOCALHOST, asked or 0))
+        except OSError as error:
+            raise ClusterError(
+                f"--metrics-port {asked}: {error.strerror}; name another one, or leave it out for any free port"
+            ) from None
         return int(probe.getsockname()[1])

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from sweep.terminal.live import HEARTBEAT_SECONDS, duration, live_view
+from sweep.terminal.waiting import Waiting
 
 RATE_SECONDS = 60.0
 SAMPLE_SECONDS = 0.5
+STARTING = "starting workers, each of which loads the model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,16 @@ class ProgressLine:
         self._said = self._begun = time.monotonic()
         self._latest: PoolProgress | None = None
         self._live = live_view(console, self._line)
+        self._start = Waiting(self._say, f"{what}: {STARTING}", at_once=False)
 
     def __enter__(self) -> ProgressLine:
         self._live.__enter__()
+        if not self._console.is_terminal:
+            self._start.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._start.end()
         self._live.__exit__(None, None, None)
         if self._latest is not None:
             self._print()
@@ -101,6 +107,7 @@ class ProgressLine:
     def __call__(self, progress: PoolProgress) -> None:
         """Called by the pool after every batch."""
         self._latest = progress
+        self._start.end()
         if not self._console.is_terminal and time.monotonic() - self._said >= self._heartbeat:
             self._print()
 
@@ -108,10 +115,13 @@ class ProgressLine:
         self._said = time.monotonic()
         self._console.print(self._line(), highlight=False, soft_wrap=True)
 
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def _line(self) -> Text:
         clock = f"[{duration(time.monotonic() - self._begun)}] {self._what}  "
         if self._latest is None:
-            return Text(f"{clock}starting workers", no_wrap=True, overflow="ellipsis")
+            return Text(f"{clock}{STARTING}", no_wrap=True, overflow="ellipsis")
         return Text(clock + describe(self._latest), no_wrap=True, overflow="ellipsis")
 
 

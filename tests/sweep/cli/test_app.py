@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,7 +71,16 @@ def test_run_ends_with_a_table_and_the_folder(finished: Path) -> None:
         assert expected in output
     for noise in ("INFO", "WARNING", "Traceback", "raylet", "SearchGenerator"):
         assert noise not in output
-    assert "SearchGenerator" in (finished / "run.log").read_text(), "it is in the log"
+    assert "SearchGenerator" in (finished / "ray.log").read_text(), "it is in a log of its own"
+
+
+def test_the_log_has_every_event_with_its_time_and_nothing_of_rays(finished: Path) -> None:
+    lines = (finished / "run.log").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING) ", line) for line in lines), lines
+    text = "\n".join(lines)
+    assert len(re.findall(r"trial \d starts", text)) == 6 and "SearchGenerator" not in text
+    assert text.count("epoch ") >= epochs_done(finished) and "rce epoch 1/5 val_loss" in text
+    assert len(re.findall(r"trial \d (complete|pruned)", text)) == 6
 
 
 def test_a_run_uses_no_loader_that_executes_data(finished: Path) -> None:

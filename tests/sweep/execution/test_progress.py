@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
+import time
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
 from selector.health import Verdict
+from sweep.execution.event_log import EventLog
 from sweep.execution.events import TrialEnded, TrialStarted
+from sweep.execution.pace import Pace
 from sweep.execution.progress import LiveProgress
 from sweep.study import Standing
+from sweep.terminal.log import logging_to
+from sweep.terminal.waiting import Waiting
 from sweep.terminal.words import brief_params
 from tests.sweep.execution.test_coordinator import result
 from tests.sweep.report.test_trials import summary
@@ -20,7 +27,7 @@ PARAMS = {"grpo.lr": 5e-05, "grpo.kl_beta": 0.1, "reward.mode": "hard_plus_soft"
 
 
 def follow(console: Console) -> LiveProgress:
-    progress = LiveProgress(console, "mine-1", 24)
+    progress = LiveProgress(console, "mine-1", 24, lambda params: 14)
     with progress:
         progress.started(TrialStarted(0, PARAMS, False, {"running": 1}))
         progress.epoch(result(0, 3, 2.5))
@@ -36,7 +43,8 @@ def test_a_line_per_event_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
     follow(Console(file=stream, width=160))
     lines = stream.getvalue().splitlines()
-    assert [line.split("] ")[1] for line in lines] == [
+    assert lines[0] == "waiting for the first epoch: workers load the program first ..."
+    assert [line.split("] ")[1] for line in lines[1:]] == [
         "trial   0 starts  grpo.lr=5e-05 kl_beta=0.1 reward.mode=hard_plus_soft",
         "trial   1 continues  grpo.lr=5e-05 kl_beta=0.1 reward.mode=hard_plus_soft",
         "trial   0 complete  best val_loss 2.5000 at epoch 9 of 16 no_op",
@@ -53,7 +61,7 @@ def test_a_line_per_event_where_there_is_no_terminal() -> None:
 )  # fmt: skip
 def test_a_value_stands_beside_its_own_epoch(state: TrialState, standing: Standing, reason: str, expected: str) -> None:
     stream = io.StringIO()
-    progress = LiveProgress(Console(file=stream, width=160), "mine-1", 24)
+    progress = LiveProgress(Console(file=stream, width=160), "mine-1", 24, lambda params: 14)
     progress.started(TrialStarted(0, PARAMS, False, {"running": 1}))
     progress.epoch(result(0, 14, 4.0))
     trial = summary(0, state, reason, last_step=14, standing=standing)
@@ -79,7 +87,7 @@ def test_the_live_table_shows_running_trials_and_the_best_value() -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_numbers_are_whole_on_a_narrow_terminal(width: int) -> None:
     console = Console(file=io.StringIO(), width=width)
-    progress = LiveProgress(console, "mine-1", 24)
+    progress = LiveProgress(console, "mine-1", 24, lambda params: 14)
     progress.started(TrialStarted(0, {f"grpo.some_parameter_{i}": i / 7 for i in range(20)}, False, {"running": 1}))
     progress.epoch(result(0, 3, 2.5))
     console.print(progress._table())
@@ -87,9 +95,70 @@ def test_the_numbers_are_whole_on_a_narrow_terminal(width: int) -> None:
     lines = console.file.getvalue().splitlines()
     header, row = next((line, lines[i + 1]) for i, line in enumerate(lines) if line.startswith("trial  stage"))
     assert header.split()[:5] == ["trial", "stage", "epoch", "val_loss", "KL"] and "parameters" in header
-    assert row.split()[:4] == ["0", "grpo", "3", "2.5000"] and "…" in row
+    assert row.split()[:4] == ["0", "grpo", "3/14", "2.5000"] and "…" in row
     assert len(header) <= width and len(row) <= width
 
 
 def test_parameters_on_one_line() -> None:
     assert brief_params(PARAMS) == "grpo.lr=5e-05 kl_beta=0.1 reward.mode=hard_plus_soft"
+
+
+def test_total_epochs_and_time_left_are_shown_once_they_are_known() -> None:
+    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    progress = LiveProgress(console, "mine-1", 4, lambda params: 14)
+    progress.started(TrialStarted(0, PARAMS, False, {"running": 1}))
+    plain = Console(file=io.StringIO(), width=160)
+    plain.print(progress._table())
+    for step in range(1, 5):
+        progress.epoch(result(0, step, 2.5))
+    plain.print(progress._table())
+    assert isinstance(plain.file, io.StringIO)
+    before, after = plain.file.getvalue().split("mine-1  ")[1:]
+    assert "waiting for the first epoch" in before and "left" not in before
+    assert "4/14" in after and re.search(r"about \d+:\d\d:\d\d left", after) and "waiting for" not in after
+
+
+def test_the_time_left_follows_from_measured_epochs() -> None:
+    pace = Pace()
+    for number in range(2):
+        pace.started(number, 10)
+    assert pace.seconds_left(2) is None, "nothing is measured"
+    for step in range(1, 5):
+        pace.epoch(0, step, 5.0, 100.0 + 2.0 * step)
+        pace.epoch(1, step, 5.0, 100.0 + 2.0 * step)
+    # The first epochs took 5 s by their own clock, the others 2 s: 22 s for 8 epochs. 12 epochs are left of these, and
+    # 20 of two more trials, two at a time.
+    assert pace.seconds_left(2) == pytest.approx(22 / 8 * (12 + 20) / 2)
+    assert pace.seconds_left(0) == pytest.approx(22 / 8 * 6), "each of two trials has six epochs"
+    assert pace.seconds_left(None) is None, "nobody knows how many will come"
+    pace.ended(0)
+    assert pace.seconds_left(2) == pytest.approx(22 / 8 * (6 + 2 * 4) / 2), "a trial ends after four epochs"
+    assert pace.seconds_left(0) == pytest.approx(22 / 8 * 6), "the running one cannot be divided"
+
+
+def test_what_is_waited_for_is_said_again_while_it_lasts() -> None:
+    said: list[str] = []
+    with Waiting(said.append, "starting Ray", seconds=0.02) as waiting:
+        while len(said) < 3:
+            time.sleep(0.005)
+        waiting.end()
+    assert said[0] == "starting Ray ..." and said[1] == "still starting Ray: 0 s"
+    count = len(said)
+    time.sleep(0.1)
+    assert len(said) == count, "nothing after its end"
+
+
+def test_the_log_gets_each_event_with_its_time(tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    with file.open("w") as stream, logging_to(stream.fileno()):
+        observer = EventLog(lambda params: 14)
+        observer.started(TrialStarted(0, PARAMS, False, {"running": 1}))
+        observer.epoch(result(0, 3, 2.5))
+        failed = summary(0, TrialState.FAIL, last_step=3, standing=Standing(), reason="out of\x1b[2Jmemory")
+        observer.ended(TrialEnded(failed, None, {"failed": 1}))
+    observer.started(TrialStarted(1, PARAMS, False, {"running": 1}))
+    lines = file.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO trial 0 ", line) for line in lines) and len(lines) == 3
+    assert (
+        "grpo epoch 3/14 val_loss 2.5000" in lines[1] and "\x1b" not in lines[2] and "after epoch 3 (out of" in lines[2]
+    )

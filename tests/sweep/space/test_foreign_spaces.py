@@ -45,6 +45,11 @@ RANGES = {
     "our type, other keys": ("{type: float, min: 0.1, max: 0.5}", "{type: float, low: 0.1, high: 0.5}"),
     "list": ("[0.1, 0.2, 0.3]", "{type: categorical, choices: [0.1, 0.2, 0.3]}"),
     "list of two": ("[0.1, 0.2]", "# or all that lies between: {type: float, low: 0.1, high: 0.2}"),
+    "list with a name": ("[loguniform, 1e-5, 1e-3]", LOG),
+    "mapping with a name": ("{loguniform: [1e-5, 1e-3]}", LOG),
+    "mapping in a mapping": ("{uniform: {low: 0.1, high: 0.5}}", "{type: float, low: 0.1, high: 0.5}"),
+    "dots": ("0.1..0.5", "{type: float, low: 0.1, high: 0.5}"),
+    "commas": ("'0.1, 0.2, 0.5'", "{type: categorical, choices: "),
     "quoted numbers": ("['0.1', '0.2', '5e-1']", "{type: categorical, choices: [0.1, 0.2, 0.5]}"),
 }
 
@@ -77,6 +82,20 @@ SPACES = {
     ),
     "nested and misspelt": (P + "  grpo:\n    learning_rate: 0.1\n", 4, ["write `grpo.lr: 0.1`"]),
     "nested below trial": (P + "  trial:\n    grpo:\n      lr: 0.1\n", 5, ["write `grpo.lr: 0.1`"]),
+    "nested as W&B nests": (
+        P + "  grpo:\n    parameters:\n      lr: {values: [0.1, 0.2, 0.4]}\n",
+        5,
+        ["write `grpo.lr: {"],
+    ),
+    "no mapping": ("name: x\nparameters: grpo.lr\n", 2, ["one key per parameter, such as `grpo.lr: {type: float"]),
+    "empty parameter": (P + "  grpo.lr:\n", 3, ["is empty; give a value, or a range `{type: float"]),
+    "empty list": (P + "  grpo.lr: []\n", 3, ["write `grpo.lr: {type: float, low: LOW, high: HIGH}`"]),
+    "pruner off": ("name: x\npruner: false\n", 2, ["write `pruner: {type: none}`"]),
+    "sampler in a list": ("name: x\nsampler: [gp]\n", 2, ["write `sampler: {type: gp}`"]),
+    "one dash too many": ("name: x\nbudget:\n- trials: 8\n", 2, ["write `budget: {trials: 8}`"]),
+    "the very name elsewhere": ("name: x\nepochs: 3\n", 2, ["'trial.rce.epochs', 'trial.grpo.epochs' and"]),
+    "nothing like it": ("name: x\ndata: {file: x}\n", 2, ["valid keys are path, embeddings"]),
+    "name with a space": ("name: my sweep\n", 1, ["write my-sweep"]),
     "range in trial": (
         "name: x\ntrial:\n  grpo:\n    lr: {type: float, low: 0.1, high: 0.5}\n",
         4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -156,3 +157,17 @@ def test_what_a_killed_driver_left_is_ended_and_removed(short: Path) -> None:
     assert not folder.parent.exists() and other.poll() is None and not cleaner.processes_in(str(folder.parent))
     other.kill()
     other.wait()
+
+
+def test_a_metrics_port_that_is_taken_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faked(monkeypatch) as fake:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            taken = pytest.raises(ClusterError, match=f"--metrics-port {port}: Address already in use; name another")
+            with taken, connected("mine", 0, RayOptions(metrics_port=port)):
+                pass
+        assert fake.inits == []
+        with connected("mine", 0, RayOptions(metrics_port=port)):
+            assert [options["_metrics_export_port"] for options in fake.inits] == [port]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.text import Text
 
 from sweep.evaluation.records import AuditRecord, Difference, Estimate, Evaluation, FinalistRecord, RowRecord
@@ -57,7 +56,7 @@ def accuracy_table(evaluation: Evaluation, name: str = DECLARED) -> Group:
     table = plain_table(["row", *headers, *(f"by\n{mode}" for mode in others)])
     for row in evaluation.rows:
         over = row.minus_baseline
-        name = escape(row.name) + (f" (= {escape(row.same_as)})" if row.same_as is not None else "")
+        name = row.name + (f" (= {row.same_as})" if row.same_as is not None else "")
         table.add_row(
             f"{name} {BEST}" if row.in_best_set else name,
             _interval(row.ranked_by),
@@ -78,7 +77,7 @@ def measure_tables(evaluation: Evaluation) -> list[Group]:
         table = plain_table(["row", *(headers[place] for place in places)])
         for row in evaluation.rows:
             cells = [_measure(row, place, evaluation) for place in places]
-            table.add_row(escape(row.name), *(_half_interval(cell) for cell in cells), style=_style(row))
+            table.add_row(row.name, *(_half_interval(cell) for cell in cells), style=_style(row))
         tables.append(titled(title, table))
     return tables
 
@@ -96,7 +95,7 @@ def shot_tables(evaluation: Evaluation) -> list[Group]:
         table = plain_table(["row", *(f"{evaluation.shots[place]}-shot" for place in places)])
         for row in rows:
             cells = [_sign(row.minus_baseline_by_shot[place]) for place in places]
-            table.add_row(escape(row.name), *cells, style=_style(row))
+            table.add_row(row.name, *cells, style=_style(row))
         tables.append(titled(title, table))
     return tables
 
@@ -109,7 +108,7 @@ def train_table(evaluation: Evaluation) -> Group:
         if row.train is not None:
             measured = (*row.train.shots, row.train.mean)[settings.rank_column]
             gap = _difference(row.train.gap)
-            table.add_row(escape(row.name), _half_interval(measured), _half_interval(row.ranked_by), gap)
+            table.add_row(row.name, _half_interval(measured), _half_interval(row.ranked_by), gap)
     title = f"Train split beside the held-out one: {settings.measure} in % and gap in points [95 %]"
     return titled(title, table)
 
@@ -120,7 +119,7 @@ def seed_table(evaluation: Evaluation) -> Group:
     for finalist in evaluation.finalists:
         mean = evaluation.row(finalist.row).ranked_by
         spread = f"{100 * finalist.spread:.1f}" if finalist.spread is not None else "unknown"
-        table.add_row(escape(finalist.row), _interval(mean), spread, _seeds(finalist))
+        table.add_row(finalist.row, _interval(mean), spread, _seeds(finalist))
     return titled(f"Finalists under fresh seeds: {evaluation.settings.measure} in %", table)
 
 
@@ -141,8 +140,8 @@ def audit_table(audit: AuditRecord) -> Group:
     table = plain_table(["metric", "Spearman", "95 %", ""], left=("metric", ""))
     for ruler in audit.rulers:
         rho = "" if ruler.rho is None else f"{ruler.rho:+.2f}"
-        interval = "" if ruler.interval is None else escape(f"[{ruler.interval[0]:+.2f}, {ruler.interval[1]:+.2f}]")
-        table.add_row(escape(ruler.metric), rho, interval, "ranks the trials" if ruler.ranked else "")
+        interval = "" if ruler.interval is None else f"[{ruler.interval[0]:+.2f}, {ruler.interval[1]:+.2f}]"
+        table.add_row(ruler.metric, rho, interval, "ranks the trials" if ruler.ranked else "")
     title = (
         f"Rank correlation of each metric on the validation split with accuracy, over {counted(audit.rows, 'row')} "
         "(-1 is best)"
@@ -209,7 +208,7 @@ def _percent(value: float | None) -> str:
 def _interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
-    return escape(f"{_percent(estimate.value)} [{_percent(estimate.low)}, {_percent(estimate.high)}]")
+    return f"{_percent(estimate.value)} [{_percent(estimate.low)}, {_percent(estimate.high)}]"
 
 
 def _half_interval(estimate: Estimate | None) -> str:
@@ -219,7 +218,7 @@ def _half_interval(estimate: Estimate | None) -> str:
 def _difference(difference: Estimate | None) -> str:
     if difference is None:
         return ""
-    return escape(f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]")
+    return f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]"
 
 
 def _half(estimate: Estimate) -> str:
@@ -227,14 +226,14 @@ def _half(estimate: Estimate) -> str:
     return _percent(max(estimate.high - estimate.value, estimate.value - estimate.low))
 
 
-def _sign(difference: Difference | None) -> str:
+def _sign(difference: Difference | None) -> str | Text:
     if difference is None:
         return ""
     text = f"{signed(difference.value)} ±{_half(difference)}"
     if not difference.is_sure:
         return f"{text}  "
     better = difference.value > 0
-    return f"[green]{text} ▲[/green]" if better else f"[red]{text} ▼[/red]"
+    return Text(f"{text} ▲", style="green") if better else Text(f"{text} ▼", style="red")
 
 
 def _p(value: float) -> str:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
 from sweep.evaluation.records import Difference
@@ -33,7 +32,7 @@ def _accuracy_table(rows: Sequence[HeldOutRow]) -> Table:
     shots = max(len(row.accuracy or ()) for row in rows)
     table = plain_table(["policy", *(f"accuracy\n{shot}-shot" for shot in range(1, shots + 1)), GAIN])
     for row in rows:
-        table.add_row(escape(row.name), *(f"{value:.3f}" for value in row.accuracy or ()), _interval(row.accuracy_gain))
+        table.add_row(row.name, *(f"{value:.3f}" for value in row.accuracy or ()), _interval(row.accuracy_gain))
     return table
 
 
@@ -43,7 +42,7 @@ def _order_table(rows: Sequence[HeldOutRow]) -> Table:
     for row in rows:
         agreement = "" if math.isnan(row.agreement) else f"{row.agreement:.3f}"
         gains = _interval(row.preferred_gain), _half_interval(row.agreement_gain)
-        table.add_row(escape(row.name), f"{row.preferred:.3f}", gains[0], agreement or "undefined", gains[1])
+        table.add_row(row.name, f"{row.preferred:.3f}", gains[0], agreement or "undefined", gains[1])
     return table
 
 
@@ -51,7 +50,7 @@ def _interval(gain: Difference | None) -> str:
     if gain is None:
         return ""
     middle, low, high = (round(value, 3) + 0.0 for value in (gain.value, gain.low, gain.high))  # + 0.0: no "-0.000"
-    return escape(f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]")
+    return f"{middle:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _half_interval(gain: Difference | None) -> str:

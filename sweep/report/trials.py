@@ -86,9 +86,9 @@ def _over_seeds(rows: Sequence[TrialSummary]) -> list[str]:
     return lines
 
 
-def _value(row: TrialSummary) -> str:
+def _value(row: TrialSummary) -> str | Text:
     """The objective of a complete trial; in brackets, the best of what any other one did."""
     if row.is_complete and row.value is not None:
         return f"{row.value:.4f}"
     reached, _ = row.reached
-    return f"[dim]({reached:.4f})[/dim]" if reached is not None else ""
+    return Text(f"({reached:.4f})", style="dim") if reached is not None else ""

@@ -25,6 +25,8 @@ NOISE_FILE = "ray.log"
 class Screen(Console):
     """A console that lets no text through which a terminal would obey. What it draws itself, colours say, stays.
 
+    Square brackets in a text are square brackets. Styles are given by `Text` and by arguments, never by markup.
+
     Attributes:
         is_in_log: whether what it shows goes to the log (`to_log`).
     """
@@ -32,6 +34,9 @@ class Screen(Console):
     is_in_log = False
     log_descriptor: int | None = None
     """The log's, while `quiet` lasts."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 (passed on)
+        super().__init__(**{"markup": False, "highlight": False, "emoji": False, **options})
 
     def to_log(self) -> None:
         """Show nothing on the terminal any more. All goes to the log, also after the end of `quiet`."""

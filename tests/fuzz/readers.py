@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from optuna.trial import TrialState
-from rich.console import Console
 
 from selector.data import Dataset, DataSettings, load
 from selector.model import PointerSelector
@@ -26,6 +25,7 @@ from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, canonical, parse_space
 from sweep.storage.local import stored_at
 from sweep.study import Standing, TrialSummary
+from sweep.terminal.console import Screen
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.messages import EpochResult
 from sweep.trials.rce_store import RceStore
@@ -103,7 +103,7 @@ def shown(paths: RunPaths) -> Evaluation:
     """An evaluation as `status` and `export` read it."""
     found = read_evaluation(paths.evaluation(DECLARED).file)
     for width in (60, 200):
-        Console(file=io.StringIO(), width=width).print(render(found))
+        Screen(file=io.StringIO(), width=width).print(render(found))
     winner_checkpoint(paths, found)
     if found.source is not None:
         settings_digest(found.settings, found.source)

@@ -16,6 +16,7 @@ from sweep.plan.requests import request_of_run, request_of_space
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
+from sweep.terminal.console import Screen
 
 
 def plan_of_space(file: Path | str) -> Plan:
@@ -34,7 +35,7 @@ def screen_on(stream: io.StringIO) -> OpenScreen:
 
     @contextmanager
     def opened() -> Iterator[Console]:
-        yield Console(file=stream, width=160)
+        yield Screen(file=stream, width=160)
 
     def open_screen(log_file: StoredPath) -> AbstractContextManager[Console]:
         return opened()

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import yaml
 from optuna.trial import TrialState
-from rich.console import Console
 
 from selector.data.native import write_native
 from selector.errors import UserError
@@ -23,6 +22,7 @@ from sweep.report.trials import trial_table
 from sweep.results.run_verdict import verdict_of_run
 from sweep.results.verify import verify
 from sweep.runs.paths import RunPaths
+from sweep.terminal.console import Screen
 from tests.sweep.commands import ALONE, Ran, curves, sweep, write_space
 from tests.sweep.plans import plan_of_run, plan_of_space, screen_on
 from tests.sweep.spaces import SMALL, small_dataset
@@ -160,7 +160,7 @@ def test_repeats_are_trials_under_seeds_of_their_own(mixed: Ran) -> None:
     assert [row.seed for row in rows] == [3, 4, 3, 4, 3, 4]
     assert [rows[i].key == rows[i + 1].key for i in (0, 2, 4)] == [True] * 3
     assert len({path.name for path in mixed.paths.rce_folder.local().iterdir() if path.is_dir()}) == 2
-    console = Console(file=io.StringIO(), width=200)
+    console = Screen(file=io.StringIO(), width=200)
     console.print(trial_table(mixed.outcome.ranked, "all"))
     assert isinstance(console.file, io.StringIO)
     first = [row.value for row in rows[:2] if row.value is not None]

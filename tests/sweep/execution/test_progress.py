@@ -17,6 +17,7 @@ from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.execution.pace import Pace
 from sweep.execution.progress import LiveProgress
 from sweep.study import Standing
+from sweep.terminal.console import Screen
 from sweep.terminal.log import logging_to
 from sweep.terminal.waiting import Waiting
 from sweep.terminal.words import brief_params
@@ -41,7 +42,7 @@ def follow(console: Console) -> LiveProgress:
 
 def test_a_line_per_event_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
-    follow(Console(file=stream, width=160))
+    follow(Screen(file=stream, width=160))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "waiting for the first epoch: workers load the program first ..."
     assert [line.split("] ")[1] for line in lines[1:]] == [
@@ -61,7 +62,7 @@ def test_a_line_per_event_where_there_is_no_terminal() -> None:
 )  # fmt: skip
 def test_a_value_stands_beside_its_own_epoch(state: TrialState, standing: Standing, reason: str, expected: str) -> None:
     stream = io.StringIO()
-    progress = LiveProgress(Console(file=stream, width=160), "mine-1", 24, lambda params: 14)
+    progress = LiveProgress(Screen(file=stream, width=160), "mine-1", 24, lambda params: 14)
     progress.started(TrialStarted(0, PARAMS, False, {"running": 1}))
     progress.epoch(result(0, 14, 4.0))
     trial = summary(0, state, reason, last_step=14, standing=standing)
@@ -70,9 +71,9 @@ def test_a_value_stands_beside_its_own_epoch(state: TrialState, standing: Standi
 
 
 def test_the_live_table_shows_running_trials_and_the_best_value() -> None:
-    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    console = Screen(file=io.StringIO(), width=160, force_terminal=True)
     progress = follow(console)
-    plain = Console(file=io.StringIO(), width=160)
+    plain = Screen(file=io.StringIO(), width=160)
     plain.print(progress._table())
     assert isinstance(plain.file, io.StringIO)
     text = plain.file.getvalue()
@@ -86,7 +87,7 @@ def test_the_live_table_shows_running_trials_and_the_best_value() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_numbers_are_whole_on_a_narrow_terminal(width: int) -> None:
-    console = Console(file=io.StringIO(), width=width)
+    console = Screen(file=io.StringIO(), width=width)
     progress = LiveProgress(console, "mine-1", 24, lambda params: 14)
     progress.started(TrialStarted(0, {f"grpo.some_parameter_{i}": i / 7 for i in range(20)}, False, {"running": 1}))
     progress.epoch(result(0, 3, 2.5))
@@ -104,10 +105,10 @@ def test_parameters_on_one_line() -> None:
 
 
 def test_total_epochs_and_time_left_are_shown_once_they_are_known() -> None:
-    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    console = Screen(file=io.StringIO(), width=160, force_terminal=True)
     progress = LiveProgress(console, "mine-1", 4, lambda params: 14)
     progress.started(TrialStarted(0, PARAMS, False, {"running": 1}))
-    plain = Console(file=io.StringIO(), width=160)
+    plain = Screen(file=io.StringIO(), width=160)
     plain.print(progress._table())
     for step in range(1, 5):
         progress.epoch(result(0, step, 2.5))

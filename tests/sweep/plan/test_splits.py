@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from rich.console import Console
 
 from selector.data import Dataset, Outcome, Split, describe
 from selector.data.native import write_native
@@ -27,6 +26,7 @@ from sweep.plan.splits import SplitError, check_summary, informative_groups, inf
 from sweep.report.plan import describe_plan
 from sweep.runs.paths import SharedPaths
 from sweep.storage.local import stored_at
+from sweep.terminal.console import Screen
 from tests.selector.data.builders import rl_data, store
 from tests.sweep.collect.worlds import Answerer, embeddings, settings, table
 from tests.sweep.items.builders import NewItem, write_items
@@ -143,7 +143,7 @@ def test_a_collection_says_what_helps_while_it_goes_on(monkeypatch: pytest.Monke
     beams = propose_beams(settings(), world, embeddings(world))
     beams.queries.split[:] = int(Split.VAL)
     measurement = Measurement(beams, world, lambda text, answers: 0.0, gt_prob=True)
-    reporter = _Reporter(measurement, Console(file=stream, width=200), "raise collect.build.split.val")
+    reporter = _Reporter(measurement, Screen(file=stream, width=200), "raise collect.build.split.val")
     monkeypatch.setattr("sweep.driver.collection.SECONDS_BETWEEN_REPORTS", -1.0)
     for item in beams.work_items():
         reporter(item, Answerer(world).result(item))

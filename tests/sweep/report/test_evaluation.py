@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from sweep.evaluation.analysis import correlate
 from sweep.evaluation.audit import audit
@@ -20,6 +19,7 @@ from sweep.evaluation.rows import PolicyRow, RowKind, build_panel
 from sweep.report.evaluation import caveats, correlation_line, render
 from sweep.results.verdict import verdict_by_answers
 from sweep.settings.evaluation import EvaluationSettings, RacingSettings, SplitName
+from sweep.terminal.console import Screen
 from tests.sweep.evaluation.worlds import Coins, World, dataset, held_out, score, selector, trial
 
 
@@ -50,7 +50,7 @@ def full() -> Evaluation:
 
 
 def text_of(evaluation: Evaluation, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width)
+    console = Screen(file=io.StringIO(), width=width)
     console.print(render(evaluation))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

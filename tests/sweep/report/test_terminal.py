@@ -23,6 +23,7 @@ from sweep.results.verify_evaluation import VerifiedRow
 from sweep.results.verify_trials import Recomputed
 from sweep.runs.paths import RunPaths
 from sweep.study.ranking import rank
+from sweep.terminal.console import Screen
 from tests.sweep.report.test_trials import summary
 
 
@@ -41,7 +42,7 @@ HELD_OUT = [
 
 
 def screen(width: int = 80) -> Console:
-    return Console(file=io.StringIO(), width=width)
+    return Screen(file=io.StringIO(), width=width)
 
 
 def text_of(console: Console) -> str:

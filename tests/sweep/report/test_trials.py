@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
-from rich.console import Console
 
 from selector.health import Verdict
 from sweep.report.trials import trial_table
 from sweep.study import Standing, TrialSummary
 from sweep.study.ranking import rank
+from sweep.terminal.console import Screen
 
 PARAMS = {"grpo.lr": 5e-05, "grpo.kl_beta": 0.1, "reward.mode": "hard_plus_soft", "grpo.batch_size": 32}
 
@@ -28,7 +28,7 @@ def summary(number: int, state: TrialState = TrialState.COMPLETE, reason: str = 
 
 
 def lines_of(rows: list[TrialSummary], width: int = 80, limit: int | None = None) -> list[str]:
-    console = Console(file=io.StringIO(), width=width)
+    console = Screen(file=io.StringIO(), width=width)
     console.print(trial_table(rank(rows), "Trials", limit))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]

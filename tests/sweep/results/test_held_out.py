@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from selector.batches import TensorData
 from selector.data import DataSettings, Split, load
@@ -21,6 +20,7 @@ from selector.settings import Decoder, TrialSettings, ValidationSettings
 from selector.training import Training
 from sweep.report.held_out import held_out_table
 from sweep.results.held_out import compare, row_dict, similarity_selector
+from sweep.terminal.console import Screen
 
 DEMO = DemoSettings(items=300, queries=60)
 
@@ -120,7 +120,7 @@ def test_collected_data_without_contrast_in_the_test_split_still_has_its_table()
     )
     assert [row.name for row in rows] == ["random", "similarity"]
     assert all(row.accuracy is None and np.isnan(row.agreement) and row.preferred == 0 for row in rows)
-    console = Console(file=io.StringIO(), width=160)
+    console = Screen(file=io.StringIO(), width=160)
     console.print(held_out_table(rows))
     assert isinstance(console.file, io.StringIO) and "undefined" in console.file.getvalue()
     assert row_dict(rows[0])["test_order_agreement"] is None

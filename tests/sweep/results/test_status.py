@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
-from rich.console import Console
 
 from sweep.report.status import print_status, status_lines
 from sweep.results.evaluations import make_main
@@ -22,6 +21,7 @@ from sweep.results.status import RunState, RunStatus, read_status, seconds_left,
 from sweep.runs.driver import DriverRecord, DriverState, End, Phase
 from sweep.runs.paths import RunPaths
 from sweep.study.ranking import rank
+from sweep.terminal.console import Screen
 from tests.sweep.report.test_trials import summary
 from tests.sweep.runs.test_driver import record
 
@@ -97,7 +97,7 @@ def test_time_left(changes: dict[str, Any], rows: list[Any], left: float | None)
 @pytest.mark.parametrize("limit", [20, None])
 def test_within_80_columns_one_line_a_trial(limit: int | None) -> None:
     rows = rank([summary(number, COMPLETE if number < 500 else RUNNING) for number in range(1000)])
-    console = Console(file=io.StringIO(), width=80)
+    console = Screen(file=io.StringIO(), width=80)
     print_status(console, status(RunState.DEAD, training(), rows=rows), limit)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
@@ -167,7 +167,7 @@ def test_a_run_that_has_ended_shows_its_verdict(run: RunPaths, ranking: Any, ver
     run.ranking_file.write_json(ranking)
     found = read_status(run)
     assert found.verdict is None if verdict is None else verdict in (found.verdict or "")
-    console = Console(file=io.StringIO(), width=80)
+    console = Screen(file=io.StringIO(), width=80)
     print_status(console, found)
     assert isinstance(console.file, io.StringIO)
     assert last in " ".join(console.file.getvalue().split())

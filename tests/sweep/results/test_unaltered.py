@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from selector.errors import UserError
 from sweep.errors import RunError
@@ -25,6 +24,7 @@ from sweep.runs.paths import RunPaths
 from sweep.runs.record import read_record
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
+from sweep.terminal.console import Screen
 from tests.sweep.results.changes import ANSWERS, CHANGES, TABLE, append, remove
 
 REFUSED = {
@@ -85,7 +85,7 @@ def test_the_best_checkpoint_is_never_replaced_by_a_lesser_one(copy: Path, tmp_p
         assert again is not None and again.folder is None
         assert "gone" in again.gone or "missing" in again.gone
         outcome = RunOutcome(paths, ranked, [], table, False, "", gone=again.gone)
-        console = Console(file=io.StringIO(), width=80)
+        console = Screen(file=io.StringIO(), width=80)
         print_outcome(console, outcome)
         assert isinstance(console.file, io.StringIO)
         said = console.file.getvalue()

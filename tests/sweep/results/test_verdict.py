@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from rich.console import Console
 
 from selector.errors import UserError
 from selector.health import Verdict
@@ -27,6 +26,7 @@ from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
 from sweep.study import Standing
 from sweep.study.ranking import rank
+from sweep.terminal.console import Screen
 from tests.sweep.evaluation.test_winner import SIMILARITY, contest, finalists_of, row
 from tests.sweep.report.test_trials import summary
 
@@ -60,7 +60,7 @@ def against(gain: Difference | None, same_as: str | None = None) -> Evaluation:
 
 
 def text_of(verdict: RunVerdict, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width)
+    console = Screen(file=io.StringIO(), width=width)
     print_verdict(console, verdict)
     print_export_command(console, verdict, RunPaths.at(Path("/runs/mine")), 3)
     assert isinstance(console.file, io.StringIO)

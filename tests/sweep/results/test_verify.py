@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from sweep.driver.session import open_session
 from sweep.errors import RunError
@@ -27,6 +26,7 @@ from sweep.runs.record import read_record
 from sweep.storage.local import stored_at
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
+from sweep.terminal.console import Screen
 from tests.sweep.finished import evaluated
 from tests.sweep.plans import screen_on
 from tests.sweep.results.changes import (
@@ -64,7 +64,7 @@ def test_a_single_change_is_named(name: str, finished: RunPaths, copy: Path, pla
     for fault in found.faults:
         if fault.where and fault.file.endswith(".json") and re.fullmatch(r'"[^"]*"|[-+.\de]+', fault.right):
             assert fault.right in (finished.root.local() / fault.file).read_text(), "that is right which was there"
-    assert print_verification(Console(file=io.StringIO(), width=80), found) == 1
+    assert print_verification(Screen(file=io.StringIO(), width=80), found) == 1
     if name in HASHED:
         assert verify(paths, None).faults, "hashes alone tell that something was changed"
 
@@ -108,7 +108,7 @@ def test_evaluations_side_by_side_are_all_verified(copy: Path, plan: Plan) -> No
 def test_what_verify_prints_fits_80_columns(copy: Path, plan: Plan) -> None:
     edit(TABLE, "rows.1.mean.low", 0.5)(copy)
     sql(VALUE)(copy)
-    console = Console(file=io.StringIO(), width=80)
+    console = Screen(file=io.StringIO(), width=80)
     found = verify(RunPaths.at(copy), lambda paths: plan)
     assert print_verification(console, found) == 1
     assert isinstance(console.file, io.StringIO)

@@ -8,6 +8,7 @@ import ray.util.metrics
 from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.execution.ray.metrics import PrometheusObserver
 from tests.sweep.execution.test_coordinator import result
+from tests.sweep.report.test_trials import summary
 
 
 class Gauge:
@@ -35,7 +36,8 @@ def test_a_state_that_no_trial_is_in_any_more_is_zero(monkeypatch: pytest.Monkey
     observer = PrometheusObserver("mine")
     observer.started(TrialStarted(0, {}, False, {"running": 1}))
     observer.epoch(result(0, 1, 2.5))
-    observer.ended(TrialEnded(0, "complete", 2.5, "", 2.5, {"complete": 1}))
+    ended = summary(0, value=2.5, last_step=1)
+    observer.ended(TrialEnded(ended, ended, {"complete": 1}))
     assert ALL["sweep_trials"].values == {("mine", "running"): 0, ("mine", "complete"): 1}
     observer.started(TrialStarted(1, {}, False, {"complete": 1, "running": 1}))
     assert ALL["sweep_trials"].values[("mine", "running")] == 1

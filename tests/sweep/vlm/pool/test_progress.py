@@ -2,8 +2,8 @@ import io
 import time
 
 import pytest
-from rich.console import Console
 
+from sweep.terminal.console import Screen
 from sweep.vlm.pool import progress
 from sweep.vlm.pool.progress import Meter, PoolProgress, ProgressLine, describe
 
@@ -63,7 +63,7 @@ def test_one_line_says_all(moment, line) -> None:
 
 def test_off_a_terminal_a_line_now_and_then_and_one_at_the_end(clock) -> None:
     out = io.StringIO()
-    with ProgressLine(Console(file=out, width=40), "answers") as line:
+    with ProgressLine(Screen(file=out, width=40), "answers") as line:
         for done in range(1, 41):
             clock[0] += 1
             line(PoolProgress(done, 40, 0, 1.0, 40.0 - done, {"a": done}))
@@ -77,14 +77,14 @@ def test_off_a_terminal_a_line_now_and_then_and_one_at_the_end(clock) -> None:
 
 def test_nothing_to_do_says_nothing() -> None:
     out = io.StringIO()
-    with ProgressLine(Console(file=out), "answers"):
+    with ProgressLine(Screen(file=out), "answers"):
         pass
     assert out.getvalue() == ""
 
 
 def test_on_a_terminal_the_line_lives_and_the_last_one_stays() -> None:
     out = io.StringIO()
-    with ProgressLine(Console(file=out, force_terminal=True, width=100), "answers") as line:
+    with ProgressLine(Screen(file=out, force_terminal=True, width=100), "answers") as line:
         deadline = time.monotonic() + 20
         while "starting workers" not in out.getvalue():
             assert time.monotonic() < deadline

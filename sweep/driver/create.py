@@ -46,7 +46,7 @@ def created(run: NewRun | RunPaths, plan: Plan | CollectionPlan) -> Iterator[Run
     try:
         yield paths
     except ClusterError:
-        if not paths.trials_folder.exists():
+        if not paths.has_begun:
             paths.root.remove()
         raise
 

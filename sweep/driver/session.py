@@ -196,7 +196,7 @@ def open_session(
             session.say(f"interrupted; continue with: {go_on}")
             raise
         except ClusterError as error:
-            if go_on in str(error) or not paths.trials_folder.exists():
+            if go_on in str(error) or not paths.has_begun:
                 raise
             raise ClusterError(f"{error}; `{go_on}` goes on") from error
         except OSError as error:

@@ -65,7 +65,7 @@ def train(plan: Plan, session: Session) -> Training:
         _persistence(session) as persist,
     ):
         coordinator = _run_trials(plan, session, owner, persist)
-        if isinstance(coordinator.error, ClusterError) and not paths.trials_folder.exists():
+        if isinstance(coordinator.error, ClusterError) and not paths.has_begun:
             session.say(f"{coordinator.error}, before any trial began; starting Ray again from scratch ...")
             session.leave_cluster()
             coordinator = _run_trials(plan, session, owner, persist)
@@ -103,7 +103,7 @@ def _epochs_of(plan: Plan) -> Callable[[Mapping[str, Any]], int]:
 
 
 def _check_ended_well(coordinator: Coordinator, paths: RunPaths) -> None:
-    if isinstance(coordinator.error, ClusterError) and not paths.trials_folder.exists():
+    if isinstance(coordinator.error, ClusterError) and not paths.has_begun:
         raise coordinator.error  # there is nothing to go on with
     if coordinator.error is not None:
         raise RunError(

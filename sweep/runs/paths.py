@@ -110,6 +110,11 @@ class RunPaths:
         return self.root / "trials"
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a worker has taken up a trial. The driver keeps records of trials before that."""
+        return any(True for _ in self.trials_folder.glob("*/settings.json"))
+
+    @property
     def finalists_folder(self) -> StoredPath:
         """Finalists that were trained again under fresh seeds, one folder each."""
         return self.root / "finalists"

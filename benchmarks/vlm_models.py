@@ -22,7 +22,7 @@ from sweep.demo.model import DEMO_MODEL_FOLDER, PREPROCESSOR
 from sweep.demo.tokenizer import SPECIALS, build_tokenizer
 from sweep.settings.vlm import DEMO_MODEL, ModelSettings, Precision
 from sweep.vlm.engine.images import Patching
-from sweep.vlm.engine.loading import Loaded, load, prepare_model, without_progress_bars
+from sweep.vlm.engine.loading import Loaded, load, prepare_model, quiet
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def demo_pair(device: torch.device, precision: Precision) -> Pair:
     """The model that ships."""
     loaded = load(ModelSettings(path=DEMO_MODEL, precision=precision), str(device))
     kind: Any = Qwen2_5_VLForConditionalGeneration
-    with without_progress_bars():
+    with quiet():
         plain = kind.from_pretrained(DEMO_MODEL_FOLDER, dtype=loaded.model.dtype, attn_implementation="sdpa")
     return Pair(loaded, plain.to(device).eval())
 

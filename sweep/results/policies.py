@@ -83,7 +83,7 @@ def policies(
 
 
 def _epochs(paths: RunPaths, row: TrialSummary, count: int) -> Iterator[Policy]:
-    for place, folder in enumerate(best_epochs(paths, row.number)[:count]):
+    for place, folder in enumerate(best_epochs(paths, row.number, row.standing.best_step)[:count]):
         manifest = read_manifest(folder)
         name = f"trial {row.number}" if place == 0 else f"trial {row.number}, epoch {manifest['step']}"
         yield _policy(name, RowKind.TRIAL if place == 0 else RowKind.EPOCH, folder)

@@ -112,7 +112,8 @@ class EvaluationCheck:
         # Nobody waits for answers, so no share of failures is too large.
         again = evaluate_panel(panel, settings.replace(failure_limit=1.0), ask, score, train, verdicts)
         audited = with_audit(again.evaluation, self._plan, found)
-        return replace(again, evaluation=audited.replace(sentence=verdict_by_answers(audited).sentence))
+        sentence = None if evaluation.sentence is None else verdict_by_answers(audited).sentence  # None: version 0.1
+        return replace(again, evaluation=audited.replace(sentence=sentence))
 
     def _policies(self, evaluation: Evaluation, answers: Sequence[AnswerRecord]) -> list[Policy] | None:
         """The selectors behind the rows that were asked, in their order. None where one is gone."""

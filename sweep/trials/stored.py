@@ -16,8 +16,13 @@ EPOCH = re.compile(r"/\d+(-seed-\d+)?/best/step-\d+$")
 """How the folder of a stored epoch ends."""
 
 
-def best_epochs(paths: RunPaths, number: int) -> list[StoredPath]:
+def best_epochs(paths: RunPaths, number: int, best_step: int | None = None) -> list[StoredPath]:
     """Folders of a trial's stored epochs, best val_loss first.
+
+    Args:
+        paths: of the run.
+        number: of the trial.
+        best_step: the epoch that stands for the trial, which comes first whatever its manifest says.
 
     Raises:
         RunError: the trial has none (pruned before its first epoch, failed, or removed by hand).
@@ -27,7 +32,8 @@ def best_epochs(paths: RunPaths, number: int) -> list[StoredPath]:
         raise RunError(
             f"run {paths.name}: trial {number} has no stored epoch; `sweep status {paths.shown}` lists trials"
         )
-    return sorted(folders, key=lambda path: (read_manifest(path)["metrics"]["val_loss"], step_of(path)))
+    loss = {path: read_manifest(path)["metrics"]["val_loss"] for path in folders}
+    return sorted(folders, key=lambda path: (step_of(path) != best_step, loss[path], step_of(path)))
 
 
 def check_epochs(paths: RunPaths, number: int, count: int, best_step: int | None) -> None:
@@ -43,7 +49,7 @@ def check_epochs(paths: RunPaths, number: int, count: int, best_step: int | None
         RunError: the trial has no stored epoch, or the one that stands for it is gone.
         CheckpointError: one of them is damaged.
     """
-    folders = best_epochs(paths, number)
+    folders = best_epochs(paths, number, best_step)
     if best_step is not None and step_of(folders[0]) != best_step:
         raise RunError(f"{paths.trial(number).epoch(best_step)}: missing, the best epoch of trial {number}")
     for folder in folders[:count]:

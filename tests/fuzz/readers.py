@@ -65,9 +65,9 @@ def used_space(text: str) -> SearchSpace:
 def exported(folder: Path) -> dict[str, Any]:
     """A stored epoch, as `export` and `verify` read it."""
     read_checkpoint(stored_at(folder))
-    manifest = {**read_manifest(stored_at(folder)), "chosen": "by number"}
+    manifest = {**read_manifest(stored_at(folder)), "chosen": "by number", "verdict": "none"}
     assert _readme(manifest).encode()  # as it is written
-    assert Exported(folder, manifest["trial"], manifest, "by number").sentence.encode()
+    assert Exported(folder, manifest["trial"], manifest, "by number", "none").sentence.encode()
     assert PointerSelector.from_pretrained(folder).config.width
     return manifest
 

@@ -159,7 +159,7 @@ LONELY = """
 
     TORCH_NEEDS = {"torch", "torchgen", "functorch", "filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx",
                    "setuptools", "sympy", "triton", "typing_extensions", "cuda", "nvidia"}
-    OURS = {"selector", "selector.model", "selector.tensors", "selector.errors"}
+    OURS = {"selector", "selector.model", "selector.tensors", "selector.errors", "selector.files"}
 
     class OnlyTorch:
         refused = set()

@@ -29,6 +29,7 @@ from sweep.results.audit import with_audit
 from sweep.results.policies import panel_of, policies
 from sweep.results.ranking import ranking_document
 from sweep.results.seal import seal
+from sweep.results.verdict import verdict_by_answers
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.settings.evaluation import SplitName
 from sweep.storage.hashes import canonical_hash
@@ -145,6 +146,7 @@ def evaluated(plan: Plan, ranked: Sequence[TrialSummary], session: Session, name
     result = evaluate(panel, settings, ask, score, train, verdicts)
     source = SourceRecord(model="demo", answers={}, items=table.fingerprint())
     evaluation = with_audit(result.evaluation.replace(source=source), plan, found)
+    evaluation = evaluation.replace(sentence=verdict_by_answers(evaluation).sentence)
     place = paths.evaluation(name)
     write_answers(place.answers_file, result.answers)
     evaluation.write(place.file)

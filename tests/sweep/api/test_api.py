@@ -133,7 +133,7 @@ def test_a_sweep_from_a_mapping(ray_session: None, tmp_path: Path, capsys: pytes
     run = sweep.run(space, runs=tmp_path, overrides=["budget.trials=1"])
     shown = capsys.readouterr().out
     assert "Trials by val_loss" in shown and "budget.trials=1" in shown
-    assert run.verdict is not None and run.verdict.sentence in shown
+    assert run.verdict is not None and run.verdict.sentence in " ".join(shown.split())
     assert run.finished and run.name == "small-1" and list(run.trials_dataframe()["state"]) == ["complete"]
     again = sweep.resume(run, overrides=["budget.trials=2"], show=False)
     assert len(again.trials) == 2 and again.space.budget.trials == 2 and capsys.readouterr().out == ""

@@ -16,7 +16,6 @@ from rich.console import Console
 from sweep.driver.pulse import Pulse
 from sweep.driver.signals import interruptible, note_of, starting_ray, terminable
 from sweep.runs.paths import RunPaths
-from sweep.terminal.console import Screen
 
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -31,7 +30,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.fixture
 def console() -> Console:
-    return Screen(file=io.StringIO(), width=200)
+    return Console(file=io.StringIO(), width=200)
 
 
 @pytest.fixture

@@ -108,6 +108,6 @@ def test_a_killed_driver_resumes_from_the_address_alone(
     wanted = f"trials/{best.number:04d}/best/step-{best.user_attrs['standing']['best_step']:04d}/manifest.json"
     assert json.loads((tmp_path / "best" / "manifest.json").read_bytes())["sha256"] == hashes(whole)[wanted]
     code, out, _ = call(capsys, monkeypatch, "verify", f"{runs}/mine")
-    assert code == 0 and "differs" not in out and out.count("ok") >= TRIALS
+    assert code == 0 and out.count("ok") >= TRIALS, out
     code, _, error = call(capsys, monkeypatch, "run", str(tmp_path / "space.yaml"), "--name", "mine", "--runs", runs)
     assert code == 2 and error.startswith(f"error: run 'mine' exists in {runs}")

@@ -32,7 +32,8 @@ def test_while_all_live_nothing_happens(listener: socket.socket) -> None:
 
 def test_the_driver_hears_of_a_death_wherever_it_is(listener: socket.socket) -> None:
     began = time.monotonic()
-    with pytest.raises(RayLost, match="Ray is gone: its raylet has died"), Guard([part(listener)]):
+    guard = Guard([part(listener)])
+    with pytest.raises(RayLost, match="Ray is gone: its raylet has died"), guard:
         listener.close()
         try:
             time.sleep(60)  # as somebody waits for a worker
@@ -40,6 +41,7 @@ def test_the_driver_hears_of_a_death_wherever_it_is(listener: socket.socket) -> 
             pytest.fail("caught")
     assert time.monotonic() - began < 10
     time.sleep(LOOK_SECONDS)  # not a second time
+    guard.over()  # or it would end this process
 
 
 def test_one_that_may_come_back_is_waited_for(listener: socket.socket) -> None:

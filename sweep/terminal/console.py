@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
@@ -99,10 +99,20 @@ def quiet(log_file: StoredPath, stream: TextIO | None = None) -> Iterator[Consol
     try:
         os.dup2(noise, 1)
         os.dup2(noise, 2)
-        with growing, growing_noise, logging_to(log), _line_by_line(before[0], sys.stdout.encoding) as real:
+        with (
+            growing,
+            growing_noise,
+            logging_to(log),
+            _line_by_line(before[0], sys.stdout.encoding) as real,
+            _line_by_line(noise, "utf-8") as quieter,
+        ):
             shown = screen(stream or real)
             shown.log_descriptor = log
-            yield shown
+            with ExitStack() as stack:
+                if stream is not None:  # Python's own stdout is no descriptor then, and Tune prints to it
+                    stack.enter_context(redirect_stdout(quieter))
+                    stack.enter_context(redirect_stderr(quieter))
+                yield shown
     finally:
         _drain()
         after = (log, log) if shown is not None and shown.is_in_log else before

@@ -11,7 +11,7 @@ from typing import Any
 
 from sweep.errors import ClusterError
 from sweep.execution.ray.environment import ADDRESS, environment, named_address
-from sweep.execution.ray.guard import Guard, Part, RayLost
+from sweep.execution.ray.guard import Guard, Part, RayLost, agents_of
 from sweep.execution.ray.options import FAIL_SOON, RayOptions
 from sweep.execution.ray.start import Ray, initialised, names_of, reason_of, started
 from sweep.execution.ray.token import WITH_RAYS_COMMAND, how_to_be_let_in
@@ -78,7 +78,8 @@ def connected(
                 say(f"cluster    {named.address}, which {ADDRESS} names (--address local starts Ray here instead)")
             ray = stack.enter_context(_joined(run, named.address))
         parts = [] if ray.shared else _parts(here=named.address is None)
-        guard = Guard(parts, lambda lost: say(f"error: {lost}; `{go_on}` goes on"))
+        agents = agents_of(os.getpid()) if named.address is None and not ray.shared else {}
+        guard = Guard(parts, agents, lambda lost: say(f"error: {lost}; `{go_on}` goes on"))
         behind.callback(guard.over)
         try:
             with guard:

@@ -83,7 +83,7 @@ def test_a_driver_that_never_comes_to_its_end_is_ended_with_the_last_words() -> 
         "signal.pthread_sigmask(signal.SIG_BLOCK, {guard.SIGNAL})\n"
         "listener = socket.create_server(('127.0.0.1', 0))\n"
         "part = Part('its raylet', listener.getsockname(), 0.1)\n"
-        "with Guard([part], lambda lost: print('last words:', lost, flush=True)):\n"
+        "with Guard([part], {}, lambda lost: print('last words:', lost, flush=True)):\n"
         "    listener.close()\n    time.sleep(60)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -92,3 +92,24 @@ def test_a_driver_that_never_comes_to_its_end_is_ended_with_the_last_words() -> 
     )
     assert done.returncode == 2, done.stderr
     assert done.stdout == "last words: Ray is gone: its raylet has died\n"
+
+
+def test_with_an_agent_the_driver_ends_at_once_and_says_why() -> None:
+    """Before Ray's library ends it without a word."""
+    driver = (
+        "import os, signal, subprocess, sys, time\nfrom sweep.execution.ray.guard import Guard\n"
+        "agent = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "with Guard([], {agent.pid: 'its DashboardAgent'}):\n    pass\n"
+        "from sweep.execution.ray.guard import Part\nimport socket\n"
+        "listener = socket.create_server(('127.0.0.1', 0))\n"
+        "part = Part('its raylet', listener.getsockname(), 60)\n"
+        "with Guard([part], {agent.pid: 'its DashboardAgent'}, lambda lost: print('last words:', lost, flush=True)):\n"
+        "    agent.kill()\n    time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", driver], env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "last words: Ray is gone: its DashboardAgent has died\n"), done.stderr
+    assert time.monotonic() - began < 30

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweep.evaluation.wording import points
+from sweep.evaluation.wording import points, signed
 from sweep.report.tables import plain_table, titled
 from sweep.results.compare import Comparison, CurveStatistics, Pair
 
@@ -61,7 +61,7 @@ def _items(items: Sequence[int]) -> str:
 def _accuracies(pair: Pair) -> Group:
     table = plain_table(["shots", "second - first", "95 % interval", "questions"], left=())
     for one in pair.accuracy:
-        interval = f"[{points(one.low, signed=True)}, {points(one.high, signed=True)}]"
+        interval = f"[{signed(one.low)}, {signed(one.high)}]"
         shots = "mean" if one.shots is None else str(one.shots)
         table.add_row(shots, points(one.value, signed=True), Text(interval), str(one.questions))
     return titled(f"VQA accuracy, {_name(pair)}", table)

@@ -24,7 +24,7 @@ from sweep.evaluation.questions import NONE, Questions
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.evaluation.rows import PolicyRow, RowKind, select_with
 from sweep.evaluation.statistics import differences, with_mean
-from sweep.evaluation.wording import counted, points
+from sweep.evaluation.wording import counted, points, signed
 from sweep.results.evaluations import main_evaluation
 from sweep.results.sides import Side
 
@@ -381,10 +381,13 @@ def _share(value: float) -> str:
 
 def _accuracy_words(found: Sequence[AccuracyDifference]) -> str:
     mean = found[-1]
-    interval = f"[{points(mean.low, signed=True)}, {points(mean.high, signed=True)}]"
-    told = "cannot be told apart" if mean.low <= 0 <= mean.high else "better" if mean.value > 0 else "worse"
-    words = f"in accuracy by {points(mean.value, signed=True)} {interval} over {counted(mean.questions, 'question')}"
-    return f"The second and the first {told} {words}." if told[0] == "c" else f"The second is {told} {words}."
+    numbers = (
+        f"{points(mean.value, signed=True)} [{signed(mean.low)}, {signed(mean.high)}] over "
+        f"{counted(mean.questions, 'question')}"
+    )
+    if mean.low <= 0 <= mean.high:
+        return f"Their accuracies cannot be told apart: {numbers}, second minus first."
+    return f"The second is {'better' if mean.value > 0 else 'worse'} in accuracy: {numbers}."
 
 
 def _shot_words(found: Sequence[AccuracyDifference]) -> Iterator[str]:

@@ -170,6 +170,8 @@ class Guard:
                 names[descriptor] = name
             while not self._closed.is_set():
                 for descriptor, _ in ended.poll(LOOK_SECONDS * 1000):
+                    if self.lost():  # the agent went with what is gone, for which there is time to end in order
+                        return
                     if not self._closed.is_set():
                         self._last_words(GONE_TEXT.format(names[descriptor]))
                         os._exit(EXIT_CODE)

@@ -23,9 +23,8 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("selector", "
 """
 
 
-@pytest.mark.parametrize(("decoder", "layers", "shots"), [("static", 0, 1), ("gate", 2, 4)])
-def test_it_picks_the_same_with_torch_alone(tmp_path: Path, decoder: str, layers: int, shots: int) -> None:
-    model = build_selector(SelectorConfig(10, 12, layers, 3, decoder, 0.1, 0.5), 0)
+def test_it_picks_the_same_with_torch_alone(tmp_path: Path) -> None:
+    shots, model = 4, build_selector(SelectorConfig(10, 12, 2, 3, "gate", 0.1, 0.5), 0)
     write_program(model, tmp_path / "model.pt2", shots)
     cases = []
     for batch, pool in ((1, shots), (1, 64), (2, shots + 3), (300, 20)):

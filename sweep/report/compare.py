@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sweep.evaluation.wording import points, signed
 from sweep.report.tables import plain_table, titled
-from sweep.results.compare import Comparison, CurveStatistics, Pair
+from sweep.results.compared import Comparison, CurveStatistics, Pair
 
 TENSORS = 12
 

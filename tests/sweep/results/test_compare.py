@@ -23,7 +23,8 @@ from selector.settings import HealthSettings
 from sweep.errors import RunError
 from sweep.evaluation.questions import Questions, choose_questions
 from sweep.report.compare import comparison_document, render_comparison
-from sweep.results.compare import Comparison, agreement, compare_sides, curves
+from sweep.results.compare import agreement, compare_sides, curves
+from sweep.results.compared import Comparison
 from sweep.results.sides import Side, open_side
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import SplitName

@@ -6,9 +6,8 @@ there, the version is written last, so a note is whole or not there. A note that
 
 from __future__ import annotations
 
-from optuna.storages import BaseStorage
-
 from sweep.space.search_space import SearchSpace
+from sweep.study.kept import KeptStorage
 from sweep.study.summaries import TrialSummary
 
 PIECE = 2045
@@ -46,22 +45,21 @@ def trial_note(trial: TrialSummary) -> str:
     return "\n\n".join(lines)
 
 
-def save_note(storage: BaseStorage, study_id: int, trial_id: int | None, body: str) -> None:
+def save_note(storage: KeptStorage, trial_id: int | None, body: str) -> None:
     """Store a note, unless there is one already: a person may have written it.
 
     Args:
         storage: of the study.
-        study_id: Optuna's.
         trial_id: Optuna's. None: the note is the study's.
         body: Markdown, not empty.
     """
     owner = "dashboard:" if trial_id is None else f"dashboard:{trial_id}:"
     version = f"{owner}note_ver"
-    if version in storage.get_study_system_attrs(study_id):
+    if storage.has_study_system_attr(version):
         return
     for place, start in enumerate(range(0, len(body), PIECE)):
-        storage.set_study_system_attr(study_id, f"{owner}note_str:{place}", body[start : start + PIECE])
-    storage.set_study_system_attr(study_id, version, 1)
+        storage.set_study_system_attr(storage.study_id, f"{owner}note_str:{place}", body[start : start + PIECE])
+    storage.set_study_system_attr(storage.study_id, version, 1)
 
 
 def _plain(text: str) -> str:

@@ -15,6 +15,7 @@ from sweep.settings.vlm import VlmSettings
 from sweep.storage.hashes import canonical_hash, file_hash
 from sweep.vqa.cleanup import CLEANUP_VERSION
 
+_TABLES = {"embeddings", "image_embeddings", "question_embeddings"}  # each counts by its content
 VERSION = 1  # raised when beams are proposed, or answers become outcomes, by other rules
 
 
@@ -34,7 +35,9 @@ def collect_digest(settings: CollectSettings, items: str, embeddings: str, vlm: 
     Raises:
         DataError: a file that the settings name is missing or cannot be read.
     """
-    beams: dict[str, Any] = settings.model_dump(mode="json", exclude={"queries", "selector", "embeddings"})
+    beams: dict[str, Any] = settings.model_dump(mode="json", exclude={"queries", "selector", *_TABLES})
+    if settings.build.pool.shares is None:
+        del beams["build"]["pool"]["shares"]  # as before there were any: the same collection keeps its name
     if settings.queries is not None:
         beams["queries"] = _hash_of(settings.queries)
     if settings.selector is not None:

@@ -53,6 +53,7 @@ class EmbedWorkerSettings(WorkerSettings):
 
     section: ClassVar[str] = "embed.workers"
     holds: ClassVar[str] = "the embedding model"
+    actor: ClassVar[str] = "EmbedWorker"
     batch: PositiveInt = 1
 
 

@@ -186,6 +186,8 @@ class WorkerSettings(FrozenModel):
     """Where a space has these settings, for messages."""
     holds: ClassVar[str] = "the vision-language model"
     """What a worker loads, for messages."""
+    actor: ClassVar[str] = "VlmWorker"
+    """What Ray's dashboard calls a worker."""
 
     count: PositiveInt | None = None
     cpus: Cpus = 1.0

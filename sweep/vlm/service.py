@@ -20,7 +20,7 @@ from sweep.vlm.engine.engine import Engine
 from sweep.vlm.keys import answer_key, answer_settings, model_identity, score_key
 from sweep.vlm.pool.pool import Pool
 from sweep.vlm.pool.progress import PoolProgress, ProgressLine
-from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
+from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 
 
 class AnswerService:
@@ -57,7 +57,7 @@ class AnswerService:
         self._run = run
         self._console = console
         self._watch = watch
-        self._pool: Pool[ItemTable] | None = None
+        self._pool: Pool[ItemTable, Answer] | None = None
         self._line: ProgressLine | None = None
         self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
         self.identity = model_identity(settings.model)

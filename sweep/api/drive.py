@@ -17,7 +17,7 @@ from sweep.driver.run import execute
 from sweep.errors import RunError, SpaceError
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.make import make_plan
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan
 from sweep.plan.requests import request_of_run, request_of_space, request_of_text
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_outcome
@@ -104,7 +104,7 @@ def resume(
     return _drive(plan, paths, RayOptions(address, cpus, dashboard), show)
 
 
-def _drive(plan: Plan | CollectionPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: bool) -> Run:
+def _drive(plan: AnyPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: bool) -> Run:
     stream = own_stream(shown=show)
 
     @contextmanager

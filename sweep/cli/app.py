@@ -30,6 +30,7 @@ COMMANDS = {
         "Have the best trials' demonstrations answered by the model, and rank by the answers.",
     ),
     "collect": ("sweep.cli.runs", "Measure the beams of a space with its model: the data that trials are trained on."),
+    "embed": ("sweep.cli.runs", "Embed the images and questions of a space, as its section embed says."),
     "show-prompt": (
         "sweep.cli.spaces",
         "Print exactly what the model reads for one question, and which images.",
@@ -46,7 +47,7 @@ COMMANDS = {
 """By name: the module that has the command, and what `--help` says of it (a test holds the two together)."""
 
 
-WAITED_FOR = ("run", "resume", "evaluate", "collect")
+WAITED_FOR = ("run", "resume", "evaluate", "collect", "embed")
 """Commands that say from the first moment what they wait for. Their program takes seconds to load."""
 QUIET = ("--quiet", "-q")
 

@@ -41,6 +41,7 @@ COMMANDS = {
         "sweep.cli.results",
         "Recompute every stored number of a run and check the hashes of the rest.",
     ),
+    "show-space": ("sweep.cli.spaces", "Print a search space that ships, to make a copy of."),
     "schema": ("sweep.cli.spaces", "Print the JSON schema of a search space, for editors."),
     "data": ("sweep.cli.data", "Training data."),
 }

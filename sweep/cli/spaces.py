@@ -1,4 +1,4 @@
-"""Commands about a search space, before anything runs: validate, show-prompt, schema."""
+"""Commands about a search space, before anything runs: validate, show-prompt, show-space, schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweep.plan.requests import request_of_space
 from sweep.report.documents import document_text, plan_document
 from sweep.report.plan import parameter_table, plan_table
 from sweep.runs.paths import SharedPaths
-from sweep.space import json_schema
+from sweep.space import find_space, json_schema
 from sweep.terminal.console import screen
 from sweep.terminal.outlet import write
 
@@ -61,6 +61,12 @@ def show_prompt(
     with TemporaryDirectory() as scratch:
         shared = SharedPaths.beside(runs, Path(scratch))
         write(rendered_prompt(space, query, demonstrations, shared) + "\n")
+
+
+@app.command("show-space")
+def show_space(space: Space) -> None:
+    """Print a search space that ships, to make a copy of."""
+    write(find_space(space)[0])
 
 
 @app.command()

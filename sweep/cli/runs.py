@@ -38,9 +38,11 @@ from sweep.errors import RunError, SpaceError
 from sweep.evaluation.records import read_evaluation
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import plan_collection, plan_embedding
+from sweep.plan.cost.estimate import estimate_here
 from sweep.plan.make import make_plan
 from sweep.plan.plan import AnyPlan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
+from sweep.report.cost import cost_table
 from sweep.report.documents import document_text, evaluation_document
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
@@ -217,6 +219,8 @@ def _screen(plan: AnyPlan, log_file: StoredPath) -> Iterator[Console]:
     """The console of a run, which begins with what will happen. All other output goes to the log."""
     with quiet(log_file) as console:
         console.print(plan_table(plan))
+        if not plan.request.exists:
+            console.print(cost_table(estimate_here(plan)))
         yield console
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from selector.arrays import Int8Array
 from selector.data import DataSummary, Split
 from sweep.evaluation.records import Evaluation
+from sweep.plan.cost.records import Cost
 from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
 from sweep.report.plan import label_of_override
 from sweep.results.export import Exported
@@ -30,7 +31,7 @@ def document_text(document: Mapping[str, Any]) -> str:
     return json.dumps(_finite(dict(document)), indent=2, allow_nan=False) + "\n"
 
 
-def plan_document(plan: AnyPlan, warnings: Sequence[str]) -> dict[str, Any]:
+def plan_document(plan: AnyPlan, cost: Cost, warnings: Sequence[str]) -> dict[str, Any]:
     """What `validate` found. Of `data`, `collect` and `embed` one is not null: what the run begins with."""
     space, request = plan.space, plan.request
     rce, grpo = space.epochs()
@@ -47,6 +48,7 @@ def plan_document(plan: AnyPlan, warnings: Sequence[str]) -> dict[str, Any]:
         "data": _data(plan) if isinstance(plan, Plan) else None,
         "collect": _collection(plan) if isinstance(plan, CollectionPlan) else None,
         "embed": _embedding(plan) if isinstance(plan, EmbeddingPlan) else None,
+        "cost": asdict(cost),
         "settings": settings,
     }
 

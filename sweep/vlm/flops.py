@@ -105,7 +105,9 @@ class VisionShape:
     def image(self, rows: int, columns: int) -> float:
         """FLOPs of one image of so many rows and columns of tokens, attention included."""
         patches = rows * columns * self.merge**2
-        inside = self.merge**4 * _squares(rows, self.window // self.merge) * _squares(columns, self.window // self.merge)
+        inside = (
+            self.merge**4 * _squares(rows, self.window // self.merge) * _squares(columns, self.window // self.merge)
+        )
         pairs = (self.layers - self.whole_layers) * inside + self.whole_layers * patches**2
         return self.products(patches) + 4.0 * self.width * pairs
 

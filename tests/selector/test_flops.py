@@ -17,7 +17,9 @@ QUERIES, CANDIDATES, BEAMS, PICKS = 6, 10, 5, 3
 def test_a_forward_and_a_backward_pass(decoder: str, layers: int) -> None:
     config = SelectorConfig(24, 16, layers, 4, decoder, 0.1, 0.0)
     model = PointerSelector(config)
-    beams = torch.stack([torch.randperm(CANDIDATES)[:PICKS] for _ in range(QUERIES * BEAMS)]).view(QUERIES, BEAMS, PICKS)
+    beams = torch.stack([torch.randperm(CANDIDATES)[:PICKS] for _ in range(QUERIES * BEAMS)]).view(
+        QUERIES, BEAMS, PICKS
+    )
     query, pool = torch.randn(QUERIES, 24), torch.randn(QUERIES, CANDIDATES, 24)
     with FlopCounterMode(display=False) as forward:
         encoding = model.encode(query, pool, torch.ones(QUERIES, CANDIDATES, dtype=torch.bool))

@@ -1,4 +1,4 @@
-"""Each search space that ships, at toy size: its own settings and points, on the demo world, with a rule that answers."""
+"""Each search space that ships, at toy size: its settings and points, on a small world, where a rule answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from selector.settings import AdvantageMode, CurriculumFilter, RewardMode
 from sweep.evaluation.records import read_evaluation
 from sweep.runs.paths import RunPaths
+from sweep.runs.record import read_record
 from sweep.space import find_space, load_space
 from sweep.space.document import read_document
 from sweep.space.files import shipped_spaces
@@ -52,7 +53,7 @@ def test_every_space_that_ships_is_tested_here() -> None:
 
 @pytest.mark.parametrize("name", ["grpo", "okvqa", "vqav2"])
 def test_a_space_goes_from_items_to_a_ranking(tmp_path: Path, items: Path, name: str) -> None:
-    few = {"evaluation": {"samples": None, "top": 2}, "budget": {"trials": 3}}
+    few = {"evaluation": {"samples": None, "top": 2, "resamples": 1000}, "budget": {"trials": 3}}
     if name != "grpo":
         few["evaluation"] |= {"racing": {"start": 20}, "finalists": {"count": 1, "seeds": 1}}
     paths = run(tmp_path, toy(name, items, {16: 3, 10: 3, 5: 2, 4: 2}, **few))
@@ -61,9 +62,10 @@ def test_a_space_goes_from_items_to_a_ranking(tmp_path: Path, items: Path, name:
 
 
 def test_plans_trains_every_point_under_three_seeds(tmp_path: Path, items: Path) -> None:
-    few = {"evaluation": {"samples": None, "finalists": {"count": 2, "seeds": 1}}}
+    few = {"evaluation": {"samples": None, "resamples": 1000, "finalists": {"count": 2, "seeds": 1}}}
     paths = run(tmp_path, toy("plans", items, {10: 2, 5: 1}, **few))
-    rows = read_summaries(paths.sqlite_url, "plans")
+    record = read_record(paths)
+    rows = read_summaries(record.storage_url(paths), record.study)
     points = load_space("plans").points
     assert len(points) == 16 and len(rows) == 3 * len(points) and all(row.is_complete for row in rows)
     assert len({row.key for row in rows}) == len(points)

@@ -224,7 +224,7 @@ def test_missing_space_lists_what_there_is(tmp_path, monkeypatch):
     with pytest.raises(SpaceError) as caught:
         find_space("mygrp.yaml")
     assert "does not exist" in str(caught.value)
-    assert "beams.yaml, grpo.yaml, okvqa.yaml, plans.yaml, vqav2.yaml" in str(caught.value) and "near it: mygrpo.yaml" in str(caught.value)
+    assert "beams.yaml, grpo.yaml, okvqa.yaml" in str(caught.value) and "near it: mygrpo.yaml" in str(caught.value)
 
 
 def test_folder_and_binary_files_are_refused(tmp_path):

@@ -31,9 +31,7 @@ def _phase(phase: Phase) -> str:
         text += f", {amounts['epochs']:,.0f} epochs of {amounts['queries']:,.0f} queries"
     else:
         tokens, unshared = amount_text(amounts["tokens"], "tokens"), amount_text(amounts["computed"], "not shared")
-        counted = (
-            f"{most}{amounts['prompts']:,.0f} prompts ({amounts['known']:,.0f} known already), {tokens} ({unshared})"
-        )
+        text = f"{most}{amounts['prompts']:,.0f} prompts ({amounts['known']:,.0f} known already), {tokens} ({unshared})"
         size = f"{amounts['tokens per image']:.0f}"
         text += f", {amounts['images']:,.0f} images of {size} token{'' if size == '1' else 's'}"
     return f"{text}, {amount_text(phase.flops, 'FLOP')}{_time(phase)}"

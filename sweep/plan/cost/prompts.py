@@ -86,8 +86,8 @@ def _rows(
     numbers: dict[str, int] = {}
     rows = []
     for prompt, ids in zip(prompts, checkpoint.token_ids([prompt.text for prompt in prompts]), strict=True):
-        keys = [str(image) for image in prompt.images]
-        grids = {str(image): sides.get(image, usual) for image in prompt.images}
+        keys = [str(work.table.image_id(item)) for item in prompt.images]
+        grids = {key: sides.get(item, usual) for key, item in zip(keys, prompt.images, strict=True)}
         rows.append(encoder.row(ids, keys, grids, numbers))
     return rows
 

@@ -77,7 +77,7 @@ def test_prompts_and_tokens_are_those_that_the_engine_counts(collection: Collect
     counted = engine.statistics
     assert counted.prefill_tokens + counted.shared_tokens == sum(told)
     assert cost.tokens == pytest.approx(np.mean(told) * work.prompts)
-    assert cost.computed == pytest.approx(counted.prefill_tokens / len(part) * work.prompts)
+    assert cost.computed == pytest.approx(counted.prefill_tokens / len(part) * work.prompts, rel=0.01)
     assert cost.longest == max(told)
     everywhere = prompt_cost(work, checkpoint)
     assert everywhere.tokens == pytest.approx(cost.tokens, rel=0.1)

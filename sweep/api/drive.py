@@ -113,8 +113,8 @@ def _drive(plan: AnyPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: 
     def open_screen(log_file: StoredPath) -> Iterator[Console]:
         with quiet(log_file, stream) as console:
             console.print(plan_table(plan))
-            if not plan.request.exists:
-                console.print(cost_table(estimate_here(plan)))
+            if (cost := estimate_here(plan)) is not None:
+                console.print(cost_table(cost))
             yield console
 
     outcome = execute(plan, new_or_old, ray, open_screen)

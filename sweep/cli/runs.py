@@ -219,8 +219,8 @@ def _screen(plan: AnyPlan, log_file: StoredPath) -> Iterator[Console]:
     """The console of a run, which begins with what will happen. All other output goes to the log."""
     with quiet(log_file) as console:
         console.print(plan_table(plan))
-        if not plan.request.exists:
-            console.print(cost_table(estimate_here(plan)))
+        if (cost := estimate_here(plan)) is not None:
+            console.print(cost_table(cost))
         yield console
 
 

@@ -78,6 +78,14 @@ class DualParts:
         return (self.config.vision_config.hidden_size, self.config.text_config.projection_size)
 
 
+def dual_config(settings: ModelSettings) -> tuple[Any, bool]:
+    """A checkpoint's configuration alone, and whether it is a SigLIP. Raises ModelError."""
+    file = resolve_folder(settings) / CONFIG
+    is_siglip = read_json(file, needed=True).get("model_type") == "siglip"
+    _, config_class, _ = _siglip() if is_siglip else _clip()
+    return _read(file, lambda: config_class.from_pretrained(file.parent, local_files_only=True)), is_siglip
+
+
 def check_dual(settings: ModelSettings, *, texts: bool) -> DualParts:
     """Do all of loading that needs no values of weights. Takes seconds, whatever the model's size.
 

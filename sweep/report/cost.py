@@ -29,6 +29,10 @@ def _phase(phase: Phase) -> str:
         again = amounts["trained again"]
         text += f" and {again:,.0f} finalists" if again else ""
         text += f", {amounts['epochs']:,.0f} epochs of {amounts['queries']:,.0f} queries"
+    elif phase.name == "embed":
+        text = (
+            f"{amounts['images']:,.0f} images and {amounts['questions']:,.0f} questions, width {amounts['width']:.0f}"
+        )
     else:
         tokens, unshared = amount_text(amounts["tokens"], "tokens"), amount_text(amounts["computed"], "not shared")
         text = f"{most}{amounts['prompts']:,.0f} prompts ({amounts['known']:,.0f} known already), {tokens} ({unshared})"

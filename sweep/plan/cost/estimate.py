@@ -9,18 +9,23 @@ from __future__ import annotations
 import numpy as np
 
 from selector.flops import grpo_flops, rce_flops
+from sweep.embed.flops import dual_flops
+from sweep.embed.model import embedding_checkpoint
+from sweep.plan.cost.checkpoint import Checkpoint
 from sweep.plan.cost.known import known_prompts
 from sweep.plan.cost.memory import disk_bytes, selector_config, trial_bytes, worker_bytes
 from sweep.plan.cost.prompts import PromptCost, prompt_cost
 from sweep.plan.cost.records import Cost, Measured, Phase
 from sweep.plan.cost.sample_size import sample_size
-from sweep.plan.cost.work import AnswerWork, TrainWork, Works
+from sweep.plan.cost.work import AnswerWork, EmbedWork, TrainWork, Works
 from sweep.plan.machine import Machine
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan, EmbeddingPlan, Plan
+from sweep.settings.embed import VISION_TOWER, Inputs
+from sweep.space import SearchSpace
 from sweep.vlm.pool.capacity import capacity_of
 
 
-def estimate(plan: Plan | CollectionPlan, works: Works, machine: Machine, measured: Measured | None = None) -> Cost:
+def estimate(plan: AnyPlan, works: Works, machine: Machine, measured: Measured | None = None) -> Cost:
     """The cost of a plan on a machine.
 
     Args:
@@ -35,8 +40,10 @@ def estimate(plan: Plan | CollectionPlan, works: Works, machine: Machine, measur
         costs[work.phase] = prompt_cost(work, works.checkpoint)
         known = known_prompts(work, plan.request.shared.answers_folder)
         phases.append(_asked(work, costs[work.phase], known, machine, measured))
-    place = 1 if isinstance(plan, CollectionPlan) else 0
-    phases.insert(place, _trained(plan, works.training, machine, measured))
+    place = sum(phase.name == "collect" for phase in phases)
+    phases.insert(place, _trained(plan.space, works.training, machine, measured))
+    if works.embed is not None:
+        phases.insert(0, _embedded(works.embed, works.checkpoint, costs, machine, measured))
     outcomes = plan.dataset if isinstance(plan, Plan) else None
     asked = next((work.questions for work in works.answers if work.phase == "evaluate"), None)
     device = "cuda" if works.answers and works.answers[0].vlm.workers.gpus else "cpu"
@@ -44,17 +51,43 @@ def estimate(plan: Plan | CollectionPlan, works: Works, machine: Machine, measur
         phases=tuple(phases),
         worker=worker_bytes(works, costs, device, measured),
         device=device,
-        trial=trial_bytes(plan.space, works.training.dataset.width),
+        trial=trial_bytes(plan.space, works.training.width),
         shared=float(plan.bytes),
-        disk=disk_bytes(plan, works),
+        disk=disk_bytes(plan.space, works),
         sample_size=sample_size(plan.space.evaluation, outcomes, asked),
         measured=None if measured is None else measured.device,
     )
 
 
-def estimate_here(plan: Plan | CollectionPlan) -> Cost:
-    """The cost of a plan on this machine, nothing measured."""
+def estimate_here(plan: AnyPlan) -> Cost | None:
+    """The cost of a new run on this machine, nothing measured. None where there is none, or items are only embedded."""
+    if plan.request.exists or (isinstance(plan, EmbeddingPlan) and plan.collect is None):
+        return None
     return estimate(plan, Works.of(plan), Machine.here())
+
+
+def _embedded(
+    work: EmbedWork,
+    checkpoint: Checkpoint | None,
+    costs: dict[str, PromptCost],
+    machine: Machine,
+    measured: Measured | None,
+) -> Phase:
+    if work.settings.model.path == VISION_TOWER and checkpoint is not None:
+        tokens = max(cost.image_tokens for cost in costs.values())
+        flops = {Inputs.IMAGE: checkpoint.shape.vision.image(1, round(tokens)), Inputs.QUESTION: 0.0}
+    else:
+        flops = dual_flops(embedding_checkpoint(work.settings, work.vlm))
+    resources = work.settings.workers
+    workers, gpus = fitting(resources.cpus, resources.gpus, resources.count, machine)
+    seconds = None
+    if measured is not None:
+        each = measured.embed
+        seconds = (work.images * each[Inputs.IMAGE] + work.questions * each[Inputs.QUESTION]) / max(workers, 1)
+    amounts: dict[str, float] = {"images": work.images, "questions": work.questions, "width": work.width}
+    whole = work.images * flops[Inputs.IMAGE] + work.questions * flops[Inputs.QUESTION]
+    gpu_seconds = None if seconds is None else seconds * gpus
+    return Phase("embed", amounts, whole, at_most=False, workers=workers, seconds=seconds, gpu_seconds=gpu_seconds)
 
 
 def _asked(work: AnswerWork, cost: PromptCost, known: int, machine: Machine, measured: Measured | None) -> Phase:
@@ -70,12 +103,12 @@ def _asked(work: AnswerWork, cost: PromptCost, known: int, machine: Machine, mea
     return Phase(work.phase, amounts, cost.flops * left, work.at_most, workers, seconds, gpu_seconds)
 
 
-def _trained(plan: Plan | CollectionPlan, work: TrainWork, machine: Machine, measured: Measured | None) -> Phase:
-    data, resources = work.dataset, plan.space.resources
+def _trained(space: SearchSpace, work: TrainWork, machine: Machine, measured: Measured | None) -> Phase:
+    data, resources = work.dataset, space.resources
     pools, groups = np.diff(data.pool_starts), np.diff(data.beam_starts)
-    shape = (selector_config(plan.space, data.width), float(pools.mean()), float(groups.mean()), data.picks)
+    shape = (selector_config(space, work.width), float(pools.mean()), float(groups.mean()), data.picks)
     flops = work.queries * (work.rce * rce_flops(*shape) + work.grpo * grpo_flops(*shape))
-    workers, gpus = fitting(resources.cpus, resources.gpus, plan.space.concurrency, machine)
+    workers, gpus = fitting(resources.cpus, resources.gpus, space.concurrency, machine)
     workers = min(workers, work.trials or workers)
     seconds = None
     if measured is not None:

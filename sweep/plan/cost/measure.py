@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 from selector.batches import TensorData
@@ -19,14 +21,19 @@ from selector.reports import Stage
 from selector.settings import TrialSettings
 from selector.training.run import Training
 from selector.validation import Evaluator
+from sweep.embed.model import embedding_checkpoint, load_model
+from sweep.embed.parts import PART, Part
+from sweep.embed.worker import Embedder, EmbedTable
 from sweep.errors import RunError
 from sweep.plan.cost.records import Measured
-from sweep.plan.cost.work import AnswerWork, TrainWork, Works
+from sweep.plan.cost.work import AnswerWork, EmbedWork, TrainWork, Works
+from sweep.settings.embed import Inputs
+from sweep.settings.vlm import ImageSettings
 from sweep.space import SearchSpace
 from sweep.vlm.engine.engine import Engine
 from sweep.vlm.work import WorkItem
 
-SECONDS = {"collect": 4.0, "evaluate": 3.0, "train": 2.0}
+SECONDS = {"embed": 2.0, "collect": 4.0, "evaluate": 3.0, "train": 2.0}
 MOST_QUERIES = 512
 """Of a measured epoch. A training of more queries takes as much longer."""
 
@@ -39,6 +46,7 @@ def measure(space: SearchSpace, works: Works) -> Measured:
         ModelError: the model cannot be loaded.
     """
     rce, grpo = _epochs(space, works.training)
+    embed = {} if works.embed is None else _embedding(works.embed)
     prompt: dict[str, float] = {}
     image: dict[str, float] = {}
     device, peak = "cpu", None
@@ -52,7 +60,31 @@ def measure(space: SearchSpace, works: Works) -> Measured:
             engine.close()
         peak = _peak(device)
     name = torch.cuda.get_device_name() if device == "cuda" else "the CPU"
-    return Measured(name, prompt, image, rce, grpo, peak)
+    return Measured(name, prompt, image, embed, rce, grpo, peak)
+
+
+def _embedding(work: EmbedWork) -> dict[Inputs, float]:
+    """Seconds of an image and of a question."""
+    settings = work.settings
+    device = _device(settings.workers.gpus, "embed.workers")
+    found = dict.fromkeys((Inputs.IMAGE, Inputs.QUESTION), 0.0)
+    with _threads(int(settings.workers.cpus)):
+        checkpoint = embedding_checkpoint(settings, work.vlm)
+        limits = ImageSettings() if work.vlm is None else work.vlm.images
+        embedder = Embedder(load_model(settings, checkpoint, limits, device), settings.image_threads)
+        for kind in settings.inputs.parts:
+            places = range(0, len(work.table), max(1, len(work.table) // (PART * 8)))
+            parts = [Part(kind, tuple(places[start : start + PART]), "") for start in range(0, len(places), PART)]
+            table = EmbedTable(work.table, [Part(kind, parts[0].items[:1], ""), *parts])
+            embedder.answer(table, [WorkItem(0)])  # the first call loads and compiles
+            started, done = time.perf_counter(), 0
+            for place, part in enumerate(parts, start=1):
+                embedder.answer(table, [WorkItem(place)])
+                done += len(part.items)
+                if time.perf_counter() - started > SECONDS["embed"] / len(settings.inputs.parts):
+                    break
+            found[kind] = (time.perf_counter() - started) / done
+    return found
 
 
 def _answering(engine: Engine, work: AnswerWork) -> tuple[float, float]:
@@ -95,16 +127,20 @@ def _epochs(space: SearchSpace, work: TrainWork) -> tuple[float, float]:
         grpo=settings.grpo.replace(epochs=rounds),
     )
     device = _device(space.resources.gpus, "resources")
+    dataset = work.dataset
+    if dataset.width != work.width:  # drawn narrower, for the counts alone
+        drawn = np.random.default_rng(0).standard_normal((len(dataset.embeddings), work.width), dtype=np.float32)
+        dataset = replace(dataset, embeddings=drawn)
     found: dict[Stage, float] = {}
     with _threads(int(space.resources.cpus)):
         started = time.perf_counter()
-        training = Training(settings, work.dataset, space.validation, device)
+        training = Training(settings, dataset, space.validation, device)
         for report in training:
             found[report.stage] = report.seconds
             if time.perf_counter() - started > SECONDS["train"] and len(found) == 2:
                 break
         started = time.perf_counter()
-        Evaluator(TensorData(work.dataset, torch.device(device)), space.validation)(training.model)
+        Evaluator(TensorData(dataset, torch.device(device)), space.validation)(training.model)
         validation = time.perf_counter() - started
     grown = work.queries / queries
     return found[Stage.RCE] * grown + validation, found[Stage.GRPO] * grown + validation

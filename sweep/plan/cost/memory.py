@@ -6,7 +6,6 @@ from selector.model import PointerSelector, SelectorConfig
 from sweep.plan.cost.prompts import PromptCost
 from sweep.plan.cost.records import Measured
 from sweep.plan.cost.work import Works
-from sweep.plan.plan import CollectionPlan, Plan
 from sweep.settings.vlm import Precision
 from sweep.space import SearchSpace
 from sweep.vlm.checkpoint import resolve_precision
@@ -48,15 +47,17 @@ def worker_bytes(works: Works, costs: dict[str, PromptCost], device: str, measur
     )
 
 
-def disk_bytes(plan: Plan | CollectionPlan, works: Works) -> dict[str, float]:
+def disk_bytes(space: SearchSpace, works: Works) -> dict[str, float]:
     """What a run stores, by kind. Warm-ups are few, and left out."""
-    space, training = plan.space, works.training
-    weights = selector_bytes(space, training.dataset.width)
+    training = works.training
+    table = 4.0 * len(training.dataset.embeddings) * training.width
+    weights = selector_bytes(space, training.width)
     models = (training.trials or 1) + training.finalists
     found = {"answers": float(sum(work.prompts for work in works.answers) * ANSWER_BYTES)}
-    if isinstance(plan, CollectionPlan):
-        beams = plan.beams
-        found["data"] = beams.embeddings.nbytes + len(beams) * (4.0 * beams.beam_picks.shape[1] + BEAM_BYTES)
+    if works.beams:
+        found["data"] = table + works.beams * (4.0 * training.dataset.picks + BEAM_BYTES)
+    if works.embed is not None:  # the parts, and the tables of image, question and both
+        found["embeddings"] = 4.0 * works.embed.width * (works.embed.images + works.embed.questions) + 3 * table
     found["trials"] = float(models * (space.keep_epochs * weights + TRIAL_BYTES))
     return {name: size for name, size in found.items() if size}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sweep.settings.embed import Inputs
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -13,6 +15,7 @@ class Measured:
         device: what was measured, for people.
         prompt: seconds of a prompt by phase, its images known.
         image: seconds of an image by phase.
+        embed: seconds of an image and of a question that are embedded.
         rce, grpo: seconds of an epoch.
         worker_bytes: most memory of the answering process. None where it was not measured.
     """
@@ -20,6 +23,7 @@ class Measured:
     device: str
     prompt: dict[str, float] = field(default_factory=dict)
     image: dict[str, float] = field(default_factory=dict)
+    embed: dict[Inputs, float] = field(default_factory=dict)
     rce: float = 0.0
     grpo: float = 0.0
     worker_bytes: int | None = None
@@ -30,7 +34,7 @@ class Phase:
     """One phase of a run.
 
     Attributes:
-        name: `collect`, `train`, `evaluate`.
+        name: `embed`, `collect`, `train`, `evaluate`.
         amounts: numbers by what they count.
         flops: of matrix products.
         at_most: whether it may be less.

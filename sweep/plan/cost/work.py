@@ -16,12 +16,15 @@ from selector.arrays import Float32Array
 from selector.data import Dataset
 from selector.data.dataset import Outcome
 from selector.training.stage import training_queries
-from sweep.collect.beams import Beams, dataset_of
+from sweep.collect.beams import Beams, dataset_of, propose_beams
+from sweep.errors import SpaceError
 from sweep.evaluation.questions import Questions, choose_questions
 from sweep.evaluation.rows import Selections, select_nothing, select_randomly, select_similar
 from sweep.items import ItemTable
 from sweep.plan.cost.checkpoint import Checkpoint
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
+from sweep.settings.collect import BeamCounts, CollectSettings, PoolBy, PoolSettings
+from sweep.settings.embed import EmbedSettings, Inputs
 from sweep.settings.evaluation import EvaluationSettings, evaluation_splits
 from sweep.settings.vlm import VlmSettings
 from sweep.space import SearchSpace
@@ -29,6 +32,7 @@ from sweep.space.model import extremes
 from sweep.vlm.work import WorkItem
 
 SAMPLED_QUERIES = 48
+DRAWN_WIDTH = 4
 WARM_UP_SECTIONS = ("model.", "rce.", "train_queries", "seed")
 
 
@@ -69,7 +73,8 @@ class TrainWork:
         trials: how many. None where only hours or a lack of improvement end the sweep; then epochs are of one trial.
         rce, grpo: epochs over all trials, warm-ups that trials share counted once, finalists included.
         queries: of one epoch.
-        dataset: what is trained on. Where it is still to be measured, its outcomes are drawn, which costs the same.
+        dataset: what is trained on. Where it is still to be made, it is drawn, which costs the same.
+        width: of the embeddings. Drawn ones are narrower.
     """
 
     trials: int | None
@@ -78,6 +83,49 @@ class TrainWork:
     grpo: int
     queries: int
     dataset: Dataset
+    width: int
+
+
+@dataclass(frozen=True)
+class EmbedWork:
+    """Different images and questions that are embedded first.
+
+    Attributes:
+        settings: the section `embed`.
+        vlm: the section `vlm`, if there is one.
+        images, questions: how many; 0 where that kind is not embedded.
+        width: of the embeddings.
+    """
+
+    settings: EmbedSettings
+    vlm: VlmSettings | None
+    table: ItemTable
+    images: int
+    questions: int
+    width: int
+
+
+def embed_work(plan: EmbeddingPlan) -> EmbedWork:
+    """What a plan embeds."""
+    kinds, table = plan.settings.inputs.parts, plan.items
+    images = len(np.unique(table.image_ids())) if Inputs.IMAGE in kinds else 0
+    questions = len({table.question(item) for item in range(len(table))}) if Inputs.QUESTION in kinds else 0
+    return EmbedWork(plan.settings, plan.space.vlm, table, images, questions, plan.width)
+
+
+def stand_in(plan: EmbeddingPlan, settings: CollectSettings, vlm: VlmSettings) -> CollectionPlan:
+    """A collection of the same size as the one that will follow, over embeddings that are drawn.
+
+    Pools and beams are drawn at random: by whatever they are chosen later, there are as many.
+    """
+    beams = BeamCounts(similarity=0, similarity_sampled=0, random=settings.beams.total)
+    settings = settings.replace(beams=beams, selector=None)
+    if settings.queries is None:
+        pool = PoolSettings(size=settings.build.pool.size, by=PoolBy.RANDOM)
+        settings = settings.replace(build=settings.build.replace(pool=pool))
+    drawn = np.random.default_rng(0).standard_normal((len(plan.items), DRAWN_WIDTH), dtype=np.float32)
+    proposed = propose_beams(settings, plan.items, drawn)
+    return CollectionPlan(plan.request, settings, vlm, plan.items, proposed, plan.folder)
 
 
 def dataset_to_be(plan: Plan | CollectionPlan) -> Dataset:
@@ -185,7 +233,7 @@ def warm_ups(space: SearchSpace, settings: EvaluationSettings | None = None) -> 
     return min((limit for limit in limits if limit is not None), default=1)
 
 
-def train_work(space: SearchSpace, dataset: Dataset) -> TrainWork:
+def train_work(space: SearchSpace, dataset: Dataset, width: int) -> TrainWork:
     """The trainings of a space. Pruning makes it less."""
     rce, grpo = space.epochs()
     trials, evaluation = space.budget.trials, space.evaluation
@@ -198,21 +246,31 @@ def train_work(space: SearchSpace, dataset: Dataset) -> TrainWork:
         grpo=(trials or 1) * grpo + finalists * grpo,
         queries=max(len(training_queries(dataset, one)) for one in sizes),
         dataset=dataset,
+        width=width,
     )
 
 
 @dataclass(frozen=True)
 class Works:
-    """What a plan will do, before anything is said of it."""
+    """What a plan will do, before anything is said of it. `beams` are those that are still to be measured."""
 
+    embed: EmbedWork | None
     answers: tuple[AnswerWork, ...]
     training: TrainWork
     checkpoint: Checkpoint | None
+    beams: int
 
     @classmethod
-    def of(cls, plan: Plan | CollectionPlan) -> Works:
-        """Raises ModelError where the checkpoint's small files cannot be read."""
-        dataset = dataset_to_be(plan)
-        answers = tuple(answer_works(plan, dataset))
+    def of(cls, plan: AnyPlan) -> Works:
+        """Raises ModelError where the checkpoint's small files cannot be read, SpaceError where no run follows."""
+        embed, known = None, plan
+        if isinstance(known, EmbeddingPlan):
+            if known.collect is None or known.space.vlm is None:
+                raise SpaceError(f"space {known.space.name!r} has no section collect: only its items are embedded")
+            embed, known = embed_work(known), stand_in(known, known.collect, known.space.vlm)
+        dataset = dataset_to_be(known)
+        answers = tuple(answer_works(known, dataset))
         checkpoint = Checkpoint(answers[0].vlm) if answers else None
-        return cls(answers, train_work(plan.space, dataset), checkpoint)
+        width = dataset.width if embed is None else embed.width
+        beams = len(known.beams) if isinstance(known, CollectionPlan) else 0
+        return cls(embed, answers, train_work(plan.space, dataset, width), checkpoint, beams)

@@ -128,7 +128,7 @@ def test_warm_ups_of_shipped_spaces(name: str, number: int) -> None:
 
 
 def test_epochs_count_shared_warm_ups_once_and_finalists(finished_plan: Plan) -> None:
-    work = train_work(load_space("plans"), finished_plan.dataset)
+    work = train_work(load_space("plans"), finished_plan.dataset, 768)
     assert (work.trials, work.finalists) == (48, 48)
     assert work.rce == 3 * 5 + 48 * 5 and work.grpo == 48 * 10 + 48 * 10
 

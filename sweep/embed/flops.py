@@ -37,4 +37,5 @@ def _layers(part: Any, tokens: int) -> float:  # noqa: ANN401 (transformers' con
     """A transformer of the usual form over so many tokens."""
     width = part.hidden_size
     products = 4 * width**2 + 2 * width * part.intermediate_size
-    return 2.0 * part.num_hidden_layers * (products * tokens + 2 * width * tokens**2)
+    flops: float = 2.0 * part.num_hidden_layers * (products * tokens + 2 * width * tokens**2)
+    return flops

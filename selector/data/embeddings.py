@@ -40,6 +40,15 @@ def load_embeddings(path: Path) -> Float32Array:
     return table
 
 
+def unit_rows(embeddings: Float32Array, out: Float32Array | None = None) -> Float32Array:
+    """Rows of unit length, float32 [M, D]. Zero rows stay zero. `out` may be `embeddings` itself, to save memory."""
+    lengths = np.sqrt(np.einsum("md,md->m", embeddings, embeddings, dtype=np.float64))
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    with np.errstate(over="ignore", invalid="ignore"):  # lengths that the data's checks refuse where they are used
+        found: Float32Array = np.multiply(embeddings, scale[:, None].astype(np.float32), out=out, dtype=np.float32)
+    return found
+
+
 def _load_torch(path: Path, place: Place) -> Float32Array:
     import torch  # late: a space is read, and a run looked at, without it
 

@@ -16,9 +16,11 @@ from sweep.driver.create import NewRun
 from sweep.driver.run import execute
 from sweep.errors import RunError, SpaceError
 from sweep.execution.ray.options import RayOptions
+from sweep.plan.cost.estimate import estimate_here
 from sweep.plan.make import make_plan
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan
 from sweep.plan.requests import request_of_run, request_of_space, request_of_text
+from sweep.report.cost import cost_table
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_outcome
 from sweep.runs.paths import RunPaths, SharedPaths
@@ -104,13 +106,15 @@ def resume(
     return _drive(plan, paths, RayOptions(address, cpus, dashboard), show)
 
 
-def _drive(plan: Plan | CollectionPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: bool) -> Run:
+def _drive(plan: AnyPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: bool) -> Run:
     stream = own_stream(shown=show)
 
     @contextmanager
     def open_screen(log_file: StoredPath) -> Iterator[Console]:
         with quiet(log_file, stream) as console:
             console.print(plan_table(plan))
+            if (cost := estimate_here(plan)) is not None:
+                console.print(cost_table(cost))
             yield console
 
     outcome = execute(plan, new_or_old, ray, open_screen)

@@ -30,6 +30,7 @@ COMMANDS = {
         "Have the best trials' demonstrations answered by the model, and rank by the answers.",
     ),
     "collect": ("sweep.cli.runs", "Measure the beams of a space with its model: the data that trials are trained on."),
+    "embed": ("sweep.cli.runs", "Embed the images and questions of a space, as its section embed says."),
     "show-prompt": (
         "sweep.cli.spaces",
         "Print exactly what the model reads for one question, and which images.",
@@ -40,13 +41,14 @@ COMMANDS = {
         "sweep.cli.results",
         "Recompute every stored number of a run and check the hashes of the rest.",
     ),
+    "show-space": ("sweep.cli.spaces", "Print a search space that ships, to make a copy of."),
     "schema": ("sweep.cli.spaces", "Print the JSON schema of a search space, for editors."),
     "data": ("sweep.cli.data", "Training data."),
 }
 """By name: the module that has the command, and what `--help` says of it (a test holds the two together)."""
 
 
-WAITED_FOR = ("run", "resume", "evaluate", "collect")
+WAITED_FOR = ("run", "resume", "evaluate", "collect", "embed")
 """Commands that say from the first moment what they wait for. Their program takes seconds to load."""
 QUIET = ("--quiet", "-q")
 

@@ -1,4 +1,4 @@
-"""Commands that drive a run: run, resume, evaluate, collect."""
+"""Commands that drive a run: run, resume, evaluate, collect, embed."""
 
 from __future__ import annotations
 
@@ -32,14 +32,17 @@ from sweep.cli.options import (
 from sweep.collect.store import check_empty
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
+from sweep.driver.embedding import embed_into
 from sweep.driver.run import evaluate_again, execute
 from sweep.errors import RunError, SpaceError
 from sweep.evaluation.records import read_evaluation
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.collection import plan_collection
+from sweep.plan.collection import plan_collection, plan_embedding
+from sweep.plan.cost.estimate import estimate_here
 from sweep.plan.make import make_plan
-from sweep.plan.plan import CollectionPlan, Plan, require_data
+from sweep.plan.plan import AnyPlan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
+from sweep.report.cost import cost_table
 from sweep.report.documents import document_text, evaluation_document
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
@@ -113,9 +116,7 @@ def _detached(wanted: bool) -> Detached:
     return detached
 
 
-def _drive(
-    plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached, rebuild: bool = False
-) -> None:
+def _drive(plan: AnyPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached, rebuild: bool = False) -> None:
     with _interruption():
         outcome = execute(plan, run, ray, partial(_screen, plan), detached.started, rebuild)
     print_outcome(screen(), outcome)
@@ -191,11 +192,35 @@ def collect(
         collect_into(out, plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
 
 
+@app.command()
+def embed(
+    space: Space,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder for the embeddings."),
+    ],
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+    dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
+    overrides: Set = None,
+) -> None:
+    """Embed the images and questions of a space, as its section embed says."""
+    with _waiting(space):
+        plan = plan_embedding(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
+    check_empty(out)
+    with _interruption():
+        embed_into(out, plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
+
+
 @contextmanager
-def _screen(plan: Plan | CollectionPlan, log_file: StoredPath) -> Iterator[Console]:
+def _screen(plan: AnyPlan, log_file: StoredPath) -> Iterator[Console]:
     """The console of a run, which begins with what will happen. All other output goes to the log."""
     with quiet(log_file) as console:
         console.print(plan_table(plan))
+        if (cost := estimate_here(plan)) is not None:
+            console.print(cost_table(cost))
         yield console
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from selector.arrays import Int8Array
 from selector.data import DataSummary, Split
 from sweep.evaluation.records import Evaluation
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.cost.records import Cost
+from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
 from sweep.report.plan import label_of_override
 from sweep.results.export import Exported
 from sweep.results.run_verdict import RunVerdict
@@ -29,8 +31,8 @@ def document_text(document: Mapping[str, Any]) -> str:
     return json.dumps(_finite(dict(document)), indent=2, allow_nan=False) + "\n"
 
 
-def plan_document(plan: Plan | CollectionPlan, warnings: Sequence[str]) -> dict[str, Any]:
-    """What `validate` found. Exactly one of `data` and `collect` is null."""
+def plan_document(plan: AnyPlan, cost: Cost, warnings: Sequence[str]) -> dict[str, Any]:
+    """What `validate` found. Of `data`, `collect` and `embed` one is not null: what the run begins with."""
     space, request = plan.space, plan.request
     rce, grpo = space.epochs()
     settings = canonical(space)
@@ -45,6 +47,8 @@ def plan_document(plan: Plan | CollectionPlan, warnings: Sequence[str]) -> dict[
         "most_epochs": {"rce": rce, "grpo": grpo},
         "data": _data(plan) if isinstance(plan, Plan) else None,
         "collect": _collection(plan) if isinstance(plan, CollectionPlan) else None,
+        "embed": _embedding(plan) if isinstance(plan, EmbeddingPlan) else None,
+        "cost": asdict(cost),
         "settings": settings,
     }
 
@@ -70,15 +74,30 @@ def _by_name(value: Any) -> Any:  # noqa: ANN401 (any field of a summary)
     return value
 
 
+def _embedding(plan: EmbeddingPlan) -> dict[str, Any]:
+    return {
+        "path": str(plan.folder),
+        "items": len(plan.items),
+        "inputs": plan.settings.inputs.value,
+        "width": plan.width,
+        "queries": _by_split(plan.splits),
+        "most_beams": plan.most_beams,
+        "model": plan.settings.model.path,
+    }
+
+
+def _by_split(splits: Int8Array) -> dict[str, int]:
+    return {split.name.lower(): int((splits == int(split)).sum()) for split in Split}
+
+
 def _collection(plan: CollectionPlan) -> dict[str, Any]:
     beams = plan.beams
     sizes = np.diff(beams.beam_starts)
-    splits = {split.name.lower(): int((beams.queries.split == int(split)).sum()) for split in Split}
     return {
         "path": str(plan.folder),
         "items": len(plan.items),
         "width": int(beams.embeddings.shape[1]),
-        "queries": splits,
+        "queries": _by_split(beams.queries.split),
         "beams": len(beams),
         "picks": int(beams.beam_picks.shape[1]),
         "group_sizes": {"minimum": int(sizes.min()), "maximum": int(sizes.max()), "median": float(np.median(sizes))},

@@ -128,7 +128,8 @@ def _trials(paths: RunPaths, record: RunRecord, driver: DriverState) -> list[Tri
     try:
         return read_summaries(url, record.study)
     except StudyError:
-        if driver.alive and driver.record is not None and driver.record.phase in (Phase.STARTING, Phase.COLLECTING):
+        before = (Phase.STARTING, Phase.EMBEDDING, Phase.COLLECTING)
+        if driver.alive and driver.record is not None and driver.record.phase in before:
             return []
         raise
 

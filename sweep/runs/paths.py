@@ -181,6 +181,15 @@ class SharedPaths:
         shared = root / "items" / digest[:16]
         return shared if self.scratch is None or shared.exists() else self.scratch / digest[:16]
 
+    @property
+    def embedding_parts(self) -> StoredPath:
+        """Embeddings of some images or questions each, by content: what was computed once is not computed again."""
+        return self.root / "embeddings" / "parts"
+
+    def embeddings_folder(self, digest: str) -> StoredPath:
+        """Embeddings of all items of a table, by everything that they depend on."""
+        return self.root / "embeddings" / digest[:16]
+
     def data_folder(self, digest: str) -> StoredPath:
         """Collected data, by everything that it depends on."""
         return self.root / "data" / digest[:16]

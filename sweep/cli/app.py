@@ -40,6 +40,7 @@ COMMANDS = {
         "sweep.cli.results",
         "Recompute every stored number of a run and check the hashes of the rest.",
     ),
+    "reproduce": ("sweep.cli.reproduce", "Train a trial again and say whether it comes out the same."),
     "schema": ("sweep.cli.spaces", "Print the JSON schema of a search space, for editors."),
     "data": ("sweep.cli.data", "Training data."),
 }

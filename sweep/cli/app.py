@@ -25,6 +25,7 @@ COMMANDS = {
     "validate": ("sweep.cli.spaces", "Check a space and its data, and print what would run. Starts nothing."),
     "status": ("sweep.cli.status", "Tell whether a run goes on, how far it is, and how its trials stand."),
     "stop": ("sweep.cli.stop", "End a run cleanly from elsewhere, as Ctrl-C does. It can be resumed."),
+    "list": ("sweep.cli.listing", "List the runs of a folder, the newest first: state, best trial, size, verdict."),
     "evaluate": (
         "sweep.cli.runs",
         "Have the best trials' demonstrations answered by the model, and rank by the answers.",

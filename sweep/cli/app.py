@@ -42,6 +42,7 @@ COMMANDS = {
         "Recompute every stored number of a run and check the hashes of the rest.",
     ),
     "reproduce": ("sweep.cli.reproduce", "Train a trial again and say whether it comes out the same."),
+    "runs": ("sweep.cli.folders", "Remove runs, and take in those of others."),
     "schema": ("sweep.cli.spaces", "Print the JSON schema of a search space, for editors."),
     "data": ("sweep.cli.data", "Training data."),
 }

@@ -30,7 +30,9 @@ from sweep.trials.checkpoints import MANIFEST_FILE, hashes_of
 
 FORMAT = "sweep-seal/1"
 SEAL = "seal.json"
-UNSEALED = (SEAL, "study.db*", "run.log", "ray.log", "driver[.-]*", "stop.json", "rce/*.lock", "tune/*")
+BUNDLED = ("bundle.json", "bundled/*")
+"""What a bundle adds to a run: its table of contents, and data and items, which have fingerprints of their own."""
+UNSEALED = (SEAL, "study.db*", "run.log", "ray.log", "driver[.-]*", "stop.json", "rce/*.lock", "tune/*", *BUNDLED)
 """The seal, the study's bytes, text for people, what drivers say of themselves, locks, and Tune's scratch: no result
 rests on any of these bytes."""
 GROWING = ("ledger.jsonl",)

@@ -26,7 +26,7 @@ from selector.settings import FrozenModel
 from sweep.errors import RunError
 from sweep.plan.items import demo_items_folder
 from sweep.plan.plan import Plan
-from sweep.results.seal import BUNDLED, SEAL, UNSEALED
+from sweep.results.seal import BUNDLED, SEAL, UNSEALED, collected_folder
 from sweep.results.unaltered import refuse_changed
 from sweep.results.verify import verify
 from sweep.runs.driver import driver_state
@@ -141,10 +141,9 @@ def _run_files(paths: RunPaths, scratch: Path) -> dict[str, StoredPath]:
 def _data_files(paths: RunPaths, plan: Plan, scratch: Path) -> dict[str, StoredPath]:
     """Files of the data in native form, and of the demo items."""
     folders: dict[str, StoredPath] = {}
-    if plan.collected is not None:
-        folders[f"data/{plan.collected.name}"] = plan.collected
-    elif plan.data.path is not None and (paths.shared.root / "data" / plan.data.path.name).local() == plan.data.path:
-        folders[f"data/{plan.data.path.name}"] = stored_at(plan.data.path)
+    collected = collected_folder(paths, read_record(paths))
+    if collected is not None:
+        folders[f"data/{collected.name}"] = collected
     elif plan.data.path is not None:
         write_native(plan.dataset, scratch / "data", plan.data.path.name)
         folders[f"data/{plan.summary.fingerprint[:16]}"] = stored_at(scratch / "data")

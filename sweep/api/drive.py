@@ -54,12 +54,15 @@ def run(
         embeddings: instead of the space's `data.embeddings`.
         overrides: assignments such as `budget.trials=8`, as `--set` takes them.
         address: of the Ray cluster to join; None: one is started here, or the one that this process uses already.
-        cpus: cores for a Ray started here; None: all.
+        cpus: cores for a Ray started here, at least 1; None: all.
         dashboard: whether a Ray started here brings its dashboard.
         show: whether progress and tables are printed.
 
+    Returns:
+        The run. `finished` says whether it has ended.
+
     Raises:
-        SpaceError, DataError, RunError: as the command line says them. All are `sweep.UserError`.
+        UserError: the space, the data or the run cannot be used, as the command line says it.
         KeyboardInterrupt: interrupted before a trial ran. `resume` goes on.
     """
     _check_thread()
@@ -97,8 +100,12 @@ def resume(
         dashboard: as in `run`.
         show: as in `run`.
 
+    Returns:
+        The run, as `run` returns it.
+
     Raises:
-        as `run`.
+        UserError: there is no such run, it was changed, or a driver holds it; else as `run`.
+        KeyboardInterrupt: interrupted before a trial ran.
     """
     _check_thread()
     paths = (run if isinstance(run, Run) else load_run(run, runs=runs)).paths

@@ -25,6 +25,7 @@ COMMANDS = {
     "validate": ("sweep.cli.spaces", "Check a space and its data, and print what would run. Starts nothing."),
     "status": ("sweep.cli.status", "Tell whether a run goes on, how far it is, and how its trials stand."),
     "stop": ("sweep.cli.stop", "End a run cleanly from elsewhere, as Ctrl-C does. It can be resumed."),
+    "list": ("sweep.cli.listing", "List the runs of a folder, the newest first: state, best trial, size, verdict."),
     "evaluate": (
         "sweep.cli.runs",
         "Have the best trials' demonstrations answered by the model, and rank by the answers.",
@@ -42,6 +43,8 @@ COMMANDS = {
         "Recompute every stored number of a run and check the hashes of the rest.",
     ),
     "show-space": ("sweep.cli.spaces", "Print a search space that ships, to make a copy of."),
+    "reproduce": ("sweep.cli.reproduce", "Train a trial again and say whether it comes out the same."),
+    "runs": ("sweep.cli.folders", "Remove runs, and take in those of others."),
     "schema": ("sweep.cli.spaces", "Print the JSON schema of a search space, for editors."),
     "data": ("sweep.cli.data", "Training data."),
 }

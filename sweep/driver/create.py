@@ -110,5 +110,5 @@ def _candidates(run: NewRun, base: str, storage: str | None) -> Iterator[RunPath
         )
     for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
         paths = RunPaths(runs / attempt, storage)  # the user's own space names it
-        if not paths.root.is_taken(last=paths.run_file.name):
+        if not paths.root.is_taken(last=paths.run_file.name) and not paths.removed_file.exists():
             yield paths

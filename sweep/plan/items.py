@@ -126,10 +126,15 @@ def open_source(space: SearchSpace, shared: SharedPaths) -> Source:
     return Source(open_items(settings), folder)
 
 
+def demo_items_folder(settings: WorldSettings, shared: SharedPaths) -> Path:
+    """Where demo items are or will be, named by everything that they depend on."""
+    features = model_identity(ModelSettings(path=DEMO_MODEL))
+    return shared.items_folder(canonical_hash([settings.model_dump(mode="json"), features]))
+
+
 def _demo_folder(settings: WorldSettings, shared: SharedPaths) -> Path:
     """The demo items, made now if no run has made them yet."""
-    features = model_identity(ModelSettings(path=DEMO_MODEL))
-    target = shared.items_folder(canonical_hash([settings.model_dump(mode="json"), features]))
+    target = demo_items_folder(settings, shared)
     if not (target / EMBEDDINGS_FILE).is_file():
         shutil.rmtree(target, ignore_errors=True)
         with stored_at(target).new_folder() as folder:

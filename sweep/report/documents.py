@@ -5,9 +5,7 @@ Numbers that are none (NaN, infinity) are null, as JSON has no others.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,17 +16,13 @@ from selector.data import DataSummary, Split
 from sweep.evaluation.records import Evaluation
 from sweep.plan.cost.records import Cost
 from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
+from sweep.report.finite import document_text as document_text  # with the documents, for who imports them
 from sweep.report.plan import label_of_override
 from sweep.results.export import Exported
 from sweep.results.run_verdict import RunVerdict
 from sweep.results.verify import Verification
 from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.space import canonical
-
-
-def document_text(document: Mapping[str, Any]) -> str:
-    """As it is printed."""
-    return json.dumps(_finite(dict(document)), indent=2, allow_nan=False) + "\n"
 
 
 def plan_document(plan: AnyPlan, cost: Cost, warnings: Sequence[str]) -> dict[str, Any]:
@@ -149,11 +143,3 @@ def evaluation_document(
         "verdict": verdict.model_dump(mode="json"),
         "evaluation": evaluation.model_dump(mode="json"),
     }
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 (JSON)
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,6 +19,7 @@ from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.event_log import EventLog
 from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
+from sweep.execution.hyperparameters import HyperparameterEvents
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
 from sweep.plan.plan import Plan
@@ -85,7 +86,8 @@ def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callab
     with _live_progress(plan, session) as progress:
         session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
         observers: list[TrialObserver] = [progress, EventLog(_epochs_of(plan)), _Counting(session.pulse)]
-        observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner), bound]
+        observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner)]
+        observers += [HyperparameterEvents(paths, plan.space), bound]
         coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
         bound.enforce()
         with interruptible(coordinator, session.console, session.pulse, session.heard):

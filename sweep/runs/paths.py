@@ -11,6 +11,8 @@ from sweep.storage.path import StoredPath
 from sweep.storage.scratch import cache_folder
 
 DRIVER_MARK = "driver-"
+FINALISTS = "finalists"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ class RunPaths:
         return self.root / "trials"
 
     @property
+    def tensorboard_folder(self) -> StoredPath:
+        """What TensorBoard is pointed at: one folder of events per trial."""
+        return self.root / TENSORBOARD
+
+    @property
     def has_begun(self) -> bool:
         """Whether a worker has taken up a trial. The driver keeps records of trials before that."""
         return any(True for _ in self.trials_folder.glob("*/settings.json"))
@@ -117,7 +124,7 @@ class RunPaths:
     @property
     def finalists_folder(self) -> StoredPath:
         """Finalists that were trained again under fresh seeds, one folder each."""
-        return self.root / "finalists"
+        return self.root / FINALISTS
 
     @property
     def evaluations_folder(self) -> StoredPath:
@@ -219,8 +226,10 @@ class TrialPaths:
 
     @property
     def events_folder(self) -> StoredPath:
-        """TensorBoard events."""
-        return self.root / "tensorboard"
+        """TensorBoard events. TensorBoard calls a run by its folder, so this name is read by people."""
+        trials = self.root.parent
+        kind = "finalist" if trials.name == FINALISTS else "trial"
+        return trials.parent / TENSORBOARD / f"{kind}-{self.root.name}"
 
     @property
     def result_file(self) -> StoredPath:

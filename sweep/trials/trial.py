@@ -65,6 +65,7 @@ class Trial:
             yield from self._all_epochs()
         finally:
             self._paths.root.forget()
+            self._paths.events_folder.forget()
 
     def _all_epochs(self) -> Iterator[EpochResult]:
         resumed = _latest_state(self._paths.resume_folder)

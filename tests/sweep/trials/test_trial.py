@@ -196,7 +196,7 @@ def test_tensorboard_events_hold_every_epoch_once(tmp_path: Path, dataset: Datas
     from tensorboardX.proto.event_pb2 import Event
 
     steps: dict[int, int] = {}
-    for file in (tmp_path / "trials/0000/tensorboard").iterdir():
+    for file in (tmp_path / "tensorboard/trial-0000").iterdir():
         raw = file.read_bytes()
         while raw:
             length = int.from_bytes(raw[:8], "little")

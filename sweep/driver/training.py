@@ -83,7 +83,7 @@ def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callab
         cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
     bound = DiskBound(paths, plan.space, session.record.fingerprint, owner.summaries, session.say)
     concurrency = backend.concurrency(plan.space)
-    with _live_progress(plan, session) as progress:
+    with _live_progress(plan, session, owner) as progress:
         session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
         observers: list[TrialObserver] = [progress, EventLog(_epochs_of(plan)), _Counting(session.pulse)]
         observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner)]
@@ -95,8 +95,9 @@ def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callab
     return coordinator
 
 
-def _live_progress(plan: Plan, session: Session) -> LiveProgress:
-    return LiveProgress(session.console, session.paths.name, plan.space.budget.trials, _epochs_of(plan))
+def _live_progress(plan: Plan, session: Session, owner: StudyOwner) -> LiveProgress:
+    ended_after = [row.last_step or 0 for row in owner.summaries() if row.state.is_finished()]
+    return LiveProgress(session.console, session.paths.name, plan.space.budget.trials, _epochs_of(plan), ended_after)
 
 
 def _epochs_of(plan: Plan) -> Callable[[Mapping[str, Any]], int]:

@@ -20,7 +20,8 @@ from sweep.study import TrialState
 from sweep.trials.messages import EpochResult
 from sweep.trials.tensorboard import EventFile
 
-BEST = "best_val_loss"
+BEST = MetricInfo(name=MetricName(tag="Validation/val_loss_best"), display_name="best val_loss")
+LATEST = MetricInfo(name=MetricName(tag="Validation/val_loss"), display_name="val_loss")
 FIRST, LAST = ".0", ".end"
 """Suffixes of files: of one second, TensorBoard reads the first before the worker's, and the last behind it."""
 
@@ -34,7 +35,7 @@ class HyperparameterEvents:
         self._experiment = Experiment(
             name=paths.name,
             hparam_infos=[_info(path, one) for path, one in self._sampled.items()],
-            metric_infos=[MetricInfo(name=MetricName(tag=tag)) for tag in (BEST, "val_loss")],
+            metric_infos=[BEST, LATEST],
         )
 
     def started(self, event: TrialStarted) -> None:
@@ -61,7 +62,7 @@ class HyperparameterEvents:
         with EventFile(self._paths.trial(event.number).events_folder, None, LAST) as events:
             events.summary(_summary("session_end_info", HParamsPluginData(session_end_info=ends)))
             if best is not None:
-                events.scalar(BEST, best, step or 0)
+                events.scalar(BEST.name.tag, best, step or 0)
             events.flush()
 
 

@@ -34,6 +34,9 @@ from sweep.trials.rce_store import RceKey, RceStore
 from sweep.trials.stored import step_of
 from sweep.trials.tensorboard import EventFile
 
+VALIDATION = ("val_loss", "val_reward")
+"""Reported alike in both stages. Their group has a capital letter, and so TensorBoard opens on it."""
+
 
 class Trial:
     """Runs or continues one trial; iterate for an `EpochResult` per epoch. `paths` are the trial's own by default."""
@@ -249,7 +252,7 @@ def _write_events(events: EventFile, report: EpochReport) -> None:
         events.scalar(f"parameter_change/{group}", change, report.step)
     for name, value in values.items():
         if isinstance(value, int | float) and name not in ("step", "epoch"):
-            events.scalar(f"{report.stage}/{name}" if name != "val_loss" else "val_loss", value, report.step)
+            events.scalar(f"{'Validation' if name in VALIDATION else report.stage}/{name}", value, report.step)
     events.flush()
 
 

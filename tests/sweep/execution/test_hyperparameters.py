@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import metadata
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from sweep.api import load_run
 from sweep.runs.paths import RunPaths
@@ -26,7 +25,8 @@ def test_runs_are_named_after_trials_and_finalists(finished: RunPaths, events: E
 def test_the_curves_are_those_of_the_trials(finished: RunPaths, events: EventMultiplexer) -> None:
     curves = load_run(finished.shown).curves()
     for number, rows in curves.groupby("trial"):
-        read = {one.step: one.value for one in events.Scalars(f"trial-{number:04d}", "val_loss")}
+        read = {one.step: one.value for one in events.Scalars(f"trial-{number:04d}", "Validation/val_loss")}
+        assert min(events.GetAccumulator(f"trial-{number:04d}").Tags()["scalars"]) == "Validation/val_loss", "on top"
         assert read == pytest.approx(dict(zip(rows["step"], rows["val_loss"], strict=True)))
 
 
@@ -43,8 +43,7 @@ def test_hparams_are_the_sampled_parameters_with_their_domain(finished: RunPaths
         assert ends.status == (3 if row.state is TrialState.FAIL else 1)
         domains = {one.name: one.domain_interval or one.domain_discrete for one in experiment.hparam_infos}
         assert set(domains) == set(run.space.parameters)
-        assert [one.name.tag for one in experiment.metric_infos] == ["best_val_loss", "val_loss"]
-        assert isinstance(HParamsPluginData.FromString(tags[metadata.EXPERIMENT_TAG]), HParamsPluginData)
+        assert [one.name.tag for one in experiment.metric_infos] == ["Validation/val_loss_best", "Validation/val_loss"]
         if row.reached[0] is not None:
-            (best,) = events.Scalars(name, "best_val_loss")
+            (best,) = events.Scalars(name, "Validation/val_loss_best")
             assert (best.value, best.step) == (pytest.approx(row.reached[0]), row.reached[1])

@@ -24,6 +24,10 @@ COMMANDS = {
     ),
     "validate": ("sweep.cli.spaces", "Check a space and its data, and print what would run. Starts nothing."),
     "status": ("sweep.cli.status", "Tell whether a run goes on, how far it is, and how its trials stand."),
+    "watch": (
+        "sweep.cli.watch",
+        "Show the report of a run in a browser, and follow the run while it goes on. Changes nothing.",
+    ),
     "stop": ("sweep.cli.stop", "End a run cleanly from elsewhere, as Ctrl-C does. It can be resumed."),
     "evaluate": (
         "sweep.cli.runs",

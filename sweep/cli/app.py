@@ -50,7 +50,7 @@ COMMANDS = {
 """By name: the module that has the command, and what `--help` says of it (a test holds the two together)."""
 
 
-WAITED_FOR = ("run", "resume", "evaluate", "collect")
+WAITED_FOR = ("run", "resume", "evaluate", "collect", "watch")
 """Commands that say from the first moment what they wait for. Their program takes seconds to load."""
 QUIET = ("--quiet", "-q")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from sweep.cli.options import RUNS, RunName, Runs, Storage
-from sweep.report.watch.provisional import report_html
-from sweep.report.watch.server import Watched, listen
+from sweep.report.watch.server import Reports, Watched, listen
 from sweep.results.status import read_status
 from sweep.runs.find import find_run
 from sweep.terminal.outlet import write, write_error
@@ -30,7 +31,7 @@ def watch(
     """Show the report of a run in a browser, and follow the run while it goes on. Changes nothing."""
     paths = find_run(run, runs, storage)
     read_status(paths, lambda line: write_error(f"{line}\n"))  # what cannot be read is said here, not in the browser
-    with listen(port, Watched(paths, report_html)) as server:
+    with TemporaryDirectory() as scratch, listen(port, Watched(paths, Reports(Path(scratch)))) as server:
         if port and server.server_port != port:
             write(f"port {port} is taken\n")
         write(f"run {paths.name} is shown at {server.url} (Ctrl-C ends this, not the run)\n")

@@ -154,7 +154,10 @@ def _parallel(chart: Parallel) -> Figure:
             x += [*range(len(heights)), None]
             y += [*heights, None]
             labels += [
-                *(f"{label}<br>{_safe(one.name)}: {_shown(one, value)}" for one, value in zip(chart.dimensions, path.values, strict=True)),
+                *(
+                    f"{label}<br>{_safe(one.name)}: {_shown(one, value)}"
+                    for one, value in zip(chart.dimensions, path.values, strict=True)
+                ),
                 "",
             ]
         best = place == 0

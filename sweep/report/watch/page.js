@@ -36,18 +36,26 @@ function place(from, to) {
   to.scrollTo(from.scrollX, from.scrollY);
 }
 
+// Charts give the page its height, and they are drawn after it has loaded.
+async function drawn(page) {
+  for (let wait = 0; wait < 200 && page.querySelector(".plot") && page.body.dataset.charts !== "drawn"; wait++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
 function load(next) {
   loading = true;
   version = next;
   const frame = document.createElement("iframe");
   frame.title = "report";
   frame.className = shown ? "next" : "";
-  frame.addEventListener("load", () => requestAnimationFrame(() => {
+  frame.addEventListener("load", async () => {
+    await drawn(frame.contentDocument);
     if (shown) { place(shown.contentWindow, frame.contentWindow); shown.remove(); }
     frame.className = "";
     shown = frame;
     loading = false;
-  }));
+  });
   frame.src = `/report?${next}`;
   main.append(frame);
 }

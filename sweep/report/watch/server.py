@@ -20,12 +20,15 @@ from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from selector.errors import UserError
 from sweep.errors import RunError
+from sweep.report.page.page import report_html
 from sweep.report.status import status_lines
+from sweep.results.overview.sources import Material, read_material
 from sweep.results.status import RunStatus, read_status, status_document
 from sweep.runs.find import refresh
 from sweep.runs.paths import RunPaths
@@ -38,19 +41,18 @@ PORTS = 20
 STATUS_SECONDS, REMOTE_STATUS_SECONDS = 1.0, 10.0
 REST = 4.0
 """After a report was made, it rests so many times as long as that took, and at least `REST_SECONDS`."""
-REST_SECONDS = 4.0
+REST_SECONDS = 6.0
 REQUEST_SECONDS = 30.0
 FILES = {
     "/": ("page.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
-OWN_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-REPORT_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+OWN_POLICY = (
+    "default-src 'self'; img-src data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The report is one file that carries its scripts and images. It may ask nobody for anything."""
+REPORT_POLICY = "frame-ancestors 'self'"
+"""Who may show the report. What the report itself may do is in its own policy, which it carries."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,21 @@ class Report:
     html: str
     made: float
     seconds: float
+
+
+class Reports:
+    """Makes reports of one run. Its data and items are read once they are there, and then remembered."""
+
+    def __init__(self, scratch: Path) -> None:
+        """`scratch`: where demo items are made, as nothing is written beside the run."""
+        self._scratch = scratch
+        self._material = Material()
+
+    def __call__(self, paths: RunPaths) -> str:
+        """The report's HTML as the run is now."""
+        if self._material.data is None:
+            self._material = read_material(paths, scratch=self._scratch)
+        return report_html(paths, self._material)
 
 
 class Watched:

@@ -107,9 +107,7 @@ class _Painter:
         self._failures = 0
         self.image = lru_cache(maxsize=None)(self._image)
 
-    def gallery(
-        self, key: str, title: str, pairs: Sequence[tuple[AnswerRecord, AnswerRecord]], shots: int
-    ) -> Gallery:
+    def gallery(self, key: str, title: str, pairs: Sequence[tuple[AnswerRecord, AnswerRecord]], shots: int) -> Gallery:
         cards = tuple(self._card(pair, shots) for pair in pairs[:CARDS])
         return Gallery(key, title, len(pairs), cards)
 

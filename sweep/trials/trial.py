@@ -247,12 +247,9 @@ def _write_history(file: StoredPath, history: list[EpochReport]) -> None:
 
 
 def _write_events(events: EventFile, report: EpochReport) -> None:
-    values = report.to_dict()
-    for group, change in values.pop("parameter_change").items():
-        events.scalar(f"parameter_change/{group}", change, report.step)
-    for name, value in values.items():
-        if isinstance(value, int | float) and name not in ("step", "epoch"):
-            events.scalar(f"{'Validation' if name in VALIDATION else report.stage}/{name}", value, report.step)
+    for name, value in report.numbers().items():
+        group = "" if "/" in name else "Validation/" if name in VALIDATION else f"{report.stage}/"
+        events.scalar(f"{group}{name}", value, report.step)
     events.flush()
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from sweep.api.loaded import Run, load_run
 from sweep.driver.create import NewRun
+from sweep.driver.loggers import ending_of, open_loggers
 from sweep.driver.run import execute
 from sweep.errors import RunError, SpaceError
 from sweep.execution.ray.options import RayOptions
@@ -114,10 +115,12 @@ def _drive(plan: Plan | CollectionPlan, new_or_old: NewRun | RunPaths, ray: RayO
             console.print(plan_table(plan))
             yield console
 
-    outcome = execute(plan, new_or_old, ray, open_screen)
-    print_outcome(screen(stream), outcome)
-    if not outcome.interrupted:
-        screen(stream).print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
+    with open_loggers(plan.space.loggers) as loggers:
+        outcome = execute(plan, new_or_old, ray, open_screen, loggers=loggers)
+        print_outcome(screen(stream), outcome)
+        if not outcome.interrupted:
+            screen(stream).print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
+        loggers.end(ending_of(outcome))
     return Run(outcome.paths)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from selector.errors import UserError
+from sweep.driver.loggers import followed
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
@@ -20,6 +21,7 @@ from sweep.execution.disk_bound import DiskBound
 from sweep.execution.event_log import EventLog
 from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
 from sweep.execution.hyperparameters import HyperparameterEvents
+from sweep.execution.loggers.follow import Loggers
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
 from sweep.plan.plan import Plan
@@ -53,7 +55,7 @@ class Training:
         return any(row.is_complete for row in self.ranked)
 
 
-def train(plan: Plan, session: Session) -> Training:
+def train(plan: Plan, session: Session, loggers: Loggers) -> Training:
     """Run the trials that the study still wants, and wait for them.
 
     Raises:
@@ -65,18 +67,20 @@ def train(plan: Plan, session: Session) -> Training:
         closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
         _persistence(session) as persist,
     ):
-        coordinator = _run_trials(plan, session, owner, persist)
+        coordinator = _run_trials(plan, session, owner, persist, loggers)
         if isinstance(coordinator.error, ClusterError) and not paths.has_begun:
             session.say(f"{coordinator.error}, before any trial began; starting Ray again from scratch ...")
             session.leave_cluster()
-            coordinator = _run_trials(plan, session, owner, persist)
+            coordinator = _run_trials(plan, session, owner, persist, loggers)
         if coordinator.interrupted:
             session.pulse.ends_as(End.INTERRUPTED)
         _check_ended_well(coordinator, paths)
         return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
 
 
-def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callable[[], None]) -> Coordinator:
+def _run_trials(
+    plan: Plan, session: Session, owner: StudyOwner, persist: Callable[[], None], loggers: Loggers
+) -> Coordinator:
     paths = session.paths
     backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
     if plan.evaluation is not None:
@@ -88,6 +92,7 @@ def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callab
         observers: list[TrialObserver] = [progress, EventLog(_epochs_of(plan)), _Counting(session.pulse)]
         observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner)]
         observers += [HyperparameterEvents(paths, plan.space), bound]
+        observers += loggers.follow(followed(plan, session, owner))
         coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
         bound.enforce()
         with interruptible(coordinator, session.console, session.pulse, session.heard):

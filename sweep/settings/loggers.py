@@ -26,7 +26,8 @@ class MlflowSettings(FrozenModel):
     """MLflow. A user and password come from MLFLOW_TRACKING_USERNAME and _PASSWORD, never from here."""
 
     uri: Annotated[str, Field(min_length=1, max_length=2000)] | None = Field(
-        default=None, description="Such as sqlite:///mlflow.db or http://host:5000; null: what MLFLOW_TRACKING_URI says."
+        default=None,
+        description="Such as sqlite:///mlflow.db or http://host:5000; null: what MLFLOW_TRACKING_URI says.",
     )
     experiment: Name = Field(default="demonstration-sweep", description="Where the runs are shown.")
 

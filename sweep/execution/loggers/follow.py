@@ -91,6 +91,7 @@ class Follower:
         self._say = say
         self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(room)
         self._is_off = False
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"logger {service.name}", daemon=True)
         self._thread.start()
 
@@ -115,7 +116,7 @@ class Follower:
         self._put(lambda: self._service.end(ending))
         self._put(None)
         self._thread.join(seconds)
-        if self._thread.is_alive() and not self._is_off:
+        if self._thread.is_alive():
             self._switch_off(f"has not taken everything within {seconds:.0f} seconds, and the rest is lost")
 
     def _put(self, call: Callable[[], None] | None) -> None:
@@ -135,14 +136,17 @@ class Follower:
                 self._switch_off(f"failed and gets nothing more: {first_line(error)[:200] or type(error).__name__}")
 
     def _switch_off(self, why: str) -> None:
-        self._is_off = True
+        with self._lock:  # of the run's thread and the service's, one says it
+            if self._is_off:
+                return
+            self._is_off = True
         self._say(f"{self._service.name} {why} (the run itself is not affected)")
 
 
 class Loggers:
     """The services of one run."""
 
-    def __init__(self, services: Sequence[Service], say: Callable[[str], None]) -> None:
+    def __init__(self, services: Sequence[Service] = (), say: Callable[[str], None] = lambda line: None) -> None:
         """`say` may be replaced while the run has a screen of its own."""
         self.say = say
         self._services = services

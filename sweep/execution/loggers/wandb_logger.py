@@ -1,4 +1,4 @@
-"""Weights & Biases: one of its runs per trial, grouped under the sweep, and one for the sweep itself with the results."""
+"""Weights & Biases: one of its runs per trial, in a group, and one for the sweep itself, which gets the results."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class WandbLogger:
     def begin(self, run: Followed) -> None:
         """Opens the sweep's own run, so that a wrong project or account shows at once."""
         self._run = run
+        if run.scratch is not None:  # what an offline artifact is made of would lie in the user's home
+            os.environ.setdefault("WANDB_DATA_DIR", str(run.scratch / "wandb"))
         self._sweep = self._open(run.name, run.identity, "sweep", {"space": run.settings, "folder": run.folder})
 
     def started(self, event: TrialStarted) -> None:

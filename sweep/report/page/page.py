@@ -84,7 +84,9 @@ def _contents(sections: tuple[Section, ...]) -> str:
 
 
 def _section(section: Section) -> str:
-    blocks = "\n".join(_together(list(group)) for _, group in groupby(section.blocks, lambda one: isinstance(one, Chart)))
+    blocks = "\n".join(
+        _together(list(group)) for _, group in groupby(section.blocks, lambda one: isinstance(one, Chart))
+    )
     return f'<section id="{escape(section.key)}"><h2>{escape(section.title)}</h2>\n{blocks}</section>'
 
 

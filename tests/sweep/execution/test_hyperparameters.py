@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
-from tensorboard.plugins.hparams import metadata
 
 from sweep.api import load_run
 from sweep.runs.paths import RunPaths
 from sweep.study import TrialState
 
+if TYPE_CHECKING:  # it takes seconds to load, in every process that collects tests
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
 
 @pytest.fixture(scope="module")
 def events(finished: RunPaths) -> EventMultiplexer:
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
     return EventMultiplexer().AddRunsFromDirectory(str(finished.tensorboard_folder.local())).Reload()
 
 
@@ -31,6 +36,8 @@ def test_the_curves_are_those_of_the_trials(finished: RunPaths, events: EventMul
 
 
 def test_hparams_are_the_sampled_parameters_with_their_domain(finished: RunPaths, events: EventMultiplexer) -> None:
+    from tensorboard.plugins.hparams import metadata
+
     run = load_run(finished.shown)
     for row in run.trials:
         name = f"trial-{row.number:04d}"

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from sweep.api.loaded import Run, load_run
 from sweep.driver.create import NewRun
+from sweep.driver.loggers import ending_of, open_loggers
 from sweep.driver.run import execute
 from sweep.errors import RunError, SpaceError
 from sweep.execution.ray.options import RayOptions
@@ -21,6 +22,7 @@ from sweep.plan.make import make_plan
 from sweep.plan.plan import AnyPlan
 from sweep.plan.requests import request_of_run, request_of_space, request_of_text
 from sweep.report.cost import cost_table
+from sweep.report.page.write import write_report
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_outcome
 from sweep.runs.paths import RunPaths, SharedPaths
@@ -124,8 +126,12 @@ def _drive(plan: AnyPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: 
                 console.print(cost_table(cost))
             yield console
 
-    outcome = execute(plan, new_or_old, ray, open_screen)
-    print_outcome(screen(stream), outcome)
+    with open_loggers(plan.space.loggers) as loggers:
+        outcome = execute(plan, new_or_old, ray, open_screen, loggers=loggers)
+        print_outcome(screen(stream), outcome)
+        if not outcome.interrupted:
+            screen(stream).print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
+        loggers.end(ending_of(outcome))
     return Run(outcome.paths)
 
 

@@ -24,6 +24,10 @@ COMMANDS = {
     ),
     "validate": ("sweep.cli.spaces", "Check a space and its data, and print what would run. Starts nothing."),
     "status": ("sweep.cli.status", "Tell whether a run goes on, how far it is, and how its trials stand."),
+    "watch": (
+        "sweep.cli.watch",
+        "Show the report of a run in a browser, and follow the run while it goes on. Changes nothing.",
+    ),
     "stop": ("sweep.cli.stop", "End a run cleanly from elsewhere, as Ctrl-C does. It can be resumed."),
     "list": ("sweep.cli.listing", "List the runs of a folder, the newest first: state, best trial, size, verdict."),
     "evaluate": (
@@ -37,6 +41,7 @@ COMMANDS = {
         "Print exactly what the model reads for one question, and which images.",
     ),
     "export": ("sweep.cli.results", "Write the best checkpoint of a run, ready to use."),
+    "report": ("sweep.cli.report", "Write everything that is known of a run as one HTML page that needs no network."),
     "compare": ("sweep.cli.compare", "Say how two or more selectors differ: weights, selections, curves, answers."),
     "verify": (
         "sweep.cli.results",
@@ -51,7 +56,7 @@ COMMANDS = {
 """By name: the module that has the command, and what `--help` says of it (a test holds the two together)."""
 
 
-WAITED_FOR = ("run", "resume", "evaluate", "collect", "embed")
+WAITED_FOR = ("run", "resume", "evaluate", "collect", "embed", "watch")
 """Commands that say from the first moment what they wait for. Their program takes seconds to load."""
 QUIET = ("--quiet", "-q")
 

@@ -21,6 +21,7 @@ from sweep.cli.options import (
     Data,
     Detach,
     Embeddings,
+    Log,
     MetricsPort,
     Moved,
     RunName,
@@ -28,11 +29,13 @@ from sweep.cli.options import (
     Set,
     Space,
     Storage,
+    with_loggers,
 )
 from sweep.collect.store import check_empty
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
 from sweep.driver.embedding import embed_into
+from sweep.driver.loggers import ending_of, open_loggers
 from sweep.driver.run import evaluate_again, execute
 from sweep.errors import RunError, SpaceError
 from sweep.evaluation.records import read_evaluation
@@ -44,6 +47,7 @@ from sweep.plan.plan import AnyPlan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
 from sweep.report.cost import cost_table
 from sweep.report.documents import document_text, evaluation_document
+from sweep.report.page.write import write_report
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
 from sweep.report.verdict import print_verdict
@@ -74,12 +78,15 @@ def run(
     dashboard: Dashboard = True,
     metrics_port: MetricsPort = None,
     overrides: Set = None,
+    log: Log = None,
     detach: Detach = False,
 ) -> None:
     """Check everything, run the trials, rank them."""
     detached = _detached(detach)
     with _waiting(space):
-        plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
+        plan = make_plan(
+            request_of_space(space, SharedPaths.beside(runs), data, embeddings, with_loggers(overrides, log))
+        )
     _drive(plan, NewRun(runs, name), _ray(address, cpus, dashboard, metrics_port), detached)
 
 
@@ -95,6 +102,7 @@ def resume(
     dashboard: Dashboard = True,
     metrics_port: MetricsPort = None,
     overrides: Set = None,
+    log: Log = None,
     detach: Detach = False,
     rebuild_study: Annotated[
         bool, typer.Option("--rebuild-study", help="Build a lost study again, from the trials' own records.")
@@ -104,7 +112,7 @@ def resume(
     detached = _detached(detach)
     paths = find_run(run, runs, storage)
     with _waiting(paths.shown):
-        plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
+        plan = make_plan(request_of_run(paths, data, embeddings, overrides=with_loggers(overrides, log)))
     _drive(plan, paths, _ray(address, cpus, dashboard, metrics_port), detached, rebuild_study)
 
 
@@ -117,9 +125,12 @@ def _detached(wanted: bool) -> Detached:
 
 
 def _drive(plan: AnyPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached, rebuild: bool = False) -> None:
-    with _interruption():
-        outcome = execute(plan, run, ray, partial(_screen, plan), detached.started, rebuild)
-    print_outcome(screen(), outcome)
+    with _interruption(), open_loggers(plan.space.loggers) as loggers:
+        outcome = execute(plan, run, ray, partial(_screen, plan), detached.started, rebuild, loggers)
+        print_outcome(screen(), outcome)
+        if not outcome.interrupted:
+            screen().print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
+        loggers.end(ending_of(outcome))
     raise typer.Exit(outcome.exit_code)
 
 

@@ -9,12 +9,14 @@ from sweep.driver.collection import collect
 from sweep.driver.create import NewRun, created
 from sweep.driver.embedding import embed
 from sweep.driver.evaluation import evaluate, evaluate_trials
+from sweep.driver.loggers import on_screen_of
 from sweep.driver.notify import notified
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
 from sweep.driver.trial_records import rebuild_study
 from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.execution.loggers.follow import Loggers
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import AnyPlan, Plan
 from sweep.results.best import best_of
@@ -45,6 +47,7 @@ def execute(
     open_screen: OpenScreen = quiet,
     started: Callable[[Session], None] = lambda session: None,
     rebuild: bool = False,
+    loggers: Loggers | None = None,
 ) -> RunOutcome:
     """Carry out a plan, or what is left of it.
 
@@ -58,16 +61,19 @@ def execute(
         open_screen: gives the console that people see.
         started: called when all checks have passed and Ray is up, as the work begins.
         rebuild: build a study that was lost again first, from the records of its trials.
+        loggers: services that follow the trials. Who opened them tells them of the end.
 
     Raises:
         RunError: another driver holds the run, the data changed, or the study failed on the way.
         ClusterError: Ray cannot be had. A run that was created for this is removed again.
         KeyboardInterrupt: interrupted while no trial was running. The run can be resumed.
     """
+    loggers = loggers or Loggers()
     with (
         notified(plan.space.notify) as end,
         created(run, plan) as end.paths,
         open_session(end.paths, ray, open_screen, started=started) as session,
+        on_screen_of(session, loggers),
     ):
         end.pulse = session.pulse
         has_trials = session.paths.trials_folder.exists()
@@ -80,7 +86,7 @@ def execute(
         if has_trials:
             check_unaltered(session.paths, EDITABLE)
             session.keep_overrides(plan.request.overrides)
-        training = train(plan, session)
+        training = train(plan, session, loggers)
         command = "resume" if isinstance(run, RunPaths) else "run"
         evaluation = evaluate(plan, training, session, command)
         end.outcome = _rank(plan, training, evaluation, session, command)

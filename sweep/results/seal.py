@@ -32,9 +32,10 @@ FORMAT = "sweep-seal/1"
 SEAL = "seal.json"
 BUNDLED = ("bundle.json", "bundled/*")
 """What a bundle adds to a run: its table of contents, and data and items, which have fingerprints of their own."""
-UNSEALED = (SEAL, "study.db*", "run.log", "ray.log", "driver[.-]*", "stop.json", "rce/*.lock", "tune/*", *BUNDLED)
-"""The seal, the study's bytes, text for people, what drivers say of themselves, locks, and Tune's scratch: no result
-rests on any of these bytes."""
+SCRATCH = ("driver[.-]*", "stop.json", "rce/*.lock", "tune/*", "wandb/*")
+UNSEALED = (SEAL, "study.db*", "run.log", "ray.log", "report.html", *SCRATCH, *BUNDLED)
+"""The seal, the study's bytes, text for people, what drivers say of themselves, locks, what Tune and W&B keep: no
+result rests on any of these bytes."""
 GROWING = ("ledger.jsonl",)
 CHECKPOINTS = ("rce/*", "trials/*/best/step-*", "trials/*/resume/step-*", "finalists/*/best/step-*")
 READERS = 8

@@ -11,6 +11,8 @@ from sweep.storage.path import StoredPath
 from sweep.storage.scratch import cache_folder
 
 DRIVER_MARK = "driver-"
+FINALISTS = "finalists"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class RunPaths:
         return self.root / "seal.json"
 
     @property
+    def report_file(self) -> StoredPath:
+        """The report as a page. It is made from the other files and can be made again."""
+        return self.root / "report.html"
+
+    @property
     def lock_file(self) -> StoredPath:
         """Held by the one driver of the run."""
         return self.root / "driver.lock"
@@ -115,6 +122,11 @@ class RunPaths:
         return self.root / "trials"
 
     @property
+    def tensorboard_folder(self) -> StoredPath:
+        """What TensorBoard is pointed at: one folder of events per trial."""
+        return self.root / TENSORBOARD
+
+    @property
     def has_begun(self) -> bool:
         """Whether a worker has taken up a trial. The driver keeps records of trials before that."""
         return any(True for _ in self.trials_folder.glob("*/settings.json"))
@@ -122,7 +134,7 @@ class RunPaths:
     @property
     def finalists_folder(self) -> StoredPath:
         """Finalists that were trained again under fresh seeds, one folder each."""
-        return self.root / "finalists"
+        return self.root / FINALISTS
 
     @property
     def evaluations_folder(self) -> StoredPath:
@@ -250,8 +262,10 @@ class TrialPaths:
 
     @property
     def events_folder(self) -> StoredPath:
-        """TensorBoard events."""
-        return self.root / "tensorboard"
+        """TensorBoard events. TensorBoard calls a run by its folder, so this name is read by people."""
+        trials = self.root.parent
+        kind = "finalist" if trials.name == FINALISTS else "trial"
+        return trials.parent / TENSORBOARD / f"{kind}-{self.root.name}"
 
     @property
     def result_file(self) -> StoredPath:

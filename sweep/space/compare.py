@@ -17,6 +17,7 @@ MAY_CHANGE = (
     "evaluation",
     "items",
     "keep_epochs",
+    "loggers",
     "max_disk_gb",
     "max_retries",
     "notify",

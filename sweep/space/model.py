@@ -24,6 +24,7 @@ from sweep.settings.collect import CollectSettings
 from sweep.settings.embed import EmbedSettings
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.items import ItemsSettings
+from sweep.settings.loggers import LoggersSettings
 from sweep.settings.notify import NotifySettings
 from sweep.settings.resources import Cpus, Gpus
 from sweep.settings.vlm import VlmSettings
@@ -106,6 +107,7 @@ class SpaceModel(FrozenModel):
     )
     health: HealthSettings = HealthSettings()
     notify: NotifySettings | None = Field(default=None, description="Who is told when a run has ended.")
+    loggers: LoggersSettings = Field(default=LoggersSettings(), description="Services that follow the run.")
     storage: str | None = Field(default=None, description="Optuna storage URL; null: SQLite in the run folder.")
 
     @field_validator("sampler", "pruner", mode="before")

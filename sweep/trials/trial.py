@@ -35,6 +35,9 @@ from sweep.trials.rce_store import RceKey, RceStore
 from sweep.trials.stored import step_of
 from sweep.trials.tensorboard import EventFile
 
+VALIDATION = ("val_loss", "val_reward")
+"""Reported alike in both stages. Their group has a capital letter, and so TensorBoard opens on it."""
+
 
 class Trial:
     """Runs or continues one trial; iterate for an `EpochResult` per epoch. `paths` are the trial's own by default."""
@@ -66,6 +69,7 @@ class Trial:
             yield from self._all_epochs()
         finally:
             self._paths.root.forget()
+            self._paths.events_folder.forget()
 
     def _all_epochs(self) -> Iterator[EpochResult]:
         resumed = _latest_state(self._paths.resume_folder)
@@ -246,12 +250,9 @@ def _write_history(file: StoredPath, history: list[EpochReport]) -> None:
 
 
 def _write_events(events: EventFile, report: EpochReport) -> None:
-    values = report.to_dict()
-    for group, change in values.pop("parameter_change").items():
-        events.scalar(f"parameter_change/{group}", change, report.step)
-    for name, value in values.items():
-        if isinstance(value, int | float) and name not in ("step", "epoch"):
-            events.scalar(f"{report.stage}/{name}" if name != "val_loss" else "val_loss", value, report.step)
+    for name, value in report.numbers().items():
+        group = "" if "/" in name else "Validation/" if name in VALIDATION else f"{report.stage}/"
+        events.scalar(f"{group}{name}", value, report.step)
     events.flush()
 
 

@@ -86,7 +86,7 @@ def load_pixels(content: bytes, limits: ImageSettings, patching: Patching) -> Pi
     Raises:
         UnfitImageError: not an image, damaged, too large, too slow to decode, or too narrow.
     """
-    return _pixels(content, target_of(limits, patching))
+    return pixels_within(content, target_of(limits, patching))
 
 
 def load_whole(content: bytes, max_side: int) -> Pixels:
@@ -98,10 +98,11 @@ def load_whole(content: bytes, max_side: int) -> Pixels:
     Raises:
         UnfitImageError: as `load_pixels`.
     """
-    return _pixels(content, Whole(max_side))
+    return pixels_within(content, Whole(max_side))
 
 
-def _pixels(content: bytes, target: Target | Whole) -> Pixels:
+def pixels_within(content: bytes, target: Target | Whole) -> Pixels:
+    """Decode and resize an encoded image. Raises as `load_pixels`."""
     image = open_image(content, target)
     if is_light(image, content):
         return pixels_of(image, target)

@@ -26,6 +26,7 @@ from sweep.runs.driver import Phase
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
+from sweep.vlm.answers.cached import Counts
 from sweep.vlm.pool.progress import PoolProgress
 from sweep.vlm.service import AnswerService
 from sweep.vlm.work import Result, WorkItem
@@ -50,7 +51,8 @@ def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
             session.cluster(plan.bytes)
             with terminable():
                 session.pulse.phase(Phase.COLLECTING, "answers")
-                measure(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
+                counts = measure(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
+                session.pulse.prompts(counts.answered, counts.reused)
         plan = plan_of_collected(plan)
     session.name_data(plan)
     return plan
@@ -85,7 +87,7 @@ def measure(
     name: str,
     console: Console,
     watch: Callable[[PoolProgress], None] = lambda progress: None,
-) -> None:
+) -> Counts:
     """Ask the model, and store what it answers. What was answered before, in whatever run, is not asked again.
 
     Args:
@@ -115,6 +117,7 @@ def measure(
         soft_wrap=True,
     )
     console.print(_about_validation(plan, collected.dataset), highlight=False, soft_wrap=True, markup=False)
+    return counts
 
 
 def _about_validation(plan: CollectionPlan, dataset: Dataset) -> str:

@@ -86,7 +86,11 @@ def load_pixels(content: bytes, limits: ImageSettings, patching: Patching) -> Pi
     Raises:
         UnfitImageError: not an image, damaged, too large, too slow to decode, or too narrow.
     """
-    target = target_of(limits, patching)
+    return pixels_within(content, target_of(limits, patching))
+
+
+def pixels_within(content: bytes, target: Target) -> Pixels:
+    """Decode and resize an encoded image. Raises as `load_pixels`."""
     image = open_image(content, target)
     if is_light(image, content):
         return pixels_of(image, target)

@@ -19,6 +19,7 @@ from sweep.execution.ray.options import RayOptions
 from sweep.plan.make import make_plan
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.plan.requests import request_of_run, request_of_space, request_of_text
+from sweep.report.page.write import write_report
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_outcome
 from sweep.runs.paths import RunPaths, SharedPaths
@@ -115,6 +116,8 @@ def _drive(plan: Plan | CollectionPlan, new_or_old: NewRun | RunPaths, ray: RayO
 
     outcome = execute(plan, new_or_old, ray, open_screen)
     print_outcome(screen(stream), outcome)
+    if not outcome.interrupted:
+        screen(stream).print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
     return Run(outcome.paths)
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
         "Print exactly what the model reads for one question, and which images.",
     ),
     "export": ("sweep.cli.results", "Write the best checkpoint of a run, ready to use."),
+    "report": ("sweep.cli.report", "Write everything that is known of a run as one HTML page that needs no network."),
     "compare": ("sweep.cli.compare", "Say how two or more selectors differ: weights, selections, curves, answers."),
     "doctor": (
         "sweep.cli.doctor",

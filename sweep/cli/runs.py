@@ -41,6 +41,7 @@ from sweep.plan.make import make_plan
 from sweep.plan.plan import CollectionPlan, Plan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
 from sweep.report.documents import document_text, evaluation_document
+from sweep.report.page.write import write_report
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
 from sweep.report.verdict import print_verdict
@@ -119,6 +120,8 @@ def _drive(
     with _interruption():
         outcome = execute(plan, run, ray, partial(_screen, plan), detached.started, rebuild)
     print_outcome(screen(), outcome)
+    if not outcome.interrupted:
+        screen().print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
     raise typer.Exit(outcome.exit_code)
 
 

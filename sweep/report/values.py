@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from sweep.evaluation.wording import p_text
 from sweep.results.overview.model import Format, Interval, Value
@@ -18,7 +19,7 @@ def text_of(value: Value, form: Format) -> str:
     if value is None:
         return NOTHING
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return str(value).lower() if form is Format.NUMBER else "yes" if value else "no"
     if isinstance(value, str):
         return value
     return _number(value, form)
@@ -44,3 +45,8 @@ def _number(value: float, form: Format, *, unit: bool = True) -> str:
             return f"{value:,.1f} s" if value < 100 else f"{value:,.0f} s"
         case _:
             return f"{value:,.0f}" if value == int(value) and abs(value) >= 1000 else f"{value:.3g}"
+
+
+def clean(parts: Sequence[str], between: str = "\n") -> str:
+    """Parts as one text of a file. Halves of letters, which strangers' files can hold and UTF-8 cannot, become `?`."""
+    return (between.join(part for part in parts if part) + "\n").encode("utf-8", "replace").decode()

@@ -71,6 +71,11 @@ class RunPaths:
         return self.root / "seal.json"
 
     @property
+    def report_file(self) -> StoredPath:
+        """The report as a page. It is made from the other files and can be made again."""
+        return self.root / "report.html"
+
+    @property
     def lock_file(self) -> StoredPath:
         """Held by the one driver of the run."""
         return self.root / "driver.lock"

@@ -155,4 +155,4 @@ def _picture(shown: Shown) -> str:
         return '<div class="picture none">no image</div>'
     fine = " fine" if shown.image.startswith("data:image/jpeg") else ""
     alt = escape(f"image of: {shown.question}")
-    return f'<img class="picture{fine}" src="{escape(shown.image)}" alt="{alt}" loading="lazy">'
+    return f'<img class="picture{fine}" src="{escape(shown.image)}" alt="{alt}">'

@@ -26,6 +26,7 @@ SYMBOLS = {Role.FIRST: "circle", Role.SECOND: "diamond", Role.FOURTH: "x-thin-op
 EDGE = "#7d858c"
 SHADES = (Role.FIRST, Role.THIRD, Role.FOURTH, Role.QUIET, Role.QUIET)
 """Of the fifths by val_loss, best first."""
+MOST_TICKS = 16
 UNUSED = -0.12
 """Where a line goes that does not use a parameter: below the axis."""
 Figure = dict[str, Any]
@@ -48,9 +49,17 @@ def _figure(chart: Chart) -> Figure:
         "yaxis": _axis(chart.y),
         "shapes": [*_edges(chart.x, "x"), *_edges(chart.y, "y")],
     }
+    if _few_whole([one for series in chart.series for one in series.x]):
+        layout["xaxis"] |= {"dtick": 1}
     if bars:
         layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
     return {"data": [trace for one in chart.series for trace in _traces(one)], "layout": layout}
+
+
+def _few_whole(values: Sequence[float | str]) -> bool:
+    """Whether they are whole numbers so close that each can have its tick."""
+    numbers = [value for value in values if not isinstance(value, str) and value == int(value)]
+    return bool(numbers) and len(numbers) == len(values) and max(numbers) - min(numbers) <= MOST_TICKS
 
 
 def _layout(height: int) -> Figure:
@@ -91,7 +100,7 @@ def _traces(series: Series) -> Iterator[Figure]:
     if series.mark is Mark.BAND:
         yield from _band(series, colour)
         return
-    quiet = series.role is Role.QUIET and series.mark is Mark.LINE
+    quiet = series.role is Role.QUIET and series.mark is Mark.LINE and not series.low
     trace: Figure = {
         "type": "scatter",
         "name": _safe(series.name),
@@ -183,7 +192,11 @@ def _parallel(chart: Parallel) -> Figure:
         **_layout(430),
         "xaxis": {**axis, "showgrid": True, "gridcolor": EDGE},
         "yaxis": {"visible": False, "range": [-0.2, 1.1]},
-        "annotations": [mark for place, one in enumerate(chart.dimensions) for mark in _ends(place, one)],
+        "annotations": [
+            mark
+            for place, one in enumerate(chart.dimensions)
+            for mark in _ends(place, one, last=place == len(chart.dimensions) - 1)
+        ],
         "legend": {"orientation": "h", "y": -0.25, "x": 0, "traceorder": "reversed"},
     }
     return {"data": data, "layout": layout}
@@ -211,21 +224,21 @@ def _shown(dimension: Dimension, value: float | None) -> str:
     return _safe(dimension.choices[int(value)]) if dimension.choices else f"{value:.3g}"
 
 
-def _ends(place: int, dimension: Dimension) -> Iterator[Figure]:
+def _ends(place: int, dimension: Dimension, *, last: bool) -> Iterator[Figure]:
     """The values at the ends of an axis, or the names of all choices where they are few."""
     ends = [(0.0, f"{dimension.low:.3g}"), (1.0, f"{dimension.high:.3g}")]
     if dimension.choices:
-        last = max(len(dimension.choices) - 1, 1)
-        ends = [(number / last, _safe(name)) for number, name in enumerate(dimension.choices)]
+        top = max(len(dimension.choices) - 1, 1)
+        ends = [(number / top, _safe(name)) for number, name in enumerate(dimension.choices)]
     for height, text in ends:
-        middle = dimension.choices and len(dimension.choices) > 2
+        middle = len(dimension.choices) > 2
         yield {
             "x": place,
             "y": height,
             "text": text,
             "showarrow": False,
-            "xanchor": "left" if middle else "center",
-            "xshift": 4 if middle else 0,
+            "xanchor": "center" if not middle else "right" if last else "left",
+            "xshift": 0 if not middle else -4 if last else 4,
             "yshift": 0 if middle else 12 if height == 1 else -12,
             "font": {"size": 11},
         }

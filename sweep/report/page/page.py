@@ -12,17 +12,19 @@ import hashlib
 from functools import cache
 from html import escape
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 from sweep.errors import RunError
 from sweep.report.page.blocks import block_html
+from sweep.report.values import clean
 from sweep.results.overview.make import overview
-from sweep.results.overview.model import Chart, Document, Parallel, Section
+from sweep.results.overview.model import Block, Chart, Document, Parallel, Section
 from sweep.results.overview.sources import Material
 from sweep.runs.paths import RunPaths
 
 HERE = Path(__file__).parent
-LEVEL = 9
+LEVEL = 6
 
 
 def report_html(paths: RunPaths, material: Material | None = None) -> str:
@@ -56,7 +58,7 @@ def page_of(document: Document, *, refresh: int | None = None) -> str:
     )
     title = f"Sweep {document.run}"
     again = "" if refresh is None else f'<meta http-equiv="refresh" content="{refresh}">'
-    return "\n".join(
+    return clean(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">{again}',
@@ -82,8 +84,16 @@ def _contents(sections: tuple[Section, ...]) -> str:
 
 
 def _section(section: Section) -> str:
-    blocks = "\n".join(block_html(block) for block in section.blocks)
+    blocks = "\n".join(_together(list(group)) for _, group in groupby(section.blocks, lambda one: isinstance(one, Chart)))
     return f'<section id="{escape(section.key)}"><h2>{escape(section.title)}</h2>\n{blocks}</section>'
+
+
+def _together(blocks: list[Block]) -> str:
+    """Charts that follow each other stand side by side where there is room."""
+    found = [block_html(block) for block in blocks]
+    if len(blocks) < 2 or not isinstance(blocks[0], Chart):
+        return "\n".join(found)
+    return f'<div class="charts">{"".join(f"<div>{one}</div>" for one in found)}</div>'
 
 
 def _hash(content: bytes) -> str:

@@ -90,7 +90,7 @@ def _chart(
         f"{first[0]} to {last[1][1]:.4g} at epoch {last[0]}."
     )
     axes = Axis("epoch over both stages", edges=edges), Axis(metric.title)
-    return Chart(f"curve_{metric.field}", metric.title, *axes, tuple(series), alt, (metric.meaning,))
+    return Chart(f"curve_{metric.field}", metric.title, *axes, tuple(series), alt)
 
 
 def _curve(field: str, reports: Sequence[EpochReport]) -> list[tuple[int, float]]:

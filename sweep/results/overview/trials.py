@@ -137,16 +137,19 @@ def parallel_coordinates(sources: Sources) -> Parallel | None:
         )
         for row in shown
     )
-    notes = ["The darkest lines are the best fifth by val_loss. A line below an axis did not use that parameter."]
+    notes = ["Thick blue lines are the best fifth by val_loss. A line below an axis did not use that parameter."]
     if len(shown) < len(known):
         notes.append(f"Shown are {len(shown)} of {len(known)} complete trials: the best ones, and evenly more by rank.")
     best = known[0]
-    alt = f"Parameters of {counted(len(shown), 'complete trial')}. The best, trial {best.number}: " + ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in best.params.items()
-    )
+    alt = f"Parameters of {counted(len(shown), 'complete trial')}. The best, trial {best.number}: "
+    alt += ", ".join(f"{name} {_brief(value)}" for name, value in best.params.items())
     return Parallel(
         "parallel", "Parameters of complete trials", tuple(dimensions.values()), paths, f"{alt}.", tuple(notes)
     )
+
+
+def _brief(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _spread(rows: Sequence[TrialSummary], count: int) -> list[TrialSummary]:

@@ -31,8 +31,8 @@ from sweep.trials.checkpoints import MANIFEST_FILE, hashes_of
 FORMAT = "sweep-seal/1"
 SEAL = "seal.json"
 UNSEALED = (SEAL, "study.db*", "run.log", "ray.log", "driver[.-]*", "stop.json", "rce/*.lock", "tune/*", "report.html")
-"""The seal, the study's bytes, text for people, what drivers say of themselves, locks, Tune's scratch, and the report: no
-result rests on any of these bytes."""
+"""The seal, the study's bytes, text for people, what drivers say of themselves, locks, Tune's scratch, and the report:
+no result rests on any of these bytes."""
 GROWING = ("ledger.jsonl",)
 CHECKPOINTS = ("rce/*", "trials/*/best/step-*", "trials/*/resume/step-*", "finalists/*/best/step-*")
 READERS = 8

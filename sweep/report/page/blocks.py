@@ -80,7 +80,7 @@ def _table(block: Table) -> str:
 def _grid(block: Table, rows: tuple[tuple[Value, ...], ...], start: int) -> str:
     head = "".join(f'<th scope="col"{_kind(one, None)}>{escape(one.title)}</th>' for one in block.columns)
     body = "".join(
-        f'<tr{_marked(block, start + place)}>{"".join(_cells(block.columns, row))}</tr>'
+        f"<tr{_marked(block, start + place)}>{''.join(_cells(block.columns, row))}</tr>"
         for place, row in enumerate(rows)
     )
     label = f'role="region" tabindex="0" aria-label="{escape(block.title)}"'
@@ -131,7 +131,7 @@ def _gallery(block: Gallery) -> str:
 
 def _card(card: Card) -> str:
     asked = card.question
-    expected = f"<p class=\"faint\">Annotators: {escape(asked.answer)}</p>" if asked.answer else ""
+    expected = f'<p class="faint">Annotators: {escape(asked.answer)}</p>' if asked.answer else ""
     question = escape(asked.question) or f"item {asked.item}"
     head = f'<div class="asked">{_picture(asked)}<div><h4>{question}</h4>{expected}</div></div>'
     return f'<article class="card">{head}{"".join(_side(side) for side in card.sides)}</article>'
@@ -146,7 +146,7 @@ def _side(side: Side) -> str:
     answer = escape(side.answer) or "nothing"
     return (
         f'<div class="side"><p>{escape(side.row)}: answered <strong>{answer}</strong>, accuracy '
-        f"{text_of(side.accuracy, Format.SHARE)}</p><ol class=\"shown\">{shown}</ol></div>"
+        f'{text_of(side.accuracy, Format.SHARE)}</p><ol class="shown">{shown}</ol></div>'
     )
 
 

@@ -158,14 +158,11 @@ def _parallel(chart: Parallel) -> Figure:
         y: list[float | None] = []
         labels: list[str] = []
         for path in paths:
-            heights = [_height(one, value) for one, value in zip(chart.dimensions, path.values, strict=True)]
+            crossed = list(zip(chart.dimensions, path.values, strict=True))
             label = f"trial {path.trial}, val_loss {path.val_loss:.4f}"
-            x += [*range(len(heights)), None]
-            y += [*heights, None]
-            labels += [
-                *(f"{label}<br>{_safe(one.name)}: {_shown(one, value)}" for one, value in zip(chart.dimensions, path.values, strict=True)),
-                "",
-            ]
+            x += [*range(len(crossed)), None]
+            y += [*(_height(one, value) for one, value in crossed), None]
+            labels += [*(f"{label}<br>{_safe(one.name)}: {_shown(one, value)}" for one, value in crossed), ""]
         best = place == 0
         data.append(
             {

@@ -1,7 +1,7 @@
 """A document as one HTML file. It needs no network, and its content security policy forbids any.
 
-plotly.js is within the page, compressed, and its SHA-256 stands in the policy beside that of our own script. So no other
-script can run, whatever a run's files hold.
+plotly.js is within the page, compressed, and its SHA-256 stands in the policy beside that of our own script. So no
+other script can run, whatever a run's files hold.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def _contents(sections: tuple[Section, ...]) -> str:
 
 
 def _section(section: Section) -> str:
-    blocks = "\n".join(_together(list(group)) for _, group in groupby(section.blocks, lambda one: isinstance(one, Chart)))
+    blocks = "\n".join(
+        _together(list(group)) for _, group in groupby(section.blocks, lambda one: isinstance(one, Chart))
+    )
     return f'<section id="{escape(section.key)}"><h2>{escape(section.title)}</h2>\n{blocks}</section>'
 
 

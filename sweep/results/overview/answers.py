@@ -193,9 +193,7 @@ def shots_section(sources: Sources) -> Section | None:
     columns = (Column("row", "row"), *(_shot_column(shots, Format.SHARE) for shots in evaluation.shots))
     rows = tuple((row.name, *map(interval, _by_shot(row, evaluation))) for row in evaluation.rows)
     apart = tuple(
-        (row.name, *map(interval, row.minus_baseline_by_shot))
-        for row in evaluation.rows
-        if row.minus_baseline_by_shot
+        (row.name, *map(interval, row.minus_baseline_by_shot)) for row in evaluation.rows if row.minus_baseline_by_shot
     )
     sure = [
         f"{row.name} at {shots}"

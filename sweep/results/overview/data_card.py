@@ -82,7 +82,10 @@ def _modes(found: DataDescription) -> Table:
         *(Column(name, name, Format.NUMBER) for name in ("minimum", "quarter", "median", "three_quarters", "maximum")),
         Column("levels", "levels", Format.COUNT),
         *(Column(f"informative_{split.name.lower()}", f"informative, {split.name.lower()}") for split in Split),
-        *(Column(f"advantage_std_{kind.value}", f"advantage std, {kind.value}", Format.NUMBER) for kind in AdvantageMode),
+        *(
+            Column(f"advantage_std_{kind.value}", f"advantage std, {kind.value}", Format.NUMBER)
+            for kind in AdvantageMode
+        ),
     )
     usable = [mode for mode in found.modes if not mode.missing]
     rows = tuple(

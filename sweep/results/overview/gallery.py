@@ -47,9 +47,9 @@ def gallery_section(sources: Sources) -> Section:
     better = [pair for pair in pairs if _value(pair[1]) >= RIGHT > _value(pair[0])]
     worse = [pair for pair in pairs if _value(pair[0]) >= RIGHT > _value(pair[1])]
     lead = (
-        f"With {counted(shots, 'demonstration')}, of {counted(len(pairs), 'question')} that both answered, {row} turned "
-        f"{len(better)} from wrong to right and {len(worse)} from right to wrong against {baseline}. Right means an "
-        f"accuracy of {RIGHT} or more.",
+        f"With {counted(shots, 'demonstration')}, of {counted(len(pairs), 'question')} that both answered, {row} "
+        f"turned {len(better)} from wrong to right and {len(worse)} from right to wrong against {baseline}. Right means "
+        f"an accuracy of {RIGHT} or more.",
     )
     galleries = [
         painter.gallery("better", f"From wrong to right by {row}", better, shots),
@@ -107,9 +107,7 @@ class _Painter:
         self._failures = 0
         self.image = lru_cache(maxsize=None)(self._image)
 
-    def gallery(
-        self, key: str, title: str, pairs: Sequence[tuple[AnswerRecord, AnswerRecord]], shots: int
-    ) -> Gallery:
+    def gallery(self, key: str, title: str, pairs: Sequence[tuple[AnswerRecord, AnswerRecord]], shots: int) -> Gallery:
         cards = tuple(self._card(pair, shots) for pair in pairs[:CARDS])
         return Gallery(key, title, len(pairs), cards)
 

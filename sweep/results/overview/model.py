@@ -1,4 +1,4 @@
-"""The document: sections of texts, tables, charts and galleries. Renderers know nothing of runs, this knows no renderer.
+"""The document: sections of texts, tables, charts and galleries. Renderers know no run, and this knows no renderer.
 
 Values are raw numbers, and a column says how people write them. So a document as JSON can be computed with.
 """
@@ -28,6 +28,7 @@ class Format(StrEnum):
     COUNT = "count"  # 1,234
     LOSS = "loss"  # four decimals
     NUMBER = "number"  # three significant digits
+    SHORT = "short"  # two decimals
     SIGNED = "signed"  # two decimals with the sign
     SHARE = "share"  # a fraction, as percent
     POINTS = "points"  # a difference of fractions, as percentage points with the sign

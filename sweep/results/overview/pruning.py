@@ -13,8 +13,9 @@ def pruning_section(sources: Sources) -> Section:
     space = sources.space
     pruned = sorted((row for row in sources.rows if row.state is TrialState.PRUNED), key=lambda row: row.number)
     lead = f"The pruner is {space.pruner.type}. It looks at the epochs " + (
-        "of GRPO only, because trials of one warm-up are equal before." if space.pruning_starts == "after_rce" else
-        "of both stages."
+        "of GRPO only, because trials of one warm-up are equal before."
+        if space.pruning_starts == "after_rce"
+        else "of both stages."
     )
     if not pruned:
         return Section("pruning", "Pruning", (Text((lead, "No trial was pruned.")),))

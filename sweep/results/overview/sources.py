@@ -123,8 +123,11 @@ def read_sources(paths: RunPaths, material: Material | None = None) -> Sources:
     """
     reading = _Reading(paths)
     status, record = read_status(paths), read_record(paths)
-    evaluation = status.evaluation and reading.tried(read_evaluation, status.evaluation.file)
-    answers = reading.tried(read_answers, status.evaluation.answers_file) if status.evaluation and evaluation else None
+    evaluation: Evaluation | None = None
+    answers: list[AnswerRecord] | None = None
+    if status.evaluation is not None:
+        evaluation = reading.tried(read_evaluation, status.evaluation.file)
+        answers = reading.tried(read_answers, status.evaluation.answers_file)
     trials = read_trials(record.storage_url(paths), record.study) if status.rows else []
     return Sources(
         paths=paths,

@@ -70,9 +70,7 @@ def _counts(sources: Sources) -> Table:
 def health_section(sources: Sources) -> Section:
     """Each verdict in words, with the trials that have it."""
     health = sources.space.health
-    holders = {
-        verdict: [row.number for row in sources.rows if verdict in row.verdicts] for verdict in Verdict
-    }
+    holders = {verdict: [row.number for row in sources.rows if verdict in row.verdicts] for verdict in Verdict}
     columns = (
         Column("verdict", "verdict"),
         Column("count", "trials"),

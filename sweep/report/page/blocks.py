@@ -26,8 +26,8 @@ from sweep.results.overview.model import (
 
 MOST_ROWS = 500
 """Rows of a table in the page. The JSON document has all."""
-LONG = 40
-"""Letters from which a text gets a wide column."""
+LONG = 24
+"""Letters from which a text may fold, and gets a wide column."""
 
 
 def block_html(block: Block) -> str:
@@ -104,19 +104,20 @@ def _kind(column: Column, value: Value) -> str:
     if isinstance(value, str) and len(value) > LONG:
         return ' class="text long"'
     if column.format is Format.TEXT or isinstance(value, str):
-        return ' class="text"'
+        return ' class="text"' if value is None else ' class="text short"'
     return ' class="number"' if value is not None else ""
 
 
 def _chart(block: Chart | Parallel) -> str:
     """The figure as data, drawn by the script. What it shows is said below it, so that nothing needs the drawing."""
-    figure = json.dumps(figure_of(block), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    height = 430 if isinstance(block, Parallel) else 360
+    found = figure_of(block)
+    height = found["layout"]["height"]
+    figure = json.dumps(found, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     plot = f'<div class="plot" style="min-height:{height}px" role="img" aria-label="{escape(block.alt)}"></div>'
     data = f'<script type="application/json">{figure}</script>'
     return (
         f'<h3 id="{escape(block.key)}">{escape(block.title)}</h3><figure>{plot}{data}'
-        f"<figcaption>{escape(block.alt)}</figcaption></figure>{_notes(block.notes)}"
+        f"<figcaption>{escape(block.alt)}{_notes(block.notes)}</figcaption></figure>"
     )
 
 

@@ -89,7 +89,7 @@ def _bars(*found: Importance) -> list[Chart]:
     if not series:
         return []
     alt = f"Importance: {'; '.join(label for one in series for label in one.labels)}."
-    axes = Axis("share of the variance that it explains", bottom=0.0, top=1.0), Axis("")
+    axes = Axis("share of the variance", bottom=0.0, top=1.0), Axis("")
     return [Chart("importance", "Importance, with 95 % intervals", *axes, tuple(series), alt)]
 
 

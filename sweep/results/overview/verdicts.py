@@ -18,8 +18,7 @@ NAMED = 12
 def headline(sources: Sources) -> str:
     """The verdict in one sentence. While there is none, how the run stands."""
     if sources.verdict is not None:
-        sentence = sources.verdict.sentence
-        return f"{sentence[:1].upper()}{sentence[1:]}."
+        return f"{_capital(sources.verdict.sentence)}."
     status = sources.status
     planned = "" if status.planned is None else f" of {status.planned}"
     if not status.rows:
@@ -29,6 +28,10 @@ def headline(sources: Sources) -> str:
     if best is not None:
         so_far = f"the best val_loss so far is {best.value:.4f} (trial {best.number})"
     return f"No verdict yet: the run is {_state(sources)}, {status.ended}{planned} trials have ended, {so_far}."
+
+
+def _capital(sentence: str) -> str:
+    return f"{sentence[:1].upper()}{sentence[1:]}"
 
 
 def _state(sources: Sources) -> str:
@@ -46,7 +49,7 @@ def verdict_section(sources: Sources, findings: Sequence[Block] = ()) -> Section
     verdict = sources.verdict
     blocks: list[Block] = [Text((headline(sources),), strong=True)]
     if verdict is not None:
-        blocks += [Text(verdict.details)] if verdict.details else []
+        blocks += [Text(tuple(map(_capital, verdict.details)))] if verdict.details else []
         steps = tuple(f"Next: {step}." for step in verdict.next_steps)
         blocks += [Text(steps, listed=True)] if steps else []
         if verdict.example is not None:
@@ -61,7 +64,7 @@ def verdict_section(sources: Sources, findings: Sequence[Block] = ()) -> Section
 
 
 def _counts(sources: Sources) -> Table:
-    columns = Column("state", "trials"), Column("count", "")
+    columns = Column("state", "state"), Column("count", "trials")
     planned = [] if sources.status.planned is None else [("planned", sources.status.planned)]
     rows = (*planned, *sources.status.counts.items())
     return Table("states", "Trials by state", columns, rows)

@@ -14,6 +14,7 @@ from sweep.results.overview.model import (
     Chart,
     Column,
     Finding,
+    Findings,
     Format,
     Gallery,
     Parallel,
@@ -39,8 +40,8 @@ def block_html(block: Block) -> str:
             return _table(block)
         case Gallery():
             return _gallery(block)
-        case Finding():
-            return _finding(block)
+        case Findings():
+            return _findings(block)
         case _:
             return _chart(block)
 
@@ -50,6 +51,11 @@ def _text(block: Text) -> str:
         return f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in block.sentences)}</ul>"
     kind = ' class="strong"' if block.strong else ""
     return "".join(f"<p{kind}>{escape(one)}</p>" for one in block.sentences)
+
+
+def _findings(block: Findings) -> str:
+    found = "".join(map(_finding, block.findings)) or "<p>Nothing was found.</p>"
+    return f'<h3 id="{escape(block.key)}">{escape(block.title)}</h3>{found}{_notes(block.notes)}'
 
 
 def _finding(block: Finding) -> str:

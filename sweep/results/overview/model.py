@@ -223,12 +223,24 @@ class Text:
 class Finding:
     """Something that was found in a run: what, by which evidence, and the change to make (empty: none)."""
 
+    code: str
     title: str
     evidence: tuple[str, ...]
-    change: str = ""
+    change: str
+    trials: tuple[int, ...] = ()
 
 
-Block = Text | Finding | Table | Chart | Parallel | Gallery
+@dataclass(frozen=True)
+class Findings:
+    """All of them, worst first."""
+
+    key: str
+    title: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+
+Block = Text | Findings | Table | Chart | Parallel | Gallery
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sweep.results.importance import Importance, Target, importance_of_answers, importance_of_val_loss
+from sweep.results.importance import Importance, Target
 from sweep.results.importance import Interval as Ends
 from sweep.results.overview.model import (
     Axis,
@@ -34,8 +34,7 @@ def settings_section(sources: Sources) -> Section:
     varied = varied_parameters(sources.space)
     if not varied:
         return Section("settings", "What mattered", (Text(("Nothing varies: every trial has the same settings.",)),))
-    by_loss = importance_of_val_loss(sources.space, sources.trials)
-    by_answers = importance_of_answers(sources.space, sources.trials, sources.evaluation)
+    by_loss, by_answers = sources.evidence.importance, sources.evidence.importance_of_answers
     blocks: list[Block] = [Text(tuple(_sentences(by_loss, by_answers)), strong=True), *_bars(by_loss, by_answers)]
     blocks += [_table(found, sources) for found in (by_loss, by_answers) if not found.reason]
     for name, parameter in list(varied.items())[:SLICES]:

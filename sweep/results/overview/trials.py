@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sweep.evaluation.wording import counted
+from sweep.results.overview.alike import alike_table
 from sweep.results.overview.model import (
     Axis,
     Block,
@@ -40,7 +41,8 @@ def trials_section(sources: Sources) -> Section:
     blocks: list[Block] = [history_chart(sources)]
     parallel = parallel_coordinates(sources)
     blocks += [parallel] if parallel is not None else []
-    return Section("trials", "Trials", (*blocks, trial_table(sources)))
+    alike = alike_table(sources)
+    return Section("trials", "Trials", (*blocks, trial_table(sources), *([alike] if alike is not None else [])))
 
 
 def trial_table(sources: Sources) -> Table:

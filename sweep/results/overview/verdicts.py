@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from selector.health import Verdict
 from selector.settings import HealthSettings
 from sweep.evaluation.wording import counted
-from sweep.results.overview.model import Block, Column, Section, Table, Text
+from sweep.results.doctor import Diagnosis
+from sweep.results.overview.model import Block, Column, Finding, Findings, Section, Table, Text
 from sweep.results.overview.sources import Sources
 from sweep.results.status import RunState
 from sweep.study import TrialState
@@ -44,7 +45,7 @@ def _state(sources: Sources) -> str:
     return status.state.value
 
 
-def verdict_section(sources: Sources, findings: Sequence[Block] = ()) -> Section:
+def verdict_section(sources: Sources, diagnosis: Diagnosis) -> Section:
     """The sentence, what else is known, what comes next, and what was found in the trials."""
     verdict = sources.verdict
     blocks: list[Block] = [Text((headline(sources),), strong=True)]
@@ -60,7 +61,16 @@ def verdict_section(sources: Sources, findings: Sequence[Block] = ()) -> Section
             )
     if sources.problems:
         blocks.append(Text(tuple(f"Cannot be read: {problem}" for problem in sources.problems), listed=True))
-    return Section("verdict", "Verdict", (*blocks, _counts(sources), *findings))
+    return Section("verdict", "Verdict", (*blocks, _findings(diagnosis), _counts(sources)))
+
+
+def _findings(diagnosis: Diagnosis) -> Findings:
+    """What `python -m sweep doctor` says."""
+    found = tuple(
+        Finding(one.code.value, one.title, one.evidence, one.advice, one.trials) for one in diagnosis.findings
+    )
+    looked = tuple(f"Not looked at: {one}" for one in diagnosis.not_looked)
+    return Findings("findings", "What was found, worst first", found, looked)
 
 
 def _counts(sources: Sources) -> Table:

@@ -204,7 +204,7 @@ def _model(folder: Path, **options: Any) -> Any:  # noqa: ANN401 - see `Loaded`
 
 def stand_ins(weights: Mapping[str, Weight]) -> dict[str, torch.Tensor]:
     """Of the right shapes, without memory of their own. With them transformers says what is missing or does not fit."""
-    return {name: torch.zeros(1, dtype=torch.bfloat16).expand(weight.shape) for name, weight in weights.items()}
+    return {name: torch.zeros((), dtype=torch.bfloat16).expand(weight.shape) for name, weight in weights.items()}
 
 
 def load_weights(kind: Any, folder: Path, **options: Any) -> Any:  # noqa: ANN401 - see `Loaded`

@@ -65,10 +65,10 @@ def apply(storage: BaseStorage, study: int, change: tuple[Any, ...], place: int)
     try:
         if kind == "param":
             name, choice = rest
-            values = {"lr": (1e-5, 1e-4, 1e-3, 1e-2), "batch": (8, 16, 24, 64), "mode": (0, 1, 2, 3)}[name]
+            choices = {"lr": (1e-5, 1e-4, 1e-3, 1e-2), "batch": (8, 16, 24, 64), "mode": (0, 1, 2, 3)}[name]
             if name in trial.params:
                 return None  # Optuna ignores the second one, with a message in its log
-            return storage.set_trial_param(identity, name, float(values[choice]), DISTRIBUTIONS[name])
+            return storage.set_trial_param(identity, name, float(choices[choice]), DISTRIBUTIONS[name])
         if kind == "step":
             return storage.set_trial_intermediate_value(identity, *rest)
         if kind == "user":
@@ -78,7 +78,8 @@ def apply(storage: BaseStorage, study: int, change: tuple[Any, ...], place: int)
         state, value = rest
         if state is TrialState.WAITING:
             return None
-        return storage.set_trial_state_values(identity, state, None if value is None else [value])
+        values = None if value is None or state is TrialState.RUNNING else [value]  # what runs has none
+        return storage.set_trial_state_values(identity, state, values)
     except UpdateFinishedTrialError:
         return "ended"
 

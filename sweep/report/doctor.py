@@ -110,8 +110,8 @@ def _receipts(found: Sequence[Receipt]) -> Group:
         )
     more = [Text(f"and {len(found) - MOST_RECEIPTS} more (--json)")] if len(found) > MOST_RECEIPTS else []
     note = (
-        "Stopped for being above the threshold, against so many trials that had ended. Expected: its last value, had it "
-        "improved as those that ran on did."
+        "Stopped for being above the threshold, against so many trials that had ended. Expected: its last value, had "
+        "it improved as those that ran on did."
     )
     return titled("Pruned trials", table, *more, Text(note))
 

@@ -14,13 +14,14 @@ from selector.errors import DataError
 from selector.rewards import compute_rewards
 from sweep.collect.measure import CollectProgress, Measurement
 from sweep.collect.store import store_collected
+from sweep.driver.embedding import embedded
 from sweep.driver.session import OpenScreen, Session, announce
 from sweep.driver.signals import terminable
 from sweep.execution.ray.cluster import connected
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import is_collected
 from sweep.plan.make import plan_of_collected
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import CollectionPlan, EmbeddingPlan, Plan
 from sweep.plan.splits import informative_groups, informative_sentence, more_queries
 from sweep.runs.driver import Phase
 from sweep.storage.local import stored_at
@@ -58,12 +59,14 @@ def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
     return plan
 
 
-def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_screen: OpenScreen = quiet) -> None:
+def collect_into(
+    folder: Path, plan: CollectionPlan | EmbeddingPlan, ray: RayOptions, open_screen: OpenScreen = quiet
+) -> None:
     """Measure a space's beams into a folder of their own, without a run.
 
     Args:
         folder: missing or empty.
-        plan: what to measure.
+        plan: what to measure, and to embed before.
         ray: which Ray is used.
         open_screen: gives the console that people see.
 
@@ -75,7 +78,7 @@ def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_scree
         try:
             with connected(folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                measure(plan, stored_at(folder), folder.name, console)
+                measure(embedded(plan, folder.name, console), stored_at(folder), folder.name, console)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise

@@ -1,4 +1,4 @@
-"""A run as a story: create, collect, train, evaluate, rank."""
+"""A run as a story: create, embed, collect, train, evaluate, rank."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from selector.data import Split
 from sweep.driver.collection import collect
 from sweep.driver.create import NewRun, created
+from sweep.driver.embedding import embed
 from sweep.driver.evaluation import evaluate, evaluate_trials
 from sweep.driver.loggers import on_screen_of
 from sweep.driver.notify import notified
@@ -17,7 +18,7 @@ from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.loggers.follow import Loggers
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan, Plan
 from sweep.results.best import best_of
 from sweep.results.evaluations import Purpose, main_name, make_main
 from sweep.results.held_out import HeldOutRow
@@ -40,7 +41,7 @@ EDITABLE = ("space.yaml",)
 
 
 def execute(
-    plan: Plan | CollectionPlan,
+    plan: AnyPlan,
     run: NewRun | RunPaths,
     ray: RayOptions,
     open_screen: OpenScreen = quiet,
@@ -54,7 +55,7 @@ def execute(
     goes on from there.
 
     Args:
-        plan: what is to be done. Where its data is still to be measured, that comes first.
+        plan: what is to be done. Items that are still to be embedded, and data to be measured, come first.
         run: a run to be created, or one that exists and goes on.
         ray: which Ray is used.
         open_screen: gives the console that people see.
@@ -78,7 +79,7 @@ def execute(
         has_trials = session.paths.trials_folder.exists()
         if not has_trials:
             session.keep_overrides(plan.request.overrides)
-        plan = collect(plan, session)
+        plan = collect(embed(plan, session), session)
         if rebuild:
             rebuild_study(plan, session)
         session.check_unchanged(plan)

@@ -34,6 +34,7 @@ class Phase(StrEnum):
     """What a driver is busy with."""
 
     STARTING = "starting"
+    EMBEDDING = "embedding"
     COLLECTING = "collecting"
     TRAINING = "training"
     FINALISTS = "training finalists"

@@ -13,6 +13,7 @@ MAY_CHANGE = (
     "concurrency",
     "data",
     "description",
+    "embed",
     "evaluation",
     "items",
     "keep_epochs",

@@ -29,6 +29,7 @@ from selector.validation import Evaluator
 from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.storage.path import StoredPath
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
+from sweep.trials.compute import compute
 from sweep.trials.messages import BestEpoch, EpochResult, TrialContext
 from sweep.trials.rce_store import RceKey, RceStore
 from sweep.trials.stored import step_of
@@ -203,6 +204,8 @@ class Trial:
             "settings": self._settings.model_dump(mode="json"),
             "data_fingerprint": self._context.data_fingerprint,
             "versions": self._context.versions,
+            "compute": compute(self._data.device),
+            "shots": self._evaluate.shots,
         }
 
     # State between epochs -------------------------------------------------------------------------------------------

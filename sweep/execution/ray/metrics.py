@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.trials.messages import EpochResult
 
-
 RUN, TRIAL = ("run",), ("run", "trial")
 GAUGES = {
     "sweep_trials": ("Trials by state.", ("run", "state")),

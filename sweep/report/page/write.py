@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from selector.errors import UserError
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan, Plan
 from sweep.report.page.page import report_html
 from sweep.results.overview.sources import material_of, read_material
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import describe_os_error
 
 
-def write_report(paths: RunPaths, plan: Plan | CollectionPlan) -> str:
+def write_report(paths: RunPaths, plan: AnyPlan) -> str:
     """Write `report.html` into a run's folder. A run has ended well without it, too.
 
     Returns:

@@ -28,7 +28,7 @@ from sweep.errors import SpaceError, StudyError
 from sweep.space.search_space import SearchSpace
 from sweep.study import budget
 from sweep.study.kept import KeptStorage
-from sweep.study.notes import save_note, trial_note
+from sweep.study.notes import extend_study_note, save_note, study_note, trial_note
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
 from sweep.study.records import Record, record_of
 from sweep.study.slots import Planner
@@ -280,6 +280,10 @@ class StudyOwner:
             return False
         return True
 
+    def note_study(self, text: str) -> None:
+        """Show people Markdown below the study's note. It replaces what an earlier call put there."""
+        extend_study_note(self._storage, study_note(self.space), text)
+
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def best(self) -> FrozenTrial | None:
@@ -289,6 +293,10 @@ class StudyOwner:
     def summaries(self) -> list[TrialSummary]:
         """One row per trial, by number."""
         return [summary(trial) for trial in self._trials()]
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials as Optuna has them, by number. Not to be changed."""
+        return self._trials()
 
     def records(self, without: Collection[int] = ()) -> list[Record]:
         """All that the study holds of each trial but these, by number."""

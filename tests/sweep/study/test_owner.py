@@ -271,6 +271,18 @@ def test_a_persons_note_stays_and_an_old_study_gets_its_names(make_space, open_o
     assert again._study.metric_names == ["val_loss"] and notes_of(again)[1] == "mine"
 
 
+def test_what_is_shown_below_the_studys_note_replaces_what_was_there_before(make_space, open_owner):
+    owner = open_owner(make_space(**RANDOM))
+    first = notes_of(owner)[0]
+    for more in ("long " * 900, "short", "short"):
+        owner.note_study(more)
+        assert notes_of(owner)[0] == f"{first}\n\n{more}"
+    assert owner._storage.get_study_system_attrs(owner._storage.study_id)["dashboard:note_ver"] == 3, "the same is not written"
+    owner._storage.set_study_system_attr(owner._storage.study_id, "dashboard:note_str:0", "mine")
+    owner.note_study("ours")
+    assert notes_of(owner)[0] == "mine", "what a person wrote stays"
+
+
 def test_sqlite_is_in_wal_mode(make_space, open_owner, tmp_path):
     open_owner(make_space())
     with sqlite3.connect(tmp_path / "study.db") as connection:

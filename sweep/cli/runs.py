@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -55,6 +56,7 @@ from sweep.results.evaluations import Purpose
 from sweep.results.verdict import verdict_on_evaluation
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths, SharedPaths
+from sweep.storage.local import stored_at
 from sweep.storage.location import local_folder
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet, screen
@@ -221,8 +223,9 @@ def embed(
     with _waiting(space):
         plan = plan_embedding(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
     check_empty(out)
+    plan = replace(plan, folder=stored_at(out))
     with _interruption():
-        embed_into(out, plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
+        embed_into(plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 
 from sweep.driver.session import OpenScreen, Session, announce
 from sweep.driver.signals import terminable
+from sweep.embed.pool import on_pool
 from sweep.embed.service import Embedding, embed_items
 from sweep.embed.store import is_embedded
 from sweep.execution.ray.cluster import connected
@@ -16,8 +16,6 @@ from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import plan_of_embedded
 from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
 from sweep.runs.driver import Phase
-from sweep.storage.local import stored_at
-from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
 from sweep.vlm.pool.progress import PoolProgress
 
@@ -37,7 +35,7 @@ def embed(plan: AnyPlan, session: Session) -> Plan | CollectionPlan:
         session.cluster(plan.bytes)
         with terminable():
             session.pulse.phase(Phase.EMBEDDING, UNIT)
-            embed_plan(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
+            embed_plan(plan, session.paths.name, session.console, session.pulse.answers)
     return plan_of_embedded(plan)
 
 
@@ -46,16 +44,15 @@ def embedded(plan: CollectionPlan | EmbeddingPlan, name: str, console: Console) 
     if isinstance(plan, CollectionPlan):
         return plan
     if not is_embedded(plan.folder.local()):
-        embed_plan(plan, plan.folder, name, console)
+        embed_plan(plan, name, console)
     return plan_of_embedded(plan)
 
 
-def embed_into(folder: Path, plan: EmbeddingPlan, ray: RayOptions, open_screen: OpenScreen = quiet) -> None:
-    """Embed a space's items into a folder of their own, without a run.
+def embed_into(plan: EmbeddingPlan, ray: RayOptions, open_screen: OpenScreen = quiet) -> None:
+    """Embed a space's items without a run.
 
     Args:
-        folder: missing or empty.
-        plan: what to embed.
+        plan: what to embed, and the folder that it goes to.
         ray: which Ray is used.
         open_screen: gives the console that people see.
 
@@ -65,9 +62,9 @@ def embed_into(folder: Path, plan: EmbeddingPlan, ray: RayOptions, open_screen: 
     log = plan.request.shared.root / "embed.log"
     with open_screen(log) as console:
         try:
-            with connected(folder.name, plan.bytes, ray) as cluster, terminable():
+            with connected(plan.folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                embed_plan(plan, stored_at(folder), folder.name, console)
+                embed_plan(plan, plan.folder.name, console)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was embedded is kept", soft_wrap=True)
             raise
@@ -75,7 +72,6 @@ def embed_into(folder: Path, plan: EmbeddingPlan, ray: RayOptions, open_screen: 
 
 def embed_plan(
     plan: EmbeddingPlan,
-    folder: StoredPath,
     name: str,
     console: Console,
     watch: Callable[[PoolProgress], None] = lambda progress: None,
@@ -83,11 +79,10 @@ def embed_plan(
     """Embed, and store what comes of it. What was embedded before, in whatever run, is not embedded again.
 
     Args:
-        plan: what to embed.
-        folder: missing or empty; complete when this returns.
+        plan: what to embed. Its folder is complete when this returns.
         name: shown in Ray's dashboard.
         console: shows progress.
         watch: told of progress, too.
     """
-    work = Embedding(plan.settings, plan.space.vlm, plan.items, plan.request.shared.embedding_parts, name)
-    embed_items(work, folder, console, watch)
+    work = Embedding(plan.settings, plan.space.vlm, plan.items, plan.request.shared.embedding_parts)
+    embed_items(work, plan.folder, console, on_pool(work, name, console, watch))

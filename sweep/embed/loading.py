@@ -45,6 +45,7 @@ DUAL = Kind(
     ("text_model.", "vision_model.", "text_projection.", "visual_projection.", "logit_"),
     "embed.model",
 )
+_LEAST_SHARE = 0.5  # of the words that a model knows, which its tokenizer has
 Made = TypeVar("Made")
 
 
@@ -109,7 +110,7 @@ def check_dual(settings: ModelSettings, *, texts: bool) -> DualParts:
                 raise ModelError(f"{file}: {name} is {value!r:.60}; expected a whole number up to {most}")
         check_weight_count(file, model_class, config, weights)
         processor = _processor(folder, processor_class, side)
-        tokenizer = _tokenizer(folder, lower) if texts else None
+        tokenizer = _tokenizer(folder, config, lower) if texts else None
     load_weights(model_class, folder, dtype=torch.bfloat16, state_dict=stand_ins(weights), config=config)
     return DualParts(folder, model_class, config, processor, tokenizer, lower, positions)
 
@@ -163,9 +164,10 @@ def _processor(folder: Path, kind: Any, side: int) -> Any:  # noqa: ANN401 - see
     return processor
 
 
-def _tokenizer(folder: Path, siglip: bool) -> Any:  # noqa: ANN401 - see `DualParts`
+def _tokenizer(folder: Path, config: Any, siglip: bool) -> Any:  # noqa: ANN401 - see `DualParts`
+    """The checkpoint's tokenizer, known to be of this model: from a folder without its words another one is made."""
     try:
-        return tokenizer_of(folder)
+        tokenizer = tokenizer_of(folder)
     except ModelError as error:
         if siglip and (folder / "spiece.model").exists():
             raise ModelError(
@@ -173,3 +175,10 @@ def _tokenizer(folder: Path, siglip: bool) -> Any:  # noqa: ANN401 - see `DualPa
                 "or set embed.inputs to image"
             ) from None
         raise
+    words, needed = len(tokenizer), config.text_config.vocab_size
+    if not needed * _LEAST_SHARE <= words <= needed:
+        raise ModelError(
+            f"{folder}: no usable tokenizer: it has {words} words and the model {needed} ({CONFIG}); copy "
+            "tokenizer.json and tokenizer_config.json from the model that this one was made from"
+        )
+    return tokenizer

@@ -116,7 +116,7 @@ class VisionTower:
     def _image(self, image: Pixels) -> Float32Array:
         patching, device = self._loaded.patching, self._loaded.device
         with watching_memory(device) as ran_out:
-            patches = patching.patches(to_device(image[None], device))
+            patches = patching.patches(to_device(np.stack([image]), device))  # a copy: decoded pixels are read-only
             features = vision_features(self._loaded, patches, torch.tensor([(1, *patching.grid(image))]))
             found: Float32Array = features[0].float().mean(dim=0).cpu().numpy()
         if ran_out:

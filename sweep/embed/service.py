@@ -1,31 +1,26 @@
-"""Embedding all items of a table on the pool: what is known already is read, the rest is computed and stored."""
+"""Embedding all items of a table: what is known already is read, the rest is computed and stored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
 
 from selector.arrays import Float32Array
-from sweep.embed.identity import combination, device_of, limits_of, vector_settings
-from sweep.embed.model import embedding_checkpoint, load_model
-from sweep.embed.parts import PART, Inventory, Part, PartStore, PartVectors, inventory
+from sweep.embed.identity import combination, vector_settings
+from sweep.embed.model import embedding_checkpoint
+from sweep.embed.parts import Inventory, Part, PartStore, PartVectors, inventory
 from sweep.embed.store import MANIFEST, TABLE, EmbeddingManifest, Vectors, write_tables
-from sweep.embed.worker import Embedder, EmbedTable
 from sweep.errors import RunError
 from sweep.items import ItemTable
 from sweep.settings.embed import EmbedSettings, Inputs
-from sweep.settings.vlm import ImageSettings, ModelSettings, VlmSettings
+from sweep.settings.vlm import VlmSettings
 from sweep.storage.path import StoredPath, json_text
 from sweep.vlm.failure_limit import JUDGED_FROM
-from sweep.vlm.keys import model_identity, pinned
-from sweep.vlm.pool.pool import Pool
-from sweep.vlm.pool.progress import PoolProgress, ProgressLine
-from sweep.vlm.work import Failure, WorkItem
+from sweep.vlm.work import Failure
 
 NAMED = 3
 """Images that cannot be read, named in a message."""
@@ -40,30 +35,29 @@ class Embedding:
         vlm: the section `vlm`, if the space has one.
         items: the items.
         parts: where parts are kept for whoever needs them again.
-        name: of the run, for Ray's dashboard.
     """
 
     settings: EmbedSettings
     vlm: VlmSettings | None
     items: ItemTable
     parts: StoredPath
-    name: str
 
 
-def embed_items(
-    work: Embedding, folder: StoredPath, console: Console, watch: Callable[[PoolProgress], None] = lambda progress: None
-) -> EmbeddingManifest:
+PartRun = Callable[[Sequence[Part]], Generator[tuple[Part, PartVectors | Failure], None, None]]
+"""Computes parts: every one yields its vectors or one failure, in any order."""
+
+
+def embed_items(work: Embedding, folder: StoredPath, console: Console, run: PartRun) -> EmbeddingManifest:
     """Embed all items. A call that was interrupted goes on: parts that were stored are not computed again.
 
     Args:
         work: what is to be embedded.
         folder: missing or empty; complete when this returns.
-        console: shows progress, and what was done in the end.
-        watch: told of progress, too.
+        console: told what was done in the end.
+        run: called with the parts that are not stored yet, unless there are none.
 
     Raises:
         RunError: too many items lack their image, or a part cannot be computed.
-        ClusterError: no worker can be had.
     """
     described = vector_settings(work.settings, work.vlm)
     if Inputs.IMAGE in work.settings.inputs.parts:
@@ -71,7 +65,7 @@ def embed_items(
     found = {kind: inventory(kind, work.items, described) for kind in work.settings.inputs.parts}
     for inputs in found.values():
         _check_missing(work, inputs.missing)
-    done = _computed(work, [part for inputs in found.values() for part in inputs.parts], console, watch)
+    done = _computed(work, [part for inputs in found.values() for part in inputs.parts], run)
     vectors: dict[Inputs, Vectors] = {}
     unfit: dict[int, str] = {}
     for kind, inputs in found.items():
@@ -104,45 +98,25 @@ class _Done:
     computed: int
 
 
-def _computed(work: Embedding, parts: Sequence[Part], console: Console, watch: Callable[[PoolProgress], None]) -> _Done:
+def _computed(work: Embedding, parts: Sequence[Part], run: PartRun) -> _Done:
     store = PartStore(work.parts)
     there = store.names()
     known = {part.key: store.get(part.key, len(part.items)) for part in parts if part.key in there}
     vectors = {key: found for key, found in known.items() if found is not None}
     missing = [part for part in parts if part.key not in vectors]
-    inputs = sum(len(part.items) for part in missing)
-    if not missing:
-        return _Done(vectors, 0)
-    with ProgressLine(console, "embedding") as line:
-
-        def show(progress: PoolProgress) -> None:
-            shown = _in_inputs(progress, inputs)
-            watch(shown)
-            line(shown)
-
-        def say(text: str) -> None:
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-        checkpoint = embedding_checkpoint(work.settings, work.vlm)
-        checkpoint = pinned(checkpoint, model_identity(checkpoint))
-        factory = partial(_embedder, work.settings, checkpoint, limits_of(work.vlm), device_of(work.settings))
-        table = EmbedTable(work.items, missing)
-        with (
-            Pool(factory, table, work.settings.workers, work.name, show, say=say) as pool,
-            closing(pool.run([WorkItem(place) for place in range(len(missing))])) as results,
-        ):
-            for item, result in results:
-                part = missing[item.query]
+    if missing:
+        with closing(run(missing)) as results:
+            for part, result in results:
                 if isinstance(result, Failure):
                     raise RunError(_failure(part, result))
                 store.put(part.key, result)
                 vectors[part.key] = result
-    return _Done(vectors, inputs)
+    return _Done(vectors, inputs_of(missing))
 
 
-def _in_inputs(progress: PoolProgress, inputs: int) -> PoolProgress:
-    """Progress counted in images and questions instead of parts."""
-    return replace(progress, done=min(progress.done * PART, inputs), total=inputs, rate=progress.rate * PART)
+def inputs_of(parts: Iterable[Part]) -> int:
+    """How many images and questions they are."""
+    return sum(len(part.items) for part in parts)
 
 
 def _failure(part: Part, failure: Failure) -> str:
@@ -190,8 +164,8 @@ def _say_end(
     unfit: dict[int, str],
     folder: StoredPath,
 ) -> None:
-    counts = ", ".join(f"{sum(len(part.items) for part in one.parts)} {kind}s" for kind, one in found.items())
-    known = sum(len(part.items) for one in found.values() for part in one.parts) - done.computed
+    counts = ", ".join(f"{inputs_of(one.parts)} {kind}s" for kind, one in found.items())
+    known = sum(inputs_of(one.parts) for one in found.values()) - done.computed
     lines = [
         f"embedded {manifest.rows} items of {counts}: {done.computed} computed now, {known} known before; width "
         f"{manifest.width}, fingerprint {manifest.fingerprint[:16]}  -> {folder}"
@@ -201,8 +175,3 @@ def _say_end(
         lines.append(f"{len(unfit)} items have no image that can be read, and a row of zeros: {first}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _embedder(settings: EmbedSettings, checkpoint: ModelSettings, limits: ImageSettings, device: str) -> Embedder:
-    """Runs in a worker's process."""
-    return Embedder(load_model(settings, checkpoint, limits, device), settings.image_threads)

@@ -43,6 +43,14 @@ COMMANDS = {
     "export": ("sweep.cli.results", "Write the best checkpoint of a run, ready to use."),
     "report": ("sweep.cli.report", "Write everything that is known of a run as one HTML page that needs no network."),
     "compare": ("sweep.cli.compare", "Say how two or more selectors differ: weights, selections, curves, answers."),
+    "doctor": (
+        "sweep.cli.doctor",
+        "Say what is wrong with a run, worst first, with what shows it and the change to make.",
+    ),
+    "next": (
+        "sweep.cli.doctor",
+        "Write the space to try next, from what doctor finds: ranges, epochs, pruner, and the best points first.",
+    ),
     "verify": (
         "sweep.cli.results",
         "Recompute every stored number of a run and check the hashes of the rest.",

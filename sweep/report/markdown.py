@@ -15,6 +15,7 @@ from sweep.results.overview.model import (
     Column,
     Document,
     Finding,
+    Findings,
     Format,
     Gallery,
     Parallel,
@@ -43,15 +44,20 @@ def _block(block: Block) -> list[str]:
     match block:
         case Text():
             return _text(block)
-        case Finding():
-            change = [f"Change: {_safe(block.change)}"] if block.change else []
-            return [f"**{_safe(block.title)}**", *map(_safe, block.evidence), *change]
+        case Findings():
+            found = [line for one in block.findings for line in _finding(one)] or ["Nothing was found."]
+            return [f"### {_safe(block.title)}", *found, *map(_safe, block.notes)]
         case Table():
             return [f"### {_safe(block.title)}", _table(block), *map(_safe, block.notes)]
         case Gallery():
             return _gallery(block)
         case Chart() | Parallel():
             return [f"### {_safe(block.title)}", _safe(block.alt), *map(_safe, block.notes)]
+
+
+def _finding(block: Finding) -> list[str]:
+    change = [f"Change: {_safe(block.change)}"] if block.change else []
+    return [f"**{_safe(block.title)}**", *map(_safe, block.evidence), *change]
 
 
 def _text(block: Text) -> list[str]:

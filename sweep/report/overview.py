@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sweep.results.overview.model import Block, Chart, Document, Finding, Gallery, Parallel, Table, Text
+from sweep.results.overview.model import Block, Chart, Document, Findings, Gallery, Parallel, Table, Text
 
 FORMAT = "sweep-report/1"
 
@@ -29,8 +29,8 @@ def _block(block: Block) -> dict[str, Any]:
     match block:
         case Text():
             return {"kind": "text", "sentences": block.sentences}
-        case Finding():
-            return {"kind": "finding", **asdict(block)}
+        case Findings():
+            return {"kind": "findings", **asdict(block)}
         case Table():
             return _table(block)
         case Chart():

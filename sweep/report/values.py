@@ -33,6 +33,8 @@ def _number(value: float, form: Format, *, unit: bool = True) -> str:
             return f"{value:,.0f}"
         case Format.LOSS:
             return f"{value:.4f}"
+        case Format.SHORT:
+            return f"{value:.2f}"
         case Format.SIGNED:
             return f"{round(value, 2) + 0.0:+.2f}"
         case Format.SHARE:

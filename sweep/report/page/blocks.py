@@ -14,6 +14,7 @@ from sweep.results.overview.model import (
     Chart,
     Column,
     Finding,
+    Findings,
     Format,
     Gallery,
     Parallel,
@@ -26,8 +27,8 @@ from sweep.results.overview.model import (
 
 MOST_ROWS = 500
 """Rows of a table in the page. The JSON document has all."""
-LONG = 40
-"""Letters from which a text gets a wide column."""
+LONG = 24
+"""Letters from which a text may fold, and gets a wide column."""
 
 
 def block_html(block: Block) -> str:
@@ -39,8 +40,8 @@ def block_html(block: Block) -> str:
             return _table(block)
         case Gallery():
             return _gallery(block)
-        case Finding():
-            return _finding(block)
+        case Findings():
+            return _findings(block)
         case _:
             return _chart(block)
 
@@ -50,6 +51,11 @@ def _text(block: Text) -> str:
         return f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in block.sentences)}</ul>"
     kind = ' class="strong"' if block.strong else ""
     return "".join(f"<p{kind}>{escape(one)}</p>" for one in block.sentences)
+
+
+def _findings(block: Findings) -> str:
+    found = "".join(map(_finding, block.findings)) or "<p>Nothing was found.</p>"
+    return f'<h3 id="{escape(block.key)}">{escape(block.title)}</h3>{found}{_notes(block.notes)}'
 
 
 def _finding(block: Finding) -> str:
@@ -104,19 +110,20 @@ def _kind(column: Column, value: Value) -> str:
     if isinstance(value, str) and len(value) > LONG:
         return ' class="text long"'
     if column.format is Format.TEXT or isinstance(value, str):
-        return ' class="text"'
+        return ' class="text"' if value is None else ' class="text short"'
     return ' class="number"' if value is not None else ""
 
 
 def _chart(block: Chart | Parallel) -> str:
     """The figure as data, drawn by the script. What it shows is said below it, so that nothing needs the drawing."""
-    figure = json.dumps(figure_of(block), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    height = 430 if isinstance(block, Parallel) else 360
+    found = figure_of(block)
+    height = found["layout"]["height"]
+    figure = json.dumps(found, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     plot = f'<div class="plot" style="min-height:{height}px" role="img" aria-label="{escape(block.alt)}"></div>'
     data = f'<script type="application/json">{figure}</script>'
     return (
         f'<h3 id="{escape(block.key)}">{escape(block.title)}</h3><figure>{plot}{data}'
-        f"<figcaption>{escape(block.alt)}</figcaption></figure>{_notes(block.notes)}"
+        f"<figcaption>{escape(block.alt)}{_notes(block.notes)}</figcaption></figure>"
     )
 
 

@@ -69,7 +69,7 @@ def _layout(height: int) -> Figure:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": EDGE},
-        "legend": {"orientation": "h", "y": -0.28, "x": 0, "bgcolor": "rgba(0,0,0,0)"},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
         "hoverlabel": {"bgcolor": "#20252a", "font": {"color": "#ffffff"}, "align": "left"},
         "hovermode": "closest",
     }
@@ -158,17 +158,11 @@ def _parallel(chart: Parallel) -> Figure:
         y: list[float | None] = []
         labels: list[str] = []
         for path in paths:
-            heights = [_height(one, value) for one, value in zip(chart.dimensions, path.values, strict=True)]
+            crossed = list(zip(chart.dimensions, path.values, strict=True))
             label = f"trial {path.trial}, val_loss {path.val_loss:.4f}"
-            x += [*range(len(heights)), None]
-            y += [*heights, None]
-            labels += [
-                *(
-                    f"{label}<br>{_safe(one.name)}: {_shown(one, value)}"
-                    for one, value in zip(chart.dimensions, path.values, strict=True)
-                ),
-                "",
-            ]
+            x += [*range(len(crossed)), None]
+            y += [*(_height(one, value) for one, value in crossed), None]
+            labels += [*(f"{label}<br>{_safe(one.name)}: {_shown(one, value)}" for one, value in crossed), ""]
         best = place == 0
         data.append(
             {
@@ -194,13 +188,13 @@ def _parallel(chart: Parallel) -> Figure:
     layout = {
         **_layout(430),
         "xaxis": {**axis, "showgrid": True, "gridcolor": EDGE},
-        "yaxis": {"visible": False, "range": [-0.2, 1.1]},
+        "yaxis": {"visible": False, "range": [-0.2, 1.12]},
         "annotations": [
             mark
             for place, one in enumerate(chart.dimensions)
             for mark in _ends(place, one, last=place == len(chart.dimensions) - 1)
         ],
-        "legend": {"orientation": "h", "y": -0.25, "x": 0, "traceorder": "reversed"},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "reversed"},
     }
     return {"data": data, "layout": layout}
 

@@ -1,7 +1,7 @@
 """A document as one HTML file. It needs no network, and its content security policy forbids any.
 
-plotly.js is within the page, compressed, and its SHA-256 stands in the policy beside that of our own script. So no other
-script can run, whatever a run's files hold.
+plotly.js is within the page, compressed, and its SHA-256 stands in the policy beside that of our own script. So no
+other script can run, whatever a run's files hold.
 """
 
 from __future__ import annotations

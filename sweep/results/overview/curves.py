@@ -35,9 +35,7 @@ METRICS = (
     Metric("kl_share", "KL share of the loss", "Near 1, the loss is almost only the penalty for moving."),
     Metric("advantage_std", "advantage std", "The signal of GRPO. Near 0 there is nothing to learn from."),
     Metric("clip_fraction", "clip fraction", "Share of beams whose update was clipped. High: the steps are large."),
-    Metric(
-        "entropy", "entropy", "How undecided the policy is, in nats. A fall to 0 means that it always picks the same."
-    ),
+    Metric("entropy", "entropy", "How undecided the policy is, in nats. At 0 it always picks the same."),
 )
 
 

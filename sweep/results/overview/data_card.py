@@ -2,26 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from selector.data import Split
 from selector.data.description import DataDescription
 from selector.settings import AdvantageMode
 from sweep.evaluation.wording import counted
-from sweep.results.overview.model import Column, Format, Section, Table, Text, Value
+from sweep.results.importance import Target
+from sweep.results.learning_curve import LearningCurve
+from sweep.results.overview.model import (
+    Axis,
+    Block,
+    Chart,
+    Column,
+    Format,
+    Mark,
+    Role,
+    Section,
+    Series,
+    Table,
+    Text,
+    Value,
+)
 from sweep.results.overview.sources import Sources
 
 MOST = 12
 """Sizes that are listed one by one. What is above the last of them is added up."""
 
 
-def data_section(sources: Sources) -> Section:
-    """What `python -m sweep data describe` says of the run's data."""
+def data_section(sources: Sources, curves: Sequence[LearningCurve]) -> Section:
+    """What `python -m sweep data describe` says of the run's data, and whether more of it would help."""
+    blocks = [block for curve in curves for block in _learning_curve(curve)]
     found = sources.material.data
     if found is None:
         why = sources.material.missing or "it was not looked at"
-        return Section("data", "Data card", (Text((f"The data cannot be described: {why}.",)),))
-    return Section("data", "Data card", (_facts(found), _splits(found), _modes(found)))
+        return Section("data", "Data card", (Text((f"The data cannot be described: {why}.",)), *blocks))
+    return Section("data", "Data card", (_facts(found), _splits(found), _modes(found), *blocks))
+
+
+def _learning_curve(curve: LearningCurve) -> list[Block]:
+    """The outcome over the number of training queries, and what the law says of more. Nothing where all had as many."""
+    if len(curve.sizes) < 2:
+        return []
+    scale, what = (1.0, "val_loss") if curve.target is Target.VAL_LOSS else (100.0, "accuracy in %")
+    sizes = tuple(one.queries for one in curve.sizes)
+    known = tuple(scale * one.mean for one in curve.sizes)
+    series = [Series("trials, mean", Mark.POINTS, sizes, known, Role.FIRST)]
+    if curve.fitted:
+        fitted = tuple(scale * value for value in curve.fitted)
+        series.append(Series("power law", Mark.LINE, sizes, fitted, Role.FIRST))
+    if curve.predictions:
+        series.append(_predicted(curve, scale))
+    said = "Whether more queries would help cannot be told" + (f": {curve.reason}." if curve.reason else ".")
+    if curve.gain is not None:
+        ends = f"{scale * curve.gain.value:+.3g} [{_end(curve.gain.low, scale)}, {_end(curve.gain.high, scale)}]"
+        sure = "surely helps" if curve.is_told else "is not sure to help"
+        said = f"Twice as many queries {sure}: {ends} in {what}, where above 0 is better."
+    axes = Axis("training queries", log=True), Axis(what)
+    return [Chart(f"queries_{curve.target.value}", f"More training queries: {what}", *axes, tuple(series), said)]
+
+
+def _predicted(curve: LearningCurve, scale: float) -> Series:
+    values = [one.value for one in curve.predictions]
+    return Series(
+        "extrapolated",
+        Mark.LINE,
+        tuple(one.queries for one in curve.predictions),
+        tuple(scale * one.value for one in values),
+        Role.SECOND,
+        tuple(scale * (one.value if one.low is None else one.low) for one in values),
+        tuple(scale * (one.value if one.high is None else one.high) for one in values),
+    )
+
+
+def _end(value: float | None, scale: float) -> str:
+    return "unknown" if value is None else f"{scale * value:+.3g}"
 
 
 def _facts(found: DataDescription) -> Table:

@@ -47,9 +47,9 @@ def gallery_section(sources: Sources) -> Section:
     better = [pair for pair in pairs if _value(pair[1]) >= RIGHT > _value(pair[0])]
     worse = [pair for pair in pairs if _value(pair[0]) >= RIGHT > _value(pair[1])]
     lead = (
-        f"With {counted(shots, 'demonstration')}, of {counted(len(pairs), 'question')} that both answered, {row} turned "
-        f"{len(better)} from wrong to right and {len(worse)} from right to wrong against {baseline}. Right means an "
-        f"accuracy of {RIGHT} or more.",
+        f"Of {counted(len(pairs), 'question')} that both answered with {counted(shots, 'demonstration')}, {row} turned "
+        f"{len(better)} from wrong to right and {len(worse)} from right to wrong, against {baseline}.",
+        f"Right means an accuracy of {RIGHT} or more.",
     )
     galleries = [
         painter.gallery("better", f"From wrong to right by {row}", better, shots),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from sweep.results.doctor import diagnose
 from sweep.results.overview.answers import agreement_section, answers_section, shots_section
 from sweep.results.overview.cost import cost_section
 from sweep.results.overview.curves import curves_section
@@ -35,19 +36,20 @@ def overview(paths: RunPaths, material: Material | None = None) -> Document:
 
 def document_of(sources: Sources) -> Document:
     """The document that these files give."""
+    diagnosis = diagnose(sources.evidence)
     sections = (
-        verdict_section(sources),
+        verdict_section(sources, diagnosis),
         answers_section(sources),
         shots_section(sources),
         settings_section(sources),
         trials_section(sources),
         curves_section(sources),
-        pruning_section(sources),
+        pruning_section(sources, diagnosis.receipts),
         agreement_section(sources),
         health_section(sources),
         gallery_section(sources),
         cost_section(sources),
-        data_section(sources),
+        data_section(sources, diagnosis.learning_curves),
         lineage_section(sources),
     )
     return Document(

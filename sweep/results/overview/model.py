@@ -1,4 +1,4 @@
-"""The document: sections of texts, tables, charts and galleries. Renderers know nothing of runs, this knows no renderer.
+"""The document: sections of texts, tables, charts and galleries. Renderers know no run, and this knows no renderer.
 
 Values are raw numbers, and a column says how people write them. So a document as JSON can be computed with.
 """
@@ -28,6 +28,7 @@ class Format(StrEnum):
     COUNT = "count"  # 1,234
     LOSS = "loss"  # four decimals
     NUMBER = "number"  # three significant digits
+    SHORT = "short"  # two decimals
     SIGNED = "signed"  # two decimals with the sign
     SHARE = "share"  # a fraction, as percent
     POINTS = "points"  # a difference of fractions, as percentage points with the sign
@@ -222,12 +223,24 @@ class Text:
 class Finding:
     """Something that was found in a run: what, by which evidence, and the change to make (empty: none)."""
 
+    code: str
     title: str
     evidence: tuple[str, ...]
-    change: str = ""
+    change: str
+    trials: tuple[int, ...] = ()
 
 
-Block = Text | Finding | Table | Chart | Parallel | Gallery
+@dataclass(frozen=True)
+class Findings:
+    """All of them, worst first."""
+
+    key: str
+    title: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+
+Block = Text | Findings | Table | Chart | Parallel | Gallery
 
 
 @dataclass(frozen=True)

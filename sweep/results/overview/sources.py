@@ -11,19 +11,19 @@ from selector.data.description import DataDescription, describe_data
 from selector.errors import UserError
 from selector.reports import EpochReport
 from sweep.evaluation.answer_table import AnswerRecord, read_answers
-from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.evaluation.records import Evaluation
 from sweep.items import ItemTable
 from sweep.plan.make import Answers, make_plan
 from sweep.plan.plan import Plan
 from sweep.plan.requests import request_of_run
+from sweep.results.evidence import Evidence, read_evidence
+from sweep.results.run_state import RunState
 from sweep.results.run_verdict import RunVerdict, verdict_of_run
 from sweep.results.status import RunStatus, read_status
 from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.runs.record import RunRecord, read_record
 from sweep.space import SearchSpace
 from sweep.study import FrozenTrial, TrialSummary
-from sweep.study.reading import read_trials
-from sweep.trials.stored import read_history
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Material:
     """What lies outside of the run's folder. It does not change while a run trains, so it may be kept.
 
     Attributes:
+        plan: the run's, with its data. None where that cannot be read, or is still to be measured.
         data: what the training data can teach. None where it cannot be read, or is still to be measured.
         items: questions with images. None where the run has none, or they cannot be read.
         missing: why something is None.
     """
 
+    plan: Plan | None = None
     data: DataDescription | None = None
     items: ItemTable | None = None
     missing: str = ""
@@ -44,7 +46,7 @@ class Material:
 def material_of(plan: Plan) -> Material:
     """The material that a plan carries."""
     items = None if plan.evaluation is None else plan.evaluation.items
-    return Material(describe_data(plan.dataset, plan.data.path), items)
+    return Material(plan, describe_data(plan.dataset, plan.data.path), items)
 
 
 def read_material(
@@ -73,11 +75,8 @@ class Sources:
 
     Attributes:
         status: how the run stands, with all trials by rank.
-        space: as its file describes it, with what the command line set.
-        trials: as the study has them, by number.
-        epochs: reports of each trial that has any, by number.
+        evidence: space, trials, epochs and evaluation, as findings see them.
         place: of the evaluation that the result rests on. None without one.
-        evaluation: that evaluation.
         answers: behind it.
         verdict: None until the run has ended.
         held_out: rows of `ranking.json` where no model was asked.
@@ -88,16 +87,33 @@ class Sources:
     paths: RunPaths
     record: RunRecord
     status: RunStatus
-    space: SearchSpace
-    trials: tuple[FrozenTrial, ...]
-    epochs: dict[int, list[EpochReport]]
+    evidence: Evidence
     place: EvaluationPaths | None
-    evaluation: Evaluation | None
     answers: tuple[AnswerRecord, ...]
     verdict: RunVerdict | None
     held_out: tuple[dict[str, Any], ...]
     material: Material
     problems: tuple[str, ...]
+
+    @property
+    def space(self) -> SearchSpace:
+        """As its file describes it, with what the command line set."""
+        return self.evidence.space
+
+    @property
+    def trials(self) -> tuple[FrozenTrial, ...]:
+        """As the study has them, by number."""
+        return self.evidence.trials
+
+    @property
+    def epochs(self) -> dict[int, tuple[EpochReport, ...]]:
+        """Reports of each trial that has any, by number."""
+        return self.evidence.reports
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The one that the result rests on."""
+        return self.evidence.evaluation
 
     @property
     def rows(self) -> list[TrialSummary]:
@@ -121,24 +137,21 @@ def read_sources(paths: RunPaths, material: Material | None = None) -> Sources:
         RunError: not a run.
         StudyError: the study cannot be read.
     """
-    reading = _Reading(paths)
-    status, record = read_status(paths), read_record(paths)
-    evaluation = status.evaluation and reading.tried(read_evaluation, status.evaluation.file)
-    answers = reading.tried(read_answers, status.evaluation.answers_file) if status.evaluation and evaluation else None
-    trials = read_trials(record.storage_url(paths), record.study) if status.rows else []
+    reading, status = _Reading(paths), read_status(paths)
+    material = read_material(paths) if material is None else material
+    answers = None if status.evaluation is None else reading.tried(read_answers, status.evaluation.answers_file)
+    # What trials select takes their selectors to be loaded: too long for who looks every few seconds.
+    plan = None if status.state is RunState.RUNNING else material.plan
     return Sources(
         paths=paths,
-        record=record,
+        record=read_record(paths),
         status=status,
-        space=request_of_run(paths).space,
-        trials=tuple(trials),
-        epochs=reading.epochs(status.rows),
+        evidence=read_evidence(paths, None if plan is None else lambda: plan),
         place=status.evaluation,
-        evaluation=evaluation,
         answers=tuple(answers or ()),
         verdict=reading.tried(verdict_of_run, paths),
         held_out=reading.held_out(),
-        material=read_material(paths) if material is None else material,
+        material=material,
         problems=tuple(reading.problems),
     )
 
@@ -156,14 +169,6 @@ class _Reading:
         except UserError as error:
             self.problems.append(str(error))
             return None
-
-    def epochs(self, rows: list[TrialSummary]) -> dict[int, list[EpochReport]]:
-        found = {}
-        for row in sorted(rows, key=lambda row: row.number):
-            reports = self.tried(read_history, self._paths.trial(row.number).history_file)
-            if reports:
-                found[row.number] = reports
-        return found
 
     def held_out(self) -> tuple[dict[str, Any], ...]:
         if not self._paths.ranking_file.exists():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sweep.evaluation.wording import counted
+from sweep.results.overview.alike import alike_table
 from sweep.results.overview.model import (
     Axis,
     Block,
@@ -23,10 +24,12 @@ from sweep.results.overview.model import (
     Text,
 )
 from sweep.results.overview.sources import Sources
-from sweep.space.parameters import CategoricalParameter, FixedParameter, Parameter
+from sweep.space import SearchSpace
+from sweep.space.parameters import CategoricalParameter, FixedParameter, FloatParameter, IntParameter
 from sweep.study import TrialState, TrialSummary
 from sweep.terminal.words import brief_params
 
+Varied = FloatParameter | IntParameter | CategoricalParameter
 PATHS = 200
 """Trials in the parallel coordinates. More than these cannot be told apart."""
 
@@ -38,7 +41,8 @@ def trials_section(sources: Sources) -> Section:
     blocks: list[Block] = [history_chart(sources)]
     parallel = parallel_coordinates(sources)
     blocks += [parallel] if parallel is not None else []
-    return Section("trials", "Trials", (*blocks, trial_table(sources)))
+    alike = alike_table(sources)
+    return Section("trials", "Trials", (*blocks, trial_table(sources), *([alike] if alike is not None else [])))
 
 
 def trial_table(sources: Sources) -> Table:
@@ -121,9 +125,14 @@ def _best_so_far(complete: Sequence[TrialSummary]) -> list[tuple[int, float]]:
     return found
 
 
+def varied_parameters(space: SearchSpace) -> dict[str, Varied]:
+    """What is sampled, by path."""
+    return {name: one for name, one in space.parameters.items() if not isinstance(one, FixedParameter)}
+
+
 def parallel_coordinates(sources: Sources) -> Parallel | None:
     """Complete trials across all parameters that vary. None with fewer than two of one of them."""
-    varied = {name: one for name, one in sources.space.parameters.items() if not isinstance(one, FixedParameter)}
+    varied = varied_parameters(sources.space)
     known = [row for row in sources.complete if _loss(row) is not None]
     if len(known) < 2 or not varied:
         return None
@@ -160,11 +169,10 @@ def _spread(rows: Sequence[TrialSummary], count: int) -> list[TrialSummary]:
     return [*rows[:half], *(rest[int(place * step)] for place in range(count - half))]
 
 
-def _dimension(name: str, parameter: Parameter) -> Dimension:
+def _dimension(name: str, parameter: Varied) -> Dimension:
     if isinstance(parameter, CategoricalParameter):
         choices = tuple(str(choice) for choice in parameter.choices)
         return Dimension(name, 0, len(choices) - 1, choices=choices)
-    assert not isinstance(parameter, FixedParameter)
     return Dimension(name, parameter.low, parameter.high, parameter.log)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from selector.health import Verdict
 from selector.settings import HealthSettings
 from sweep.evaluation.wording import counted
-from sweep.results.overview.model import Block, Column, Section, Table, Text
+from sweep.results.doctor import Diagnosis
+from sweep.results.overview.model import Block, Column, Finding, Findings, Section, Table, Text
 from sweep.results.overview.sources import Sources
 from sweep.results.run_state import RunState
 from sweep.study import TrialState
@@ -18,8 +19,7 @@ NAMED = 12
 def headline(sources: Sources) -> str:
     """The verdict in one sentence. While there is none, how the run stands."""
     if sources.verdict is not None:
-        sentence = sources.verdict.sentence
-        return f"{sentence[:1].upper()}{sentence[1:]}."
+        return f"{_capital(sources.verdict.sentence)}."
     status = sources.status
     planned = "" if status.planned is None else f" of {status.planned}"
     if not status.rows:
@@ -29,6 +29,10 @@ def headline(sources: Sources) -> str:
     if best is not None:
         so_far = f"the best val_loss so far is {best.value:.4f} (trial {best.number})"
     return f"No verdict yet: the run is {_state(sources)}, {status.ended}{planned} trials have ended, {so_far}."
+
+
+def _capital(sentence: str) -> str:
+    return f"{sentence[:1].upper()}{sentence[1:]}"
 
 
 def _state(sources: Sources) -> str:
@@ -41,12 +45,12 @@ def _state(sources: Sources) -> str:
     return status.state.value
 
 
-def verdict_section(sources: Sources, findings: Sequence[Block] = ()) -> Section:
+def verdict_section(sources: Sources, diagnosis: Diagnosis) -> Section:
     """The sentence, what else is known, what comes next, and what was found in the trials."""
     verdict = sources.verdict
     blocks: list[Block] = [Text((headline(sources),), strong=True)]
     if verdict is not None:
-        blocks += [Text(verdict.details)] if verdict.details else []
+        blocks += [Text(tuple(map(_capital, verdict.details)))] if verdict.details else []
         steps = tuple(f"Next: {step}." for step in verdict.next_steps)
         blocks += [Text(steps, listed=True)] if steps else []
         if verdict.example is not None:
@@ -57,11 +61,20 @@ def verdict_section(sources: Sources, findings: Sequence[Block] = ()) -> Section
             )
     if sources.problems:
         blocks.append(Text(tuple(f"Cannot be read: {problem}" for problem in sources.problems), listed=True))
-    return Section("verdict", "Verdict", (*blocks, _counts(sources), *findings))
+    return Section("verdict", "Verdict", (*blocks, _findings(diagnosis), _counts(sources)))
+
+
+def _findings(diagnosis: Diagnosis) -> Findings:
+    """What `python -m sweep doctor` says."""
+    found = tuple(
+        Finding(one.code.value, one.title, one.evidence, one.advice, one.trials) for one in diagnosis.findings
+    )
+    looked = tuple(f"Not looked at: {one}" for one in diagnosis.not_looked)
+    return Findings("findings", "What was found, worst first", found, looked)
 
 
 def _counts(sources: Sources) -> Table:
-    columns = Column("state", "trials"), Column("count", "")
+    columns = Column("state", "state"), Column("count", "trials")
     planned = [] if sources.status.planned is None else [("planned", sources.status.planned)]
     rows = (*planned, *sources.status.counts.items())
     return Table("states", "Trials by state", columns, rows)

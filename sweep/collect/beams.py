@@ -19,7 +19,8 @@ from selector.errors import DataError
 from selector.model import PointerSelector
 from sweep.collect.proposers import Policy, Proposals, propose, selector_policy
 from sweep.collect.queries import build_queries, cosines, load_queries, unit_rows
-from sweep.settings.collect import CollectSettings, Proposer
+from sweep.settings.collect import CollectSettings
+from sweep.settings.proposers import Proposer
 from sweep.vlm.work import WorkItem
 
 

@@ -26,7 +26,8 @@ import torch
 from selector.arrays import Float32Array, Float64Array, Int64Array
 from selector.model import PointerSelector
 from selector.seeds import derive_seed
-from sweep.settings.collect import CollectSettings, Proposer
+from sweep.settings.collect import CollectSettings
+from sweep.settings.proposers import Proposer
 
 Picks = tuple[int, ...]
 

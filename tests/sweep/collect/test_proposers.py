@@ -21,7 +21,8 @@ from sweep.collect.proposers import (
     similarity,
     tempered,
 )
-from sweep.settings.collect import CollectSettings, Proposer
+from sweep.settings.collect import CollectSettings
+from sweep.settings.proposers import Proposer
 from tests.selector.worlds import shake
 
 WIDTH = 5

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from selector.arrays import BoolArray, Float32Array, Int64Array
 from selector.data.checks import check_dataset, check_embeddings
-from selector.data.dataset import Dataset, Outcome
+from selector.data.dataset import Dataset, Outcome, Split
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable
 from selector.errors import DataError
@@ -48,6 +47,7 @@ class Beams:
         beam_picks: int64 [sum N, S], pool positions. Distinct beams within a query.
         beam_starts: int64 [Q + 1].
         proposers: per beam, who proposed it first.
+        rounds: int64 [sum N], the round that each beam was proposed in, from 1.
         counts: what is worth telling: `short_pools`, `short_queries` (with fewer beams than asked for), `short_beams`.
     """
 
@@ -57,6 +57,7 @@ class Beams:
     beam_picks: Int64Array
     beam_starts: Int64Array
     proposers: tuple[Proposer, ...]
+    rounds: Int64Array
     counts: Counter[str]
 
     def __len__(self) -> int:
@@ -103,24 +104,74 @@ def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Ar
         counts = Counter(short_pools=int((np.diff(queries.pool_starts) < settings.build.pool.size).sum()))
     _check_pools(settings, queries, place)
     groups = list(_proposals(settings, queries, embeddings, unit))
-    beams = Beams(
-        queries=queries,
-        embeddings=embeddings,
-        unit=unit,
-        beam_picks=np.array([picks for group in groups for picks in group.picks], dtype=np.int64),
-        beam_starts=np.concatenate([[0], np.cumsum([len(group.picks) for group in groups])]).astype(np.int64),
-        proposers=tuple(proposer for group in groups for proposer in group.proposers),
-        counts=counts
-        + Counter(
-            short_queries=sum(group.short > 0 for group in groups), short_beams=sum(group.short for group in groups)
-        ),
+    short = Counter(
+        short_queries=sum(group.short > 0 for group in groups), short_beams=sum(group.short for group in groups)
     )
+    beams = beams_of(queries, embeddings, unit, groups, 1, counts + short)
     # Everything that would be refused after the last answer is refused before the first one.
     unmeasured = {Outcome.ACC_SCORE: np.zeros(len(beams), dtype=np.float32)}
     check_dataset(
         dataset_of(beams, np.ones(len(beams), dtype=bool), unmeasured), place.file, embeddings_file="the embeddings"
     )
     return beams
+
+
+def beams_of(
+    queries: QueryTable,
+    embeddings: Float32Array,
+    unit: Float32Array,
+    groups: Sequence[Proposals],
+    number: int,
+    counts: Counter[str] | None = None,
+) -> Beams:
+    """Beams of one round, from the proposals for each of its queries."""
+    picks = [picks for group in groups for picks in group.picks]
+    return Beams(
+        queries=queries,
+        embeddings=embeddings,
+        unit=unit,
+        beam_picks=np.array(picks, dtype=np.int64),
+        beam_starts=np.concatenate([[0], np.cumsum([len(group.picks) for group in groups])]).astype(np.int64),
+        proposers=tuple(proposer for group in groups for proposer in group.proposers),
+        rounds=np.full(len(picks), number, dtype=np.int64),
+        counts=counts or Counter(),
+    )
+
+
+def part_of(beams: Beams, queries: Int64Array, most: int | None = None) -> Beams:
+    """The beams of some queries in another order, and no more than `most` of them. Without the counts.
+
+    Args:
+        beams: all of them.
+        queries: int64, positions of queries, each once.
+        most: after so many beams the rest is left out, also within a query.
+    """
+    sizes = np.diff(beams.beam_starts)[queries]
+    if most is not None:
+        sizes = np.clip(most - (np.cumsum(sizes) - sizes), 0, sizes)
+        queries, sizes = queries[sizes > 0], sizes[sizes > 0]
+    rows = np.repeat(beams.beam_starts[queries] - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+    return Beams(
+        queries=queries_at(beams.queries, queries),
+        embeddings=beams.embeddings,
+        unit=beams.unit,
+        beam_picks=beams.beam_picks[rows],
+        beam_starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        proposers=tuple(beams.proposers[row] for row in rows.tolist()),
+        rounds=beams.rounds[rows],
+        counts=Counter(),
+    )
+
+
+def queries_at(queries: QueryTable, places: Int64Array) -> QueryTable:
+    """The queries at these positions, in this order."""
+    pools = [queries.pool(int(place)) for place in places]
+    return QueryTable(
+        query_items=queries.query_items[places],
+        pool_items=np.concatenate([np.zeros(0, dtype=np.int64), *pools]),
+        pool_starts=np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64),
+        split=queries.split[places],
+    )
 
 
 def dataset_of(
@@ -133,16 +184,16 @@ def dataset_of(
     owner = np.repeat(np.arange(len(beams.queries)), np.diff(beams.beam_starts))[kept]
     beams_of = np.bincount(owner, minlength=len(beams.queries))
     left = np.flatnonzero(beams_of)
-    pools = [beams.queries.pool(int(query)) for query in left]
+    queries = queries_at(beams.queries, left)
     return Dataset(
         embeddings=beams.embeddings,
-        query_items=beams.queries.query_items[left],
-        pool_items=np.concatenate([np.zeros(0, dtype=np.int64), *pools]),
-        pool_starts=np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64),
+        query_items=queries.query_items,
+        pool_items=queries.pool_items,
+        pool_starts=queries.pool_starts,
         beam_picks=beams.beam_picks[kept],
         beam_starts=np.concatenate([[0], np.cumsum(beams_of[left])]).astype(np.int64),
         outcomes=outcomes,
-        split=beams.queries.split[left],
+        split=queries.split,
         counts=counts or {},
     )
 
@@ -162,19 +213,24 @@ def _check_pools(settings: CollectSettings, queries: QueryTable, place: Place) -
 def _proposals(
     settings: CollectSettings, queries: QueryTable, embeddings: Float32Array, unit: Float32Array
 ) -> Iterator[Proposals]:
-    model = None if settings.selector is None else _load_selector(settings.selector, embeddings.shape[1])
+    model = given_selector(settings, embeddings.shape[1])
     for query, item in enumerate(queries.query_items.tolist()):
         pool = queries.pool(query)
         policy: Policy | None = None
         if model is not None:
             policy = selector_policy(model, embeddings[item], embeddings[pool])
-        yield propose(settings, item, cosines(item, pool, unit), policy)
+        counts = settings.beams if queries.split[query] == int(Split.TRAIN) else settings.of_held_out
+        yield propose(settings, item, cosines(item, pool, unit), policy, counts)
 
 
-def _load_selector(folder: Path, width: int) -> PointerSelector:
-    model = PointerSelector.from_pretrained(folder)
+def given_selector(settings: CollectSettings, width: int) -> PointerSelector | None:
+    """The selector that the settings name, known to read embeddings of this width."""
+    if settings.selector is None:
+        return None
+    model = PointerSelector.from_pretrained(settings.selector)
     if model.config.width != width:
         raise DataError(
-            f"{file_label(folder)}: the selector reads embeddings of width {model.config.width}, these have {width}"
+            f"{file_label(settings.selector)}: the selector reads embeddings of width {model.config.width}, "
+            f"these have {width}"
         )
     return model

@@ -11,7 +11,6 @@ from selector.settings import FrozenModel, ModelSettings, NonNegativeInt, Positi
 from sweep.settings.proposers import FurtherBeamCounts
 
 
-
 class Until(StrEnum):
     """When a query has enough beams."""
 

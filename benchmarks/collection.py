@@ -43,9 +43,9 @@ from selector.rewards import compute_rewards
 from selector.seeds import hashed_order
 from selector.settings import RewardSettings, TrialSettings
 from selector.training.run import Training
-from sweep.collect.beams import Beams, propose_beams, queries_at
+from sweep.collect.beams import Beams, propose_beams
 from sweep.collect.measure import Measured, Measurement, collected_of
-from sweep.collect.queries import build_queries, unit_rows
+from sweep.collect.queries import build_queries, queries_at, unit_rows
 from sweep.collect.rounds import collect_in_rounds
 from sweep.demo.concepts import Kind, concept_parts
 from sweep.demo.features import item_features

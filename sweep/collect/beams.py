@@ -17,7 +17,7 @@ from selector.data.queries import QueryTable
 from selector.errors import DataError
 from selector.model import PointerSelector
 from sweep.collect.proposers import Policy, Proposals, propose, selector_policy
-from sweep.collect.queries import build_queries, cosines, load_queries, unit_rows
+from sweep.collect.queries import build_queries, cosines, further_queries, load_queries, queries_at, unit_rows
 from sweep.settings.collect import CollectSettings
 from sweep.settings.proposers import Proposer
 from sweep.vlm.work import WorkItem
@@ -75,13 +75,21 @@ class Beams:
                 yield WorkItem(item, tuple(demonstrations))
 
 
-def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Array) -> Beams:
+def propose_beams(
+    settings: CollectSettings,
+    table: Items,
+    embeddings: Float32Array,
+    known: QueryTable | None = None,
+    further: int = 0,
+) -> Beams:
     """Propose every query's beams. The same arguments give the same beams.
 
     Args:
         settings: which beams. The selector is loaded from its folder.
         table: the items.
         embeddings: float32 [M, D].
+        known: queries of a data set that is extended. Then the beams are those of further training queries.
+        further: how many of them.
 
     Raises:
         DataError: embeddings, queries, pools or splits that cannot be used, queries without answers.
@@ -96,10 +104,13 @@ def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Ar
     answered_M = np.array([len(table.answers(item)) > 0 for item in range(len(table))], dtype=np.bool_)
     if settings.queries is not None:
         queries = load_queries(settings.queries, images, answered_M)
+        if known is not None:
+            queries = further_queries(queries, known, further, settings.seed)
         counts: Counter[str] = Counter()
         place = Place(file_label(settings.queries))
     else:
-        queries = build_queries(settings.build, images, answered_M, unit, settings.seed)
+        build = settings.build if known is None else settings.build.replace(count=further)
+        queries = build_queries(build, images, answered_M, unit, settings.seed, known)
         place = Place("collect.build")
         counts = Counter(short_pools=int((np.diff(queries.pool_starts) < settings.build.pool.size).sum()))
     _check_pools(settings, queries, place)
@@ -108,6 +119,8 @@ def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Ar
         short_queries=sum(group.short > 0 for group in groups), short_beams=sum(group.short for group in groups)
     )
     beams = beams_of(queries, embeddings, unit, groups, 1, counts + short)
+    if known is not None:
+        return beams  # checked with what they are added to
     # Everything that would be refused after the last answer is refused before the first one.
     unmeasured = {Outcome.ACC_SCORE: np.zeros(len(beams), dtype=np.float32)}
     check_dataset(
@@ -160,17 +173,6 @@ def part_of(beams: Beams, queries: Int64Array, most: int | None = None) -> Beams
         proposers=tuple(beams.proposers[row] for row in rows.tolist()),
         rounds=beams.rounds[rows],
         counts=Counter(),
-    )
-
-
-def queries_at(queries: QueryTable, places: Int64Array) -> QueryTable:
-    """The queries at these positions, in this order."""
-    pools = [queries.pool(int(place)) for place in places]
-    return QueryTable(
-        query_items=queries.query_items[places],
-        pool_items=np.concatenate([np.zeros(0, dtype=np.int64), *pools]),
-        pool_starts=np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64),
-        split=queries.split[places],
     )
 
 

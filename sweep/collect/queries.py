@@ -17,11 +17,12 @@ Legend: M items, D width, K candidates.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from selector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from selector.arrays import BoolArray, Float32Array, Float64Array, Int8Array, Int64Array
 from selector.data.dataset import Split
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable, read_queries
@@ -43,7 +44,12 @@ def unit_rows(embeddings: Float32Array) -> Float32Array:
 
 
 def build_queries(
-    settings: BuildSettings, images: Int64Array, answered_M: BoolArray, unit_MD: Float32Array, seed: int
+    settings: BuildSettings,
+    images: Int64Array,
+    answered_M: BoolArray,
+    unit_MD: Float32Array,
+    seed: int,
+    known: QueryTable | None = None,
 ) -> QueryTable:
     """Choose queries, splits and pools.
 
@@ -53,22 +59,23 @@ def build_queries(
         answered_M: bool [M], whether it has ground-truth answers.
         unit_MD: embeddings of unit length.
         seed: decides the choice of queries and pools. The split has its own.
+        known: queries that there are. Then only further training queries are made, which keep to the known split.
 
     Raises:
         DataError: no item has answers, fewer items than queries, or too few images for the splits.
     """
     if not answered_M.any():
         raise DataError("collect.build: no item has answers, so none can be scored or shown; give items.annotations")
-    items = choose_queries(np.flatnonzero(answered_M), settings.count, seed)
-    query_images, image_of = np.unique(images[items], return_inverse=True)
-    wanted = 2 + (settings.split.test > 0)
-    if len(query_images) < wanted:
-        raise DataError(
-            f"collect.build: {len(items)} queries on {len(query_images)} images cannot be divided into {wanted} splits "
-            "that share no image; raise count"
-        )
-    split = assign_splits(query_images, settings.split, "collect.build")[image_of]
-    candidates_M = answered_M & ~np.isin(images, images[items[split != int(Split.TRAIN)]])
+    if known is None:
+        items, split = _split_queries(settings, images, answered_M, seed)
+        held_out = images[items[split != int(Split.TRAIN)]]
+    else:
+        held_out = images[known.query_items[known.split != int(Split.TRAIN)]]
+        free_M = answered_M & ~np.isin(images, held_out)
+        free_M[known.query_items] = False
+        items = choose_queries(np.flatnonzero(free_M), settings.count, seed)
+        split = np.full(len(items), int(Split.TRAIN), dtype=np.int8)
+    candidates_M = answered_M & ~np.isin(images, held_out)
     pools: list[Int64Array] = []
     for start in range(0, len(items), BLOCK):
         asked = items[start : start + BLOCK]
@@ -78,6 +85,22 @@ def build_queries(
             pools.append(_pool(settings.pool, item, usable_M, similar_M, unit_MD, seed))
     starts = np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64)
     return QueryTable(items, np.concatenate(pools).astype(np.int64), starts, split)
+
+
+def _split_queries(
+    settings: BuildSettings, images: Int64Array, answered_M: BoolArray, seed: int
+) -> tuple[Int64Array, Int8Array]:
+    """Items that are asked, ascending, and the split of each."""
+    items = choose_queries(np.flatnonzero(answered_M), settings.count, seed)
+    query_images, image_of = np.unique(images[items], return_inverse=True)
+    wanted = 2 + (settings.split.test > 0)
+    if len(query_images) < wanted:
+        raise DataError(
+            f"collect.build: {len(items)} queries on {len(query_images)} images cannot be divided into {wanted} splits "
+            "that share no image; raise count"
+        )
+    split = assign_splits(query_images, settings.split, "collect.build")[image_of]
+    return items, split
 
 
 def choose_queries(items: Int64Array, count: int | None, seed: int) -> Int64Array:
@@ -137,6 +160,41 @@ def cosines(item: int, others: Int64Array, unit_MD: Float32Array) -> Float64Arra
     """Cosine similarity of an item to others, float64 [len(others)], each computed alone."""
     products: Float64Array = (unit_MD[others].astype(np.float64) * unit_MD[item]).sum(axis=1)
     return products.clip(-1, 1)
+
+
+def further_queries(queries: QueryTable, known: QueryTable, count: int, seed: int) -> QueryTable:
+    """Training queries of a file that are not known yet, `count` of them in a seeded order, as they stand in the file.
+
+    Raises:
+        DataError: there are not so many.
+    """
+    free = np.flatnonzero((queries.split == int(Split.TRAIN)) & ~np.isin(queries.query_items, known.query_items))
+    if count > len(free):
+        raise DataError(f"{count} further training queries, but the file of queries has only {len(free)}")
+    return queries_at(queries, np.sort(free[hashed_order(queries.query_items[free], f"query:{seed}:")[:count]]))
+
+
+def queries_at(queries: QueryTable, places: Int64Array) -> QueryTable:
+    """The queries at these positions, in this order."""
+    pools = [queries.pool(int(place)) for place in places]
+    return QueryTable(
+        query_items=queries.query_items[places],
+        pool_items=np.concatenate([np.zeros(0, dtype=np.int64), *pools]),
+        pool_starts=np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64),
+        split=queries.split[places],
+    )
+
+
+def joined(tables: Sequence[QueryTable]) -> QueryTable:
+    """Distinct queries in a row."""
+    return QueryTable(
+        query_items=np.concatenate([table.query_items for table in tables]),
+        pool_items=np.concatenate([table.pool_items for table in tables]),
+        pool_starts=np.concatenate(
+            [[0], np.cumsum(np.concatenate([np.diff(table.pool_starts) for table in tables]))]
+        ).astype(np.int64),
+        split=np.concatenate([table.split for table in tables]),
+    )
 
 
 def load_queries(path: Path, images: Int64Array, answered_M: BoolArray) -> QueryTable:

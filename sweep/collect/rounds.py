@@ -24,12 +24,12 @@ from selector.data.queries import QueryTable
 from selector.errors import DataError
 from selector.model import PointerSelector
 from selector.seeds import derive_seed, hashed_order
-from sweep.collect.beams import Beams, beams_of, given_selector, part_of, queries_at
+from sweep.collect.beams import Beams, beams_of, given_selector, part_of
 from sweep.collect.measure import Measured, collected_of
 from sweep.collect.online import selector_fingerprint, train_online
 from sweep.collect.outcomes import is_correct
 from sweep.collect.proposers import Known, Proposals, credit, propose, selector_policy
-from sweep.collect.queries import cosines
+from sweep.collect.queries import cosines, joined, queries_at
 from sweep.settings.collect import CollectSettings
 from sweep.settings.rounds import RoundsSettings, Until
 
@@ -58,33 +58,32 @@ class Collection:
 
 def collect_in_rounds(
     settings: CollectSettings,
-    first: Beams | None,
+    first: Beams,
     ask: Ask,
     is_spent: IsSpent | None = None,
     before: Measured | None = None,
+    start: int = 1,
 ) -> Collection:
     """Measure the first round, and further ones as the settings say.
 
     Args:
         settings: rounds and budget.
-        first: beams of the first round. None where `before` only gets further ones.
+        first: beams of the first round. None at all where `before` only gets further ones.
         ask: has beams answered.
         is_spent: asked after every block of queries, for a budget of hours. None: no such budget.
         before: an earlier collection that is extended. Its beams cost nothing.
-
-    Raises:
-        DataError: the budget does not suffice for the validation and test queries.
+        start: number of the first round.
     """
     parts = [] if before is None else [before]
-    order = _joined([*(part.beams.queries for part in parts), *([] if first is None else [first.queries])])
-    counts = sum((one.counts for one in (before.beams if before else None, first) if one is not None), Counter[str]())
-    start = 1 if before is None else int(before.beams.rounds.max()) + 1
+    order = joined([*(part.beams.queries for part in parts), first.queries])
+    counts = first.counts + (Counter() if before is None else before.beams.counts)
     rounds: list[Round] = []
     left = None if settings.budget is None else settings.budget.prompts
     further = 0 if settings.rounds is None else settings.rounds.most
-    for number in range(start, start + (first is not None) + further):
+    is_cut = False
+    for number in range(start, start + (len(first) > 0) + further):
         model: PointerSelector | None = None
-        if first is not None and number == start:
+        if len(first) and number == start:
             beams = _first_round(settings, first, number)
         elif settings.rounds is not None:
             so_far = merged(parts, order, counts)
@@ -92,20 +91,21 @@ def collect_in_rounds(
             beams = further_round(settings, settings.rounds, so_far, model, number)
         if not len(beams):
             break
-        asked = 0
+        asked, before_it = 0, sum(one.prompts for one in rounds)
         for block in _blocks(beams, left, whole=is_spent is None):
             parts.append(ask(block))
             asked += len(block)
-            if is_spent is not None and is_spent(sum(one.prompts for one in rounds) + asked):
+            is_cut = is_spent is not None and is_spent(before_it + asked)
+            if is_cut:
                 break
         if asked:
-            rounds.append(
-                Round(number=number, prompts=asked, selector=None if model is None else selector_fingerprint(model))
-            )
+            weights = None if model is None else selector_fingerprint(model)
+            rounds.append(Round(number=number, prompts=asked, selector=weights))
         left = None if left is None else left - asked
-        if asked < len(beams):
-            return Collection(merged(parts, order, counts), tuple(rounds), is_cut=True)
-    return Collection(merged(parts, order, counts), tuple(rounds), is_cut=False)
+        is_cut = is_cut or asked < len(beams)
+        if is_cut:
+            break
+    return Collection(merged(parts, order, counts), tuple(rounds), is_cut)
 
 
 def check_budget(settings: CollectSettings, first: Beams) -> None:
@@ -233,15 +233,3 @@ def _selector(
     if rounds.online is None:
         return given_selector(settings, so_far.beams.embeddings.shape[1]) if rounds.beams.of_selector else None
     return train_online(rounds.online, collected_of(so_far).dataset, derive_seed(settings.seed, "online", number))
-
-
-def _joined(tables: Sequence[QueryTable]) -> QueryTable:
-    """Distinct queries in a row."""
-    return QueryTable(
-        query_items=np.concatenate([table.query_items for table in tables]),
-        pool_items=np.concatenate([table.pool_items for table in tables]),
-        pool_starts=np.concatenate(
-            [[0], np.cumsum(np.concatenate([np.diff(table.pool_starts) for table in tables]))]
-        ).astype(np.int64),
-        split=np.concatenate([table.split for table in tables]),
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,11 @@ from rich.console import Console
 from selector.data import Dataset, Split, describe
 from selector.errors import DataError
 from selector.rewards import compute_rewards
-from sweep.collect.measure import CollectProgress, Measurement
+from sweep.collect.beams import Beams
+from sweep.collect.extend import record_of
+from sweep.collect.hours import HoursSpent
+from sweep.collect.measure import CollectProgress, Measured, Measurement, collected_of
+from sweep.collect.rounds import collect_in_rounds
 from sweep.collect.store import store_collected
 from sweep.driver.session import OpenScreen, Session, announce
 from sweep.driver.signals import terminable
@@ -26,6 +31,7 @@ from sweep.runs.driver import Phase
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
+from sweep.vlm.failure_limit import EvaluationError, FailureLimit
 from sweep.vlm.pool.progress import PoolProgress
 from sweep.vlm.service import AnswerService
 from sweep.vlm.work import Result, WorkItem
@@ -95,26 +101,32 @@ def measure(
         console: shows progress, and what was measured in the end.
         watch: told of progress, too.
     """
-    settings, answers, evaluation = plan.settings, plan.request.shared.answers_folder, plan.space.evaluation
-    score = partial(accuracy, normalisation=settings.metric)
-    measurement = Measurement(plan.beams, plan.items, score, gt_prob=settings.gt_prob)
-    reporter = _Reporter(measurement, console, more_queries(plan.request, Split.VAL))
-    limit = 1.0 if evaluation is None else evaluation.failure_limit
-    with AnswerService(plan.vlm, plan.items, answers, name, console, watch) as service:
-        found = service.answer_all(
-            plan.beams.work_items(), "collecting", score=settings.gt_prob, failure_limit=limit, observer=reporter
+    parent, budget = plan.parent, plan.settings.budget
+    hours = None if budget is None or budget.hours is None else HoursSpent(_hours_file(plan), budget.hours)
+    with AnswerService(plan.vlm, plan.items, plan.request.shared.answers_folder, name, console, watch) as service:
+        asking = _Asking(plan, service, console)
+        found = collect_in_rounds(
+            plan.settings,
+            plan.beams,
+            asking,
+            hours,
+            None if parent is None else parent.measured,
+            1 if parent is None else parent.next_round,
         )
-        collected = measurement.collected()
-        store_collected(collected, folder, f"{plan.vlm.model.path} {service.identity[:16]}")
-    reporter.say(measurement.progress())
-    counts = found.counts
-    console.print(
-        f"collected {counts.distinct} beams: {counts.answered} answered now, {counts.reused} known before, "
-        f"{sum(failed.count for failed in counts.failed.values())} without an answer  -> {folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+        asking.check_failures()
+        collected = collected_of(found.measured)
+        record = record_of(plan.measured_by, found, "prompts" if hours is None else "hours", parent)
+        store_collected(collected, folder, f"{plan.vlm.model.path} {service.identity[:16]}", record)
+    if hours is not None:
+        hours.forget()
+    console.print(f"{asking.sentence}  -> {folder}", highlight=False, soft_wrap=True)
+    if found.is_cut:
+        console.print(f"the budget of {record.cut_by} ended it", highlight=False)
     console.print(_about_validation(plan, collected.dataset), highlight=False, soft_wrap=True, markup=False)
+
+
+def _hours_file(plan: CollectionPlan) -> StoredPath:
+    return plan.folder.parent / f"{plan.folder.name}.hours.json"
 
 
 def _about_validation(plan: CollectionPlan, dataset: Dataset) -> str:
@@ -126,6 +138,61 @@ def _about_validation(plan: CollectionPlan, dataset: Dataset) -> str:
         return f"the validation reward cannot be computed from this data: {error}"
     groups = informative_groups(summary), summary.queries[Split.VAL]
     return informative_sentence(*groups, validation, more_queries(plan.request, Split.VAL))
+
+
+class _Asking:
+    """Has the beams of one round after the other answered, and counts."""
+
+    def __init__(self, plan: CollectionPlan, service: AnswerService, console: Console) -> None:
+        evaluation = plan.space.evaluation
+        self._plan, self._service, self._console = plan, service, console
+        self._limit = FailureLimit(1.0 if evaluation is None else evaluation.failure_limit)
+        self._first = 1 if plan.parent is None else plan.parent.next_round
+        self._counts: Counter[str] = Counter()
+
+    def __call__(self, beams: Beams) -> Measured:
+        """Ask the model. What was answered before, in whatever run, is not asked again."""
+        settings, number = self._plan.settings, int(beams.rounds[0])
+        is_first = number == self._first
+        score = partial(accuracy, normalisation=settings.metric)
+        measurement = Measurement(beams, self._plan.items, score, gt_prob=settings.gt_prob)
+        reporter = _Reporter(measurement, self._console, more_queries(self._plan.request, Split.VAL))
+        if not is_first:
+            self._console.print(
+                f"round {number}: {len(beams)} more beams for {len(beams.queries)} queries", highlight=False
+            )
+        found = self._service.answer_all(
+            beams.work_items(),
+            "collecting",
+            score=settings.gt_prob,
+            failure_limit=self._limit.share if is_first else 1.0,  # few beams, so they count with all others
+            observer=reporter,
+            all_may_fail=not is_first,
+        )
+        if is_first:
+            reporter.say(measurement.progress())
+        counts = found.counts
+        failed = sum(one.count for one in counts.failed.values())
+        self._counts += Counter(asked=counts.distinct, now=counts.answered, known=counts.reused, failed=failed)
+        return measurement.measured()
+
+    def check_failures(self) -> None:
+        """Raise EvaluationError if too many beams of all rounds have no answer."""
+        asked, failed = self._counts["asked"], self._counts["failed"]
+        if self._limit.is_exceeded(failed, asked):
+            raise EvaluationError(
+                f"{failed} of {asked} beams have no answer, which is more than {self._limit} allows; what was answered "
+                "is stored, so mend these and give the same command again"
+            )
+
+    @property
+    def sentence(self) -> str:
+        """What was collected."""
+        counts = self._counts
+        return (
+            f"collected {counts['asked']} beams: {counts['now']} answered now, {counts['known']} known before, "
+            f"{counts['failed']} without an answer"
+        )
 
 
 class _Reporter:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selector.data import Dataset, DataSettings, DataSummary
+from selector.data import Dataset, DataSettings, DataSummary, Split
 from sweep.collect.beams import Beams
+from sweep.collect.extend import Parent
+from sweep.collect.prompts import prompts_by_round
 from sweep.errors import RunError
 from sweep.items import ItemTable
 from sweep.items.shared_images import SharedImages
@@ -76,8 +78,10 @@ class CollectionPlan:
         settings: the space's section `collect`, with the queries that lie beside the items.
         vlm: the model that is asked.
         items: the questions with their images, opened.
-        beams: what will be asked.
+        beams: what will be asked in the first round.
         folder: where the data will be, named by everything that it depends on.
+        measured_by: digest of all that decides the outcome of a beam.
+        parent: the data set that is extended. None: the data is new.
         shared: queries that share an image with others, by kind.
     """
 
@@ -87,12 +91,22 @@ class CollectionPlan:
     items: ItemTable
     beams: Beams
     folder: StoredPath
+    measured_by: str
+    parent: Parent | None = None
     shared: tuple[SharedImages, ...] = ()
 
     @property
     def space(self) -> SearchSpace:
         """What is swept when the data is there."""
         return self.request.space
+
+    @property
+    def prompts(self) -> tuple[int, ...]:
+        """Prompts of each round at most, those of the first exactly."""
+        train = int((self.beams.queries.split == int(Split.TRAIN)).sum())
+        if self.parent is not None:
+            train += int((self.parent.measured.beams.queries.split == int(Split.TRAIN)).sum())
+        return prompts_by_round(self.settings, train, first=len(self.beams))
 
     @property
     def data(self) -> DataSettings:

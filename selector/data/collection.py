@@ -83,19 +83,20 @@ def as_of_round(dataset: Dataset, rounds_N: Int64Array, last: int) -> Dataset:
     )
 
 
-def wrong_ancestors(dataset: Dataset, rounds_N: Int64Array, record: CollectionRecord) -> Iterator[str]:
-    """What is wrong with the ancestors that a record names, one line each. Their own folders are not needed.
+def wrong_ancestors(dataset: Dataset, rounds_N: Int64Array, record: CollectionRecord) -> Iterator[tuple[str, str]]:
+    """What is wrong with the ancestors that a record names: where, and what. Their own folders are not needed.
 
-    Rounds only add queries and beams at the end. So the values up to an ancestor's last round are the ancestor's.
+    Extensions only add queries and beams at the end. So the values up to an ancestor's last round are the ancestor's.
     """
     for number, parent in enumerate(record.parents):
         earlier = as_of_round(dataset, rounds_N, parent.last_round)
-        found = earlier.fingerprint()
-        if found != parent.fingerprint:
-            yield (
-                f"parents.{number}.fingerprint: the beams up to round {parent.last_round} have the fingerprint "
-                f"{found[:12]}, not {parent.fingerprint[:12]!a}"
-            )
-        for name, right in (("queries", earlier.queries), ("beams", len(earlier.beam_picks))):
-            if getattr(parent, name) != right:
-                yield f"parents.{number}.{name}: {getattr(parent, name)}, but the data has {right} of them"
+        found = {
+            "fingerprint": earlier.fingerprint(), "queries": earlier.queries, "beams": len(earlier.beam_picks),
+        }  # fmt: skip
+        for name, right in found.items():
+            said = getattr(parent, name)
+            if said != right:
+                yield (
+                    f"parents.{number}.{name}",
+                    f"{said!a:.70}, but the rounds up to {parent.last_round} have {right!a}",
+                )

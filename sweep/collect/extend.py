@@ -13,7 +13,7 @@ import numpy as np
 
 from selector.arrays import Float32Array
 from selector.data.collection import Ancestor, CollectionRecord
-from selector.data.dataset import Outcome
+from selector.data.dataset import Outcome, Split
 from selector.data.native import MANIFEST, Note, read_manifest, read_native, read_note
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable
@@ -21,7 +21,7 @@ from selector.settings import FrozenModel, NonNegativeInt
 from sweep.collect.beams import Beams, Items, part_of, propose_beams
 from sweep.collect.measure import Measured
 from sweep.collect.queries import unit_rows
-from sweep.collect.rounds import Collection
+from sweep.collect.rounds import Collection, wanted_beams
 from sweep.settings.collect import CollectSettings
 from sweep.settings.proposers import FurtherBeamCounts, Proposer, ProposerCounts
 from sweep.settings.rounds import RoundsSettings, Until
@@ -119,6 +119,18 @@ def further_beams(
     if not count:
         return part_of(known, np.zeros(0, dtype=np.int64))
     return propose_beams(settings, table, embeddings, known.queries, count)
+
+
+def check_additions(additions: Additions, rounds: RoundsSettings | None, parent: Parent) -> None:
+    """Refuse an extension that would add nothing. Raises DataError."""
+    beams, accuracy = parent.measured.beams, parent.measured.accuracy
+    train = np.flatnonzero(beams.queries.split == int(Split.TRAIN))
+    groups = (accuracy[beams.beam_starts[query] : beams.beam_starts[query + 1]] for query in train)
+    if additions.queries or (rounds is not None and any(wanted_beams(rounds, group) for group in groups)):
+        return
+    raise Place(file_label(additions.data)).error(
+        "every training group has contrast or is given up, so there is no group to measure more beams for; add queries"
+    )
 
 
 def record_of(

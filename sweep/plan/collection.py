@@ -5,7 +5,7 @@ from __future__ import annotations
 from selector.data.native import is_native
 from sweep.collect.beams import propose_beams
 from sweep.collect.digest import collect_digest, embeddings_hash, outcome_digest
-from sweep.collect.extend import Additions, further_beams, read_parent, rounds_of_extension
+from sweep.collect.extend import Additions, check_additions, further_beams, read_parent, rounds_of_extension
 from sweep.collect.queries import joined
 from sweep.collect.rounds import check_budget
 from sweep.errors import SpaceError
@@ -42,6 +42,7 @@ def plan_collection(request: Request, add: Additions | None = None) -> Collectio
     if add is not None:
         settings = settings.replace(rounds=rounds_of_extension(settings.beams, settings.rounds, add.beams))
         parent = read_parent(add.data, measured_by)
+        check_additions(add, settings.rounds, parent)
     digest = collect_digest(settings, *named)
     if parent is None or add is None:
         beams = propose_beams(settings, source.table, embeddings)

@@ -9,9 +9,11 @@ one wins a tie. FOLDER holds `items.jsonl` (index, split, image_id, answers), `e
 `demo` the answer is right where the shown demonstrations tell it (`sweep.demo.world`). The demo's embeddings come from
 its model.
 
-Each arm spends PROMPTS on training queries, and equally many on the same number of validation queries. A selector is
-trained by RCE on what was measured. The epoch is chosen by val_loss. Its demonstrations are answered for held-out
-questions with 1 to 4 shots. Each arm and seed is one line of FILE, so that the benchmark can be done in pieces.
+Each arm spends PROMPTS on training queries. A selector is trained by RCE on what was measured, always by the same
+recipe, and its last epoch counts. Its demonstrations are answered for held-out questions with 1 to 4 shots. Each arm
+and seed is one line of FILE, so that the benchmark can be done in pieces. To save time, embeddings of the votes are
+reduced to their WIDTH principal directions, and the selector has no layer of attention. It is as wide as they are, so
+that it begins as plain similarity.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from selector.arrays import Float64Array
+from selector.arrays import Float32Array, Float64Array
 from selector.data.dataset import Dataset, Split
 from selector.data.embeddings import load_embeddings
 from selector.data.queries import QueryTable, table_of
@@ -41,7 +43,7 @@ from selector.data.summary import describe
 from selector.model import PointerSelector
 from selector.rewards import compute_rewards
 from selector.seeds import hashed_order
-from selector.settings import RewardSettings, TrialSettings
+from selector.settings import RewardSettings, TrialSettings, ValidationMetric, ValidationSettings
 from selector.training.run import Training
 from sweep.collect.beams import Beams, propose_beams
 from sweep.collect.measure import Measured, Measurement, collected_of
@@ -59,12 +61,15 @@ from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 
 PROMPTS, SHOTS, BASELINE = 20_000, 4, "uniform 10 x 2000"
 HELD_OUT = {"similarity": 1, "similarity_sampled": 9, "random": 10}
-VALIDATION, BATCH = 300, 256
+VALIDATION, BATCH, WIDTH = 20, 256, 128
 TRIAL: dict[str, Any] = {
-    "model": {"hidden": 64, "decoder": "gate"},
-    "rce": {"epochs": 6, "lr": 1e-3, "schedule": "cosine"},
+    "model": {"hidden": WIDTH, "layers": 0, "decoder": "gate"},
+    "rce": {"epochs": 6, "lr": 5e-4, "schedule": "cosine"},
     "grpo": {"epochs": 0},
 }
+
+METRIC = ValidationSettings(metric=ValidationMetric.RCE)
+"""It exists for few validation queries too, and nothing is chosen by it."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class Votes:
         items = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
         self._answers = [tuple(item["answers"]) for item in items]
         self.images = np.array([item["image_id"] for item in items], dtype=np.int64)
-        self.embeddings = load_embeddings(folder / "embeddings.pth")
+        self.embeddings = _reduced(load_embeddings(folder / "embeddings.pth"))
         pools = json.loads((folder / "val_pools.json").read_text(encoding="utf-8"))
         self.tested = np.array([int(item) for item in pools], dtype=np.int64)
         self.pools = [np.array(pools[str(item)], dtype=np.int64) for item in self.tested.tolist()]
@@ -157,6 +162,12 @@ class Votes:
         if key not in self._known:
             self._known[key] = accuracy(text, self._answers[item], AnswerNormalisation.OFFICIAL)
         return self._known[key]
+
+
+def _reduced(rows: Float32Array) -> Float32Array:
+    """The WIDTH directions that hold most of the rows' lengths."""
+    _, directions = np.linalg.eigh(rows.T.astype(np.float64) @ rows)
+    return np.ascontiguousarray(rows @ directions[:, -WIDTH:], dtype=np.float32)
 
 
 class Told:
@@ -237,14 +248,10 @@ def _asked(world: Worlds, beams: Beams) -> Measured:
 
 
 def trained(dataset: Dataset, seed: int) -> PointerSelector:
-    """The epoch with the best val_loss."""
-    training = Training(TrialSettings.model_validate(TRIAL | {"seed": seed}), dataset)
-    best, weights = float("inf"), training.model.state_dict()
-    for report in training:
-        if report.val_loss < best:
-            best = report.val_loss
-            weights = {name: value.clone() for name, value in training.model.state_dict().items()}
-    training.model.load_state_dict(weights)
+    """The last epoch."""
+    training = Training(TrialSettings.model_validate(TRIAL | {"seed": seed}), dataset, METRIC)
+    for _ in training:
+        pass
     return training.model.eval()
 
 

@@ -9,11 +9,12 @@ one wins a tie. FOLDER holds `items.jsonl` (index, split, image_id, answers), `e
 `demo` the answer is right where the shown demonstrations tell it (`sweep.demo.world`). The demo's embeddings come from
 its model.
 
-Each arm spends PROMPTS on training queries. A selector is trained by RCE on what was measured, always by the same
+Each arm spends PROMPTS on training queries. A selector is trained by GRPO on what was measured, always by the same
 recipe, and its last epoch counts. Its demonstrations are answered for held-out questions with 1 to 4 shots. Each arm
 and seed is one line of FILE, so that the benchmark can be done in pieces. To save time, embeddings of the votes are
 reduced to their WIDTH principal directions, and the selector has no layer of attention. It is as wide as they are, so
-that it begins as plain similarity.
+that it begins near plain similarity. There is no warm-up by RCE: groups that nothing answers would pull it away from
+there, towards whatever was proposed for them.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ HELD_OUT = {"similarity": 1, "similarity_sampled": 9, "random": 10}
 VALIDATION, BATCH, WIDTH = 20, 256, 128
 TRIAL: dict[str, Any] = {
     "model": {"hidden": WIDTH, "layers": 0, "decoder": "gate"},
-    "rce": {"epochs": 6, "lr": 5e-4, "schedule": "cosine"},
-    "grpo": {"epochs": 0},
+    "rce": {"epochs": 0},
+    "grpo": {"epochs": 4, "lr": 1e-3, "kl_beta": 0.05, "schedule": "cosine"},
 }
 
 METRIC = ValidationSettings(metric=ValidationMetric.RCE)

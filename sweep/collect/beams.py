@@ -218,10 +218,10 @@ def _proposals(
     model = given_selector(settings, embeddings.shape[1])
     for query, item in enumerate(queries.query_items.tolist()):
         pool = queries.pool(query)
-        policy: Policy | None = None
-        if model is not None:
-            policy = selector_policy(model, embeddings[item], embeddings[pool])
         counts = settings.beams if queries.split[query] == int(Split.TRAIN) else settings.of_held_out
+        policy: Policy | None = None
+        if model is not None and counts.of_selector:
+            policy = selector_policy(model, embeddings[item], embeddings[pool])
         yield propose(settings, item, cosines(item, pool, unit), policy, counts)
 
 

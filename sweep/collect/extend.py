@@ -14,7 +14,7 @@ import numpy as np
 from selector.arrays import Float32Array
 from selector.data.collection import Ancestor, CollectionRecord
 from selector.data.dataset import Outcome, Split
-from selector.data.native import MANIFEST, Note, read_manifest, read_native, read_note
+from selector.data.native import MANIFEST, Note, is_native, read_manifest, read_native, read_note
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable
 from selector.settings import FrozenModel, NonNegativeInt
@@ -74,6 +74,8 @@ def read_parent(folder: Path, measured_by: str) -> Parent:
         DataError: damaged, not collected here, or under other settings.
     """
     place = Place(file_label(folder))
+    if not is_native(folder):
+        raise place.error("holds no data in native form; name a folder that `collect` has written")
     dataset, record = read_native(folder), read_manifest(folder).collection
     proposers, rounds = (read_note(folder, note) for note in (Note.PROPOSER, Note.ROUND))
     texts = read_note(folder, Note.PREDICTION)

@@ -156,7 +156,9 @@ class _Asking:
         is_first = number == self._first
         score = partial(accuracy, normalisation=settings.metric)
         measurement = Measurement(beams, self._plan.items, score, gt_prob=settings.gt_prob)
-        reporter = _Reporter(measurement, self._console, more_queries(self._plan.request, Split.VAL))
+        any_validation = bool((beams.queries.split == int(Split.VAL)).any())
+        remedy = more_queries(self._plan.request, Split.VAL)
+        reporter = _Reporter(measurement, self._console, remedy, any_validation=any_validation)
         if not is_first:
             self._console.print(
                 f"round {number}: {len(beams)} more beams for {len(beams.queries)} queries", highlight=False
@@ -201,8 +203,9 @@ class _Reporter:
     Where few validation groups are informative, it says once what gives more of them, while there is time.
     """
 
-    def __init__(self, measurement: Measurement, console: Console, remedy: str) -> None:
+    def __init__(self, measurement: Measurement, console: Console, remedy: str, *, any_validation: bool = True) -> None:
         self._measurement = measurement
+        self._any_validation = any_validation
         self._console = console
         self._remedy = remedy
         self._warned = False
@@ -214,11 +217,13 @@ class _Reporter:
             self.say(self._measurement.progress())
 
     def say(self, progress: CollectProgress) -> None:
+        informative = (
+            f"; {progress.informative_validation_groups} of {progress.validation_groups} validation groups are "
+        )
         self._console.print(
             f"{progress.groups}/{progress.groups_total} groups: {progress.positive_beams_share:.1%} of beams and "
             f"{progress.positive_groups_share:.1%} of groups positive, {progress.zero_variance_share:.1%} without "
-            f"variance; {progress.informative_validation_groups} of {progress.validation_groups} validation groups are "
-            "informative",
+            f"variance{f'{informative}informative' if self._any_validation else ''}",
             highlight=False,
             soft_wrap=True,
         )

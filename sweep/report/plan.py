@@ -90,7 +90,8 @@ def _rounds(draft: CollectionPlan) -> list[tuple[str, str]]:
     rows = []
     if rounds is not None:
         what = "without contrast " if rounds.until is Until.CONTRAST else ""
-        most = f"up to {sum(draft.prompts[1:])} more beams for training groups {what}in {rounds.most} rounds at most"
+        count = "1 round" if rounds.most == 1 else f"{rounds.most} rounds at most"
+        most = f"up to {sum(draft.prompts[1:])} more beams for training groups {what}in {count}"
         rows.append(("further rounds", most))
     if budget is not None:
         rows.append(("budget", f"{budget.prompts} prompts" if budget.prompts else f"{budget.hours:g} hours"))

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from selector.data.dataset import Outcome, Split
 from selector.errors import DataError
+from selector.model import SelectorConfig, build_selector
 from sweep.collect.beams import propose_beams
 from sweep.collect.hours import HoursSpent
 from sweep.collect.measure import collected_of
+from sweep.collect.online import selector_fingerprint
 from sweep.collect.outcomes import is_correct
 from sweep.collect.prompts import prompts_by_round
 from sweep.collect.proposers import credit
@@ -24,8 +26,9 @@ from sweep.collect.rounds import check_budget, collect_in_rounds, wanted_beams
 from sweep.collect.store import store_collected
 from sweep.settings.rounds import RoundsSettings
 from sweep.storage.local import stored_at
+from sweep.trials.checkpoints import write_checkpoint
 from sweep.vqa import AnswerNormalisation, accuracy
-from tests.sweep.collect.worlds import Answerer, embeddings, measured, settings, table
+from tests.sweep.collect.worlds import WIDTH, Answerer, embeddings, measured, settings, table
 
 SCORE = partial(accuracy, normalisation=AnswerNormalisation.OFFICIAL)
 FIRST = {"similarity": 1, "similarity_sampled": 2, "random": 1}
@@ -185,7 +188,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path):
     assert [(one.number, one.selector is None) for one in undisturbed.rounds] == [(1, True), (2, False), (3, False)]
     store_collected(collected_of(undisturbed.measured), stored_at(tmp_path / "whole"), "rule")
     ends = np.cumsum([one.prompts for one in undisturbed.rounds])
-    for stop in (5, ends[0], ends[1] - 1, ends[1] + 1):  # within rounds and between them
+    for stop in (ends[0], ends[1] + 1):  # between rounds and within one
         answer = Stopping(stop)
         with pytest.raises(KeyboardInterrupt):
             run(wanted, answer)
@@ -196,6 +199,18 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(tmp_path):
         for file in (tmp_path / "whole").iterdir():
             assert file.read_bytes() == (tmp_path / str(stop) / file.name).read_bytes()
     assert run(asked(ONLINE, seed=1)).rounds != undisturbed.rounds
+
+
+def test_a_given_selector_proposes_in_further_rounds(tmp_path):
+    config = SelectorConfig(WIDTH, hidden=8, layers=1, heads=2, decoder="gate", temperature=0.1, dropout=0.0)
+    model = build_selector(config, 0)
+    write_checkpoint(stored_at(tmp_path / "selector"), dict(model.state_dict()), {}, model.config_dict())
+    beams = {"combined": 0, "selector_beam": 2, "random": 0}
+    found = run(asked({"most": 2, "beams": beams, "give_up": None}, selector=tmp_path / "selector"))
+    assert [one.selector for one in found.rounds] == [None, *[selector_fingerprint(model)] * 2]
+    assert Counter(collected_of(found.measured).proposers)["selector_beam"] == sum(
+        one.prompts for one in found.rounds[1:]
+    )
 
 
 def test_hours_stop_between_blocks_and_prompts_repeat_what_they_gave(tmp_path, monkeypatch):

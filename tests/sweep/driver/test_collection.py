@@ -223,6 +223,8 @@ def test_only_data_of_the_same_settings_is_extended(root: Path, parent: Path, tm
     write_native(load(DataSettings(path=parent)), tmp_path / "imported", "elsewhere")
     with pytest.raises(DataError, match=r"manifest.json does not say how the data was measured"):
         plan_of(root, add=Additions(data=tmp_path / "imported", beams=2))
+    with pytest.raises(DataError, match="holds no data in native form"):
+        plan_of(root, add=Additions(data=tmp_path / "none", beams=2))
     with pytest.raises(DataError, match="9999 queries, but only"):
         plan_of(root, add=Additions(data=parent, queries=9999))
     child, _ = measured(root, "all with contrast", add=Additions(data=parent, beams=20))

@@ -37,7 +37,7 @@ import torch
 
 from selector.arrays import Float32Array, Float64Array
 from selector.data.dataset import Dataset, Split
-from selector.data.embeddings import load_embeddings
+from selector.data.embeddings import load_embeddings, unit_rows
 from selector.data.queries import QueryTable, table_of
 from selector.data.settings import SplitSettings
 from selector.data.summary import describe
@@ -48,14 +48,14 @@ from selector.settings import RewardSettings, TrialSettings, ValidationMetric, V
 from selector.training.run import Training
 from sweep.collect.beams import Beams, propose_beams
 from sweep.collect.measure import Measured, Measurement, collected_of
-from sweep.collect.queries import build_queries, queries_at, unit_rows
+from sweep.collect.queries import build_queries, queries_at
 from sweep.collect.rounds import collect_in_rounds
 from sweep.demo.concepts import Kind, concept_parts
 from sweep.demo.features import item_features
 from sweep.demo.model import DEMO_MODEL_FOLDER, load_demo_model
 from sweep.demo.world import make_world
 from sweep.evaluation.bootstrap import DIFFERENCES, Bootstrap
-from sweep.settings.collect import BuildSettings, CollectSettings
+from sweep.settings.collect import BuildSettings, CollectSettings, PoolBy
 from sweep.settings.demo import WorldSettings
 from sweep.vlm.work import Answer
 from sweep.vqa.accuracy import AnswerNormalisation, accuracy
@@ -154,7 +154,7 @@ class Votes:
         """Training and validation queries, enough for every arm."""
         count = MOST + VALIDATION
         settings = BuildSettings(count=count, split=SplitSettings(val=VALIDATION / count, test=0, seed=seed))
-        return build_queries(settings, self.images, self.train, unit_rows(self.embeddings), seed)
+        return build_queries(settings, self.images, self.train, {PoolBy.SIMILARITY: unit_rows(self.embeddings)}, seed)
 
     def accuracy(self, item: int, shown: Sequence[int]) -> float:
         """Of the vote of the shown demonstrations. Of equal ones the earlier wins."""

@@ -14,6 +14,7 @@ import pytest
 
 from selector.batches import EpochNoise
 from selector.data.dataset import Dataset, Outcome
+from selector.data.embeddings import unit_rows
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.split import assign_splits
 from selector.data.synthetic import demo_dataset
@@ -21,7 +22,7 @@ from selector.seeds import derive_seed, derive_seed32
 from selector.settings import TrialSettings, ValidationMetric, ValidationSettings
 from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.collect.proposers import sampled, score_policy
-from sweep.collect.queries import build_queries, choose_queries, unit_rows
+from sweep.collect.queries import build_queries, choose_queries
 from sweep.demo.world import make_world
 from sweep.evaluation.bootstrap import ACCURACIES, Bootstrap
 from sweep.evaluation.questions import choose_questions

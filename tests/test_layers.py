@@ -46,8 +46,8 @@ TORCH_ALONE = {
     "selector/errors.py",
     "selector/files.py",
 }
-LATE = {"ray", "torch", "transformers"}
-"""What takes seconds to load, and may therefore be imported inside a function."""
+LATE = {"ray", "torch", "transformers", "wandb", "mlflow"}
+"""What takes seconds to load, or need not be installed, and may therefore be imported inside a function."""
 LATE_MODULES = {"sweep.study.cmaes"}
 """Modules of our own that bring such a thing: cmaes loads scipy.stats, a fifth of a driver's start, and few need it."""
 
@@ -207,6 +207,7 @@ def test_the_metric_needs_nothing_but_python() -> None:
     [
         ("sweep.cli.app", "torch pyarrow pydantic ray transformers optuna"),
         ("sweep.cli.status", "torch scipy ray transformers"),
+        ("sweep.cli.watch", "ray transformers plotly"),
         ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
         ("sweep.cli.spaces sweep.plan.make", "ray transformers"),
         ("sweep.cli.runs sweep.driver.run", "ray transformers cmaes scipy.stats"),

@@ -57,6 +57,20 @@ class CollectionRecord(FrozenModel):
     cut_by: str | None = None
     parents: list[Ancestor] = Field(default_factory=list)
 
+    @property
+    def bias(self) -> str | None:
+        """What to bear in mind before the data is compared with other data. None: it is measured evenly."""
+        return UNEVEN if len(self.rounds) > 1 else None
+
+
+UNEVEN = (
+    "The training groups were measured unevenly. In rounds after the first, queries got more beams, or none, because "
+    "of what their first beams had shown, and the beams were proposed from these outcomes. So shares of correct "
+    "beams, and of groups with a correct beam or with contrast, say nothing about the pools. Only the validation and "
+    "test groups, which the first round alone measured, can be compared with other data."
+)
+"""The bias of data with more than one round."""
+
 
 def as_of_round(dataset: Dataset, rounds_N: Int64Array, last: int) -> Dataset:
     """The data set of the beams up to a round, and of the queries that have any.

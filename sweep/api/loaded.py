@@ -55,7 +55,10 @@ class Best:
 
 
 class Run:
-    """One run. `load_run`, `run` and `resume` make it."""
+    """One run, as `load_run`, `run` and `resume` give it.
+
+    Every property reads the run's files anew. All of them raise RunError or StudyError where these cannot be read.
+    """
 
     def __init__(self, paths: RunPaths) -> None:
         """Raises RunError if the folder is no run's."""
@@ -146,7 +149,7 @@ class Run:
         """The best selector: by answers where the run was evaluated, else by val_loss. Its hashes are checked.
 
         Args:
-            trial: a number, for that trial's best epoch by val_loss.
+            trial: `best`, or a number, for that trial's best epoch by val_loss.
 
         Raises:
             RunError: nothing is complete yet, or there is no such trial.
@@ -159,7 +162,16 @@ class Run:
         return Best(number, manifest["step"], manifest["metrics"]["val_loss"], chosen, selector, manifest)
 
     def export(self, out: str | Path, trial: str | int = BEST) -> Exported:
-        """Write a selector into a new folder, as `sweep export` does. Raises as `best`, and if `out` is taken."""
+        """Write a selector into a new folder, as `sweep export` does.
+
+        Args:
+            out: a folder that does not exist or is empty.
+            trial: as for `best`.
+
+        Raises:
+            RunError: as for `best`, and if `out` is taken or the run was changed.
+            CheckpointError: the stored checkpoint is damaged.
+        """
         return export_checkpoint(self._paths, str(trial), Path(out))
 
 

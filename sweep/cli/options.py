@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -69,6 +69,15 @@ Set = Annotated[
         "--set", metavar="PATH=VALUE", help="A value instead of the file's, such as budget.trials=8; may be repeated."
     ),
 ]
+Log = Annotated[
+    list[Literal["wandb", "mlflow"]] | None,
+    typer.Option("--log", help="Have this service follow the run; may be repeated (loggers in the space)."),
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Go on without a terminal; return when the run is at work.")]
 
 RUNS = stored_at(Path("runs"))
+
+
+def with_loggers(overrides: list[str] | None, log: list[Literal["wandb", "mlflow"]] | None) -> tuple[str, ...]:
+    """The assignments of `--set`, and those that `--log` is short for."""
+    return (*(overrides or ()), *(f"loggers.{service}={{}}" for service in log or ()))

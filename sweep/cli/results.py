@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,11 +11,13 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import RUNS, AsJson, Embeddings, Moved, RunName, Runs, Storage
+from sweep.errors import RunError
 from sweep.plan.make import Answers, make_plan
 from sweep.plan.plan import Plan, require_data
 from sweep.plan.requests import request_of_run
 from sweep.report.documents import document_text, export_document, verification_document
 from sweep.report.verification import print_verification
+from sweep.results.bundle import write_bundle
 from sweep.results.export import export as export_checkpoint
 from sweep.results.verify import EVALUATIONS
 from sweep.results.verify import verify as verified
@@ -23,6 +26,7 @@ from sweep.runs.paths import RunPaths
 from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
 from sweep.terminal.outlet import write
+from sweep.terminal.sizes import size_text
 
 app = typer.Typer()
 
@@ -34,17 +38,39 @@ def export(
         "selector-export"
     ),
     trial: Annotated[str, typer.Option("--trial", help="`best` or a trial's number.")] = "best",
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="FILE", parser=local_folder, help="Pack the whole run: .tar.zst or .tar.gz."),
+    ] = None,
+    with_data: Annotated[bool, typer.Option("--with-data", help="Pack its data and demo items, too.")] = False,
     runs: Runs = RUNS,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the best checkpoint of a run, ready to use."""
+    """Write the best checkpoint of a run, ready to use; or pack the whole run."""
     paths = find_run(run, runs, storage)
+    if bundle is not None:
+        _pack(paths, bundle, with_data, as_json)
+        return
+    if with_data:
+        raise RunError("--with-data is for --bundle FILE")
     exported = export_checkpoint(paths, trial, out)
     if as_json:
         write(document_text(export_document(paths, exported)))
         return
     screen().print(exported.sentence, soft_wrap=True, highlight=False, markup=False)
+
+
+def _pack(paths: RunPaths, file: Path, with_data: bool, as_json: bool) -> None:
+    with TemporaryDirectory() as scratch:
+        plan = _plan(None, None, Path(scratch), paths) if with_data else None
+        found = write_bundle(paths, file, plan)
+    if as_json:
+        write(document_text({"format": "sweep-bundle/1", "run": paths.name, **asdict(found), "file": str(file)}))
+        return
+    data = "with its data" if with_data else "without its data"
+    write(f"{file}: run {paths.name}, {found.files:,} files, {size_text(found.bytes)} before packing, {data}\n")
+    write(f"elsewhere: python -m sweep runs import {file.name}\n")
 
 
 @app.command()

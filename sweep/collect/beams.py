@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from selector.arrays import BoolArray, Float32Array, Int64Array
+from selector.arrays import BoolArray, Float32Array, Int8Array, Int64Array
 from selector.data.checks import check_dataset, check_embeddings
 from selector.data.dataset import Dataset, Outcome, Split
+from selector.data.embeddings import unit_rows
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable
 from selector.errors import DataError
 from selector.model import PointerSelector
 from sweep.collect.proposers import Policy, Proposals, propose, selector_policy
-from sweep.collect.queries import build_queries, cosines, further_queries, load_queries, queries_at, unit_rows
-from sweep.settings.collect import CollectSettings
+from sweep.collect.queries import build_queries, choose_split, cosines, further_queries, load_queries, queries_at
+from sweep.settings.collect import CollectSettings, PoolBy
 from sweep.settings.proposers import Proposer
 from sweep.vlm.work import WorkItem
 
@@ -79,6 +80,9 @@ def propose_beams(
     settings: CollectSettings,
     table: Items,
     embeddings: Float32Array,
+    separate: Mapping[PoolBy, Float32Array] | None = None,
+    *,
+    leave_out_zeros: bool = False,
     known: QueryTable | None = None,
     further: int = 0,
 ) -> Beams:
@@ -88,6 +92,8 @@ def propose_beams(
         settings: which beams. The selector is loaded from its folder.
         table: the items.
         embeddings: float32 [M, D].
+        separate: of images or questions alone, float32 [M, d], as far as the pools need them. Made unit length here.
+        leave_out_zeros: whether an item without an embedding is no query and no candidate. Else it is refused.
         known: queries of a data set that is extended. Then the beams are those of further training queries.
         further: how many of them.
 
@@ -100,19 +106,23 @@ def propose_beams(
     if len(embeddings) != len(table):
         raise DataError(f"collect.embeddings: {len(embeddings)} rows for {len(table)} items; expected one row per item")
     unit = unit_rows(embeddings)
-    images = np.array([table.image_id(item) for item in range(len(table))], dtype=np.int64)
-    answered_M = np.array([len(table.answers(item)) > 0 for item in range(len(table))], dtype=np.bool_)
+    images, answered_M = _columns(table)
+    counts: Counter[str] = Counter()
+    if leave_out_zeros:
+        zeros_M = answered_M & ~embeddings.any(axis=1)
+        answered_M &= ~zeros_M
+        counts["items_without_embedding"] = int(zeros_M.sum())
     if settings.queries is not None:
         queries = load_queries(settings.queries, images, answered_M)
         if known is not None:
             queries = further_queries(queries, known, further, settings.seed)
-        counts: Counter[str] = Counter()
         place = Place(file_label(settings.queries))
     else:
         build = settings.build if known is None else settings.build.replace(count=further)
-        queries = build_queries(build, images, answered_M, unit, settings.seed, known)
+        units = {PoolBy.SIMILARITY: unit, **_unit_tables(separate or {}, len(table))}
+        queries = build_queries(build, images, answered_M, units, settings.seed, known=known)
         place = Place("collect.build")
-        counts = Counter(short_pools=int((np.diff(queries.pool_starts) < settings.build.pool.size).sum()))
+        counts["short_pools"] = int((np.diff(queries.pool_starts) < settings.build.pool.size).sum())
     _check_pools(settings, queries, place)
     groups = list(_proposals(settings, queries, embeddings, unit))
     short = Counter(
@@ -127,6 +137,32 @@ def propose_beams(
         dataset_of(beams, np.ones(len(beams), dtype=bool), unmeasured), place.file, embeddings_file="the embeddings"
     )
     return beams
+
+
+def query_splits(settings: CollectSettings, table: Items) -> Int8Array:
+    """The splits of the queries that will be asked, int8 [Q]: what is known of them without embeddings."""
+    images, answered_M = _columns(table)
+    if settings.queries is not None:
+        return load_queries(settings.queries, images, answered_M).split
+    return choose_split(settings.build, images, answered_M, settings.seed)[1]
+
+
+def _columns(table: Items) -> tuple[Int64Array, BoolArray]:
+    """The image of every item, int64 [M], and whether it has answers, bool [M]."""
+    images = np.array([table.image_id(item) for item in range(len(table))], dtype=np.int64)
+    answered_M = np.array([len(table.answers(item)) > 0 for item in range(len(table))], dtype=np.bool_)
+    return images, answered_M
+
+
+def _unit_tables(separate: Mapping[PoolBy, Float32Array], items: int) -> dict[PoolBy, Float32Array]:
+    """The tables themselves, now of unit length."""
+    for kind, table in separate.items():
+        check_embeddings(table, f"collect.{kind}_embeddings")
+        if len(table) != items:
+            raise DataError(
+                f"collect.{kind}_embeddings: {len(table)} rows for {items} items; expected one row per item"
+            )
+    return {kind: unit_rows(table, out=table) for kind, table in separate.items()}
 
 
 def beams_of(

@@ -11,18 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from selector.arrays import Float32Array
 from selector.data.collection import Ancestor, CollectionRecord
 from selector.data.dataset import Outcome, Split
+from selector.data.embeddings import unit_rows
 from selector.data.native import MANIFEST, Note, is_native, read_manifest, read_native, read_note
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable
 from selector.settings import FrozenModel, NonNegativeInt
-from sweep.collect.beams import Beams, Items, part_of, propose_beams
+from sweep.collect.beams import Beams
 from sweep.collect.measure import Measured
-from sweep.collect.queries import unit_rows
 from sweep.collect.rounds import Collection, wanted_beams
-from sweep.settings.collect import CollectSettings
 from sweep.settings.proposers import FurtherBeamCounts, Proposer, ProposerCounts
 from sweep.settings.rounds import RoundsSettings, Until
 
@@ -111,16 +109,6 @@ def read_parent(folder: Path, measured_by: str) -> Parent:
         beams=len(dataset.beam_picks),
     )
     return Parent(Measured(beams, outcomes, texts, Counter()), record, ancestor)
-
-
-def further_beams(
-    settings: CollectSettings, table: Items, embeddings: Float32Array, parent: Parent, count: int
-) -> Beams:
-    """First beams of `count` further training queries. Raises as `propose_beams`."""
-    known = parent.measured.beams
-    if not count:
-        return part_of(known, np.zeros(0, dtype=np.int64))
-    return propose_beams(settings, table, embeddings, known.queries, count)
 
 
 def check_additions(additions: Additions, rounds: RoundsSettings | None, parent: Parent) -> None:

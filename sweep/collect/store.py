@@ -12,12 +12,6 @@ from sweep.collect.measure import Collected
 from sweep.storage.path import StoredPath
 
 CARD = "README.md"
-UNEVEN = """
-The training groups were measured unevenly. In rounds after the first, queries got more beams, or none, because of what
-their first beams had shown, and the beams were proposed from these outcomes. So shares of correct beams, and of groups
-with a correct beam or with contrast, say nothing about the pools. Only the validation and test groups, which the first
-round alone measured, can be compared with other data. The columns `proposer` and `round` tell the beams apart.
-"""
 
 
 def store_collected(
@@ -66,7 +60,8 @@ def _card(collected: Collected, source: str, record: CollectionRecord | None) ->
     if record is not None:
         lines += [f"- extends the data set {parent.fingerprint}" for parent in record.parents]
         lines += [f"- ended by the budget of {record.cut_by}"] if record.cut_by else []
-    return "\n".join(lines) + "\n" + (UNEVEN if len(rounds) > 1 else "")
+        lines += ["", record.bias, "The columns `proposer` and `round` tell the beams apart."] if record.bias else []
+    return "\n".join(lines) + "\n"
 
 
 def check_empty(folder: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,18 +19,20 @@ from sweep.collect.hours import HoursSpent
 from sweep.collect.measure import CollectProgress, Measured, Measurement, collected_of
 from sweep.collect.rounds import collect_in_rounds
 from sweep.collect.store import store_collected
+from sweep.driver.embedding import embedded
 from sweep.driver.session import OpenScreen, Session, announce
 from sweep.driver.signals import terminable
 from sweep.execution.ray.cluster import connected
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import is_collected
 from sweep.plan.make import plan_of_collected
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import CollectionPlan, EmbeddingPlan, Plan
 from sweep.plan.splits import informative_groups, informative_sentence, more_queries
 from sweep.runs.driver import Phase
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
+from sweep.vlm.answers.cached import Counts
 from sweep.vlm.failure_limit import EvaluationError, FailureLimit
 from sweep.vlm.pool.progress import PoolProgress
 from sweep.vlm.service import AnswerService
@@ -56,18 +58,21 @@ def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
             session.cluster(plan.bytes)
             with terminable():
                 session.pulse.phase(Phase.COLLECTING, "answers")
-                measure(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
+                counts = measure(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
+                session.pulse.prompts(counts.answered, counts.reused)
         plan = plan_of_collected(plan)
     session.name_data(plan)
     return plan
 
 
-def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_screen: OpenScreen = quiet) -> None:
+def collect_into(
+    folder: Path, plan: CollectionPlan | EmbeddingPlan, ray: RayOptions, open_screen: OpenScreen = quiet
+) -> None:
     """Measure a space's beams into a folder of their own, without a run.
 
     Args:
         folder: missing or empty.
-        plan: what to measure.
+        plan: what to measure, and to embed before.
         ray: which Ray is used.
         open_screen: gives the console that people see.
 
@@ -79,7 +84,7 @@ def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_scree
         try:
             with connected(folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                measure(plan, stored_at(folder), folder.name, console)
+                measure(embedded(plan, folder.name, console), stored_at(folder), folder.name, console)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise
@@ -91,7 +96,7 @@ def measure(
     name: str,
     console: Console,
     watch: Callable[[PoolProgress], None] = lambda progress: None,
-) -> None:
+) -> Asked:
     """Ask the model, and store what it answers. What was answered before, in whatever run, is not asked again.
 
     Args:
@@ -119,10 +124,11 @@ def measure(
         store_collected(collected, folder, f"{plan.vlm.model.path} {service.identity[:16]}", record)
     if hours is not None:
         hours.forget()
-    console.print(f"{asking.sentence}  -> {folder}", highlight=False, soft_wrap=True)
+    console.print(f"{asking.asked.sentence}  -> {folder}", highlight=False, soft_wrap=True)
     if found.is_cut:
         console.print(f"the budget of {record.cut_by} ended it", highlight=False)
     console.print(_about_validation(plan, collected.dataset), highlight=False, soft_wrap=True, markup=False)
+    return asking.asked
 
 
 def _hours_file(plan: CollectionPlan) -> StoredPath:
@@ -140,6 +146,34 @@ def _about_validation(plan: CollectionPlan, dataset: Dataset) -> str:
     return informative_sentence(*groups, validation, more_queries(plan.request, Split.VAL))
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Beams of all rounds so far. `failed` have no answer, known before or found now."""
+
+    beams: int = 0
+    answered: int = 0
+    reused: int = 0
+    failed: int = 0
+
+    def and_those_of(self, counts: Counts) -> Asked:
+        """With those of a further call."""
+        failed = sum(one.count for one in counts.failed.values())
+        return Asked(
+            self.beams + counts.distinct,
+            self.answered + counts.answered,
+            self.reused + counts.reused,
+            self.failed + failed,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What was collected."""
+        return (
+            f"collected {self.beams} beams: {self.answered} answered now, {self.reused} known before, "
+            f"{self.failed} without an answer"
+        )
+
+
 class _Asking:
     """Has the beams of one round after the other answered, and counts."""
 
@@ -148,7 +182,7 @@ class _Asking:
         self._plan, self._service, self._console = plan, service, console
         self._limit = FailureLimit(1.0 if evaluation is None else evaluation.failure_limit)
         self._first = 1 if plan.parent is None else plan.parent.next_round
-        self._counts: Counter[str] = Counter()
+        self.asked = Asked()
 
     def __call__(self, beams: Beams) -> Measured:
         """Ask the model. What was answered before, in whatever run, is not asked again."""
@@ -173,28 +207,17 @@ class _Asking:
         )
         if is_first:
             reporter.say(measurement.progress())
-        counts = found.counts
-        failed = sum(one.count for one in counts.failed.values())
-        self._counts += Counter(asked=counts.distinct, now=counts.answered, known=counts.reused, failed=failed)
+        self.asked = self.asked.and_those_of(found.counts)
         return measurement.measured()
 
     def check_failures(self) -> None:
         """Raise EvaluationError if too many beams of all rounds have no answer."""
-        asked, failed = self._counts["asked"], self._counts["failed"]
+        asked, failed = self.asked.beams, self.asked.failed
         if self._limit.is_exceeded(failed, asked):
             raise EvaluationError(
                 f"{failed} of {asked} beams have no answer, which is more than {self._limit} allows; what was answered "
                 "is stored, so mend these and give the same command again"
             )
-
-    @property
-    def sentence(self) -> str:
-        """What was collected."""
-        counts = self._counts
-        return (
-            f"collected {counts['asked']} beams: {counts['now']} answered now, {counts['known']} known before, "
-            f"{counts['failed']} without an answer"
-        )
 
 
 class _Reporter:

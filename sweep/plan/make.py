@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum, auto
 
 import torch
@@ -22,7 +23,7 @@ from sweep.items.shared_images import SharedImages, Sign, equal_rows, find_share
 from sweep.plan.checks import check_items, check_length, check_shared_images
 from sweep.plan.collection import is_collected, plan_collection
 from sweep.plan.items import open_source
-from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
+from sweep.plan.plan import AnyPlan, CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
 from sweep.plan.splits import SplitError, check_summary, more_queries
 from sweep.settings.evaluation import evaluation_splits
@@ -40,8 +41,8 @@ class Answers(Enum):
     ASKED = auto()  # the model is asked: its files are needed too
 
 
-def make_plan(request: Request, answers: Answers = Answers.ASKED) -> Plan | CollectionPlan:
-    """Read and check what a request names. Where the data is still to be measured, what can be known before that.
+def make_plan(request: Request, answers: Answers = Answers.ASKED) -> AnyPlan:
+    """Read and check what a request names. Where the data is still to be made, what can be known before that.
 
     Raises:
         SpaceError: a section is missing.
@@ -51,7 +52,9 @@ def make_plan(request: Request, answers: Answers = Answers.ASKED) -> Plan | Coll
     if not request.collects:
         return _plan(request, request.data, None, answers, request.collected)
     collection = plan_collection(request)
-    return plan_of_collected(collection, answers) if is_collected(collection) else collection
+    if isinstance(collection, CollectionPlan) and is_collected(collection):
+        return plan_of_collected(collection, answers)
+    return collection
 
 
 def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASKED) -> Plan:
@@ -63,7 +66,8 @@ def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASK
     request = collection.request
     data = DataSettings.model_validate({**dict(request.data), "path": collection.folder.local()})
     try:
-        return _plan(request, data, collection.items, answers, collection.folder)
+        plan = _plan(request, data, collection.items, answers, collection.folder)
+        return replace(plan, embedded=collection.embedded)
     except SplitError:
         raise
     except DataError as error:

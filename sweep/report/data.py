@@ -29,7 +29,10 @@ def render_data(found: DataDescription) -> Group:
     rows += _collection(found.collection) if found.collection is not None else []
     rows.append(("candidates", f"{overlap.candidates} different ones, each in {overlap.uses:.1f} pools{jaccard}"))
     rows.append(("positive", f"{summary.positive_beams_share:.1%} of all beams ({summary.positives_by})"))
-    return Group(data_table(summary), labelled(rows), "", _rewards(found), "", _contrast(found))
+    bias = found.collection.bias if found.collection is not None else None
+    return Group(
+        data_table(summary), labelled(rows), "", *([bias, ""] if bias else []), _rewards(found), "", _contrast(found)
+    )
 
 
 def _collection(record: CollectionRecord) -> list[tuple[str, str]]:

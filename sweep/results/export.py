@@ -13,14 +13,18 @@ from sweep.evaluation.records import read_evaluation
 from sweep.results.best import best_epoch, best_of
 from sweep.results.evaluations import main_evaluation
 from sweep.results.run_verdict import verdict_of_run
+from sweep.results.trained import HISTORY
 from sweep.results.unaltered import check_stored_epoch, check_unaltered
-from sweep.runs.paths import RunPaths
+from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.runs.record import read_record
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath, json_text
 from sweep.study import read_summaries
 from sweep.study.ranking import rank
 from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
+
+PLACES = ("path", "embeddings")
+"""Of the section `data`: where the files were, which is nobody else's business."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
     number, source, chosen = _choose(paths, trial)
     check_stored_epoch(paths, source)
     verdict = _verdict(paths, number)
-    manifest = {**read_manifest(source), "chosen": chosen, "verdict": verdict}
+    data = {key: value for key, value in read_record(paths).space.get("data", {}).items() if key not in PLACES}
+    manifest = {**read_manifest(source), "chosen": chosen, "verdict": verdict, "data": data}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists and is not an empty folder: name another --out")
     if out.is_dir():
@@ -70,6 +75,7 @@ def export(paths: RunPaths, trial: str, out: Path) -> Exported:
     with stored_at(out).new_folder() as folder:
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             shutil.copyfile(copy / name, folder / name)
+        (folder / HISTORY).write_bytes(TrialPaths(source.parent.parent).history_file.read_bytes())
         (folder / "README.md").write_text(_readme(manifest), encoding="utf-8")
         (folder / MANIFEST_FILE).write_text(json_text(manifest), encoding="utf-8")
     return Exported(out, number, manifest, chosen, verdict)

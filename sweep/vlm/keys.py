@@ -23,6 +23,7 @@ ANSWER_VERSION = 1
 _CONTENT = (
     *("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
     *("chat_template.*", "tokenizer*", "vocab.*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    "spiece.model",
 )
 
 
@@ -45,6 +46,11 @@ def model_identity(settings: ModelSettings) -> str:
     except OSError as error:
         raise ModelError(f"model {folder}: cannot be read ({first_line(error)})") from None
     return f"sha256:{canonical_hash(contents)}"
+
+
+def pinned(settings: ModelSettings, identity: str) -> ModelSettings:
+    """The settings with the commit that the identity names: a branch may move before a worker looks it up."""
+    return settings if identity.startswith("sha256:") else settings.replace(revision=identity.rpartition("@")[2])
 
 
 def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: WorkItem, device: str) -> str:

@@ -20,6 +20,7 @@ from sweep.evaluation.answer_table import write_answers
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.records import Evaluation, SourceRecord
 from sweep.execution.coordinator import Coordinator, Next
+from sweep.execution.hyperparameters import HyperparameterEvents
 from sweep.execution.ray.options import RayOptions
 from sweep.items import ItemTable
 from sweep.plan.make import make_plan, plan_of_collected
@@ -108,7 +109,7 @@ def trained(plan: Plan, session: Session) -> list[TrialSummary]:
     """As `sweep.driver.training.train`, one trial at a time in this process."""
     paths, record = session.paths, session.record
     owner = StudyOwner.open(record.storage_url(paths), record.study, plan.space)
-    coordinator = Coordinator(owner, 1, [TrialRecords(paths, owner)])
+    coordinator = Coordinator(owner, 1, [TrialRecords(paths, owner), HyperparameterEvents(paths, plan.space)])
     context = session.trial_context(plan)
     data, evaluator = load_shared(plan.dataset, context, 0)
     while not isinstance(asked := coordinator.next_trial(), Next):

@@ -7,9 +7,10 @@ from hypothesis import settings as test_settings
 from hypothesis import strategies as st
 
 from selector.data.dataset import Split
+from selector.data.embeddings import unit_rows
 from selector.data.queries import QueryTable
 from selector.errors import DataError
-from sweep.collect.queries import build_queries, cosines, load_queries, nearest, unit_rows
+from sweep.collect.queries import build_queries, cosines, load_queries, nearest
 from sweep.settings.collect import BuildSettings
 from tests.selector.data.builders import write_queries
 from tests.sweep.collect.worlds import embeddings, table

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -69,8 +70,17 @@ Set = Annotated[
         "--set", metavar="PATH=VALUE", help="A value instead of the file's, such as budget.trials=8; may be repeated."
     ),
 ]
+
+
+class LogService(StrEnum):
+    """What `--log` takes: the sections of `loggers`."""
+
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+
+
 Log = Annotated[
-    list[Literal["wandb", "mlflow"]] | None,
+    list[LogService] | None,
     typer.Option("--log", help="Have this service follow the run; may be repeated (loggers in the space)."),
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Go on without a terminal; return when the run is at work.")]
@@ -78,6 +88,6 @@ Detach = Annotated[bool, typer.Option("--detach", help="Go on without a terminal
 RUNS = stored_at(Path("runs"))
 
 
-def with_loggers(overrides: list[str] | None, log: list[Literal["wandb", "mlflow"]] | None) -> tuple[str, ...]:
+def with_loggers(overrides: list[str] | None, log: list[LogService] | None) -> tuple[str, ...]:
     """The assignments of `--set`, and those that `--log` is short for."""
     return (*(overrides or ()), *(f"loggers.{service}={{}}" for service in log or ()))

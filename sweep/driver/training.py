@@ -25,6 +25,8 @@ from sweep.execution.loggers.follow import Loggers
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
 from sweep.plan.plan import Plan
+from sweep.results.importance import importance_of_val_loss
+from sweep.results.importance_note import importance_note
 from sweep.runs.driver import End, Phase
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import describe_os_error
@@ -75,6 +77,9 @@ def train(plan: Plan, session: Session, loggers: Loggers) -> Training:
         if coordinator.interrupted:
             session.pulse.ends_as(End.INTERRUPTED)
         _check_ended_well(coordinator, paths)
+        if not coordinator.interrupted:
+            owner.note_study(importance_note(importance_of_val_loss(plan.space, owner.trials())))
+            persist()
         return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
 
 

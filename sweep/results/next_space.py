@@ -61,6 +61,8 @@ def next_space(name: str, text: str, overrides: Sequence[str], evidence: Evidenc
         for one in overrides:
             override = parse_override(one)
             text = with_value(text, tuple(map(str, override.path)), override.value, f"set with --set for {name}")
+        if evidence.space.enqueue:  # they were tried, and may lie outside of what follows
+            text = with_value(text, ("enqueue",), [], "")
         applied: list[Change] = []
         left_out: list[tuple[Finding, str]] = []
         for finding in diagnosis.findings:
@@ -115,10 +117,8 @@ def _with_points(text: str, name: str, evidence: Evidence) -> tuple[str, tuple[i
             found.append((row.number, point, f"trial {row.number} of {name}: val_loss {row.value:.4f}"))
         if len(found) == POINTS:
             break
-    if not found and not space.enqueue:
-        return text, ()
     if not found:
-        return without(text, ("enqueue",)), ()
+        return text, ()
     return with_items(text, "enqueue", [(point, why) for _, point, why in found]), tuple(one for one, _, _ in found)
 
 
@@ -151,7 +151,7 @@ def _head(name: str, applied: Sequence[Change], left_out: Sequence[tuple[Finding
     lines += [f"Not applied: {finding.title} ({why})." for finding, why in left_out]
     if points:
         lines.append(
-            "The best points are tried first. The sampler learns from what they give now: losses of the old run"
+            "The best points are tried first, and the sampler learns from what they give now. Losses of the old"
         )
-        lines.append("are of other ranges and epochs, and are not given to it.")
+        lines.append("run are of other epochs and ranges, so they are not given to it.")
     return "".join(f"# {comment(line)}\n" for line in lines) + "\n"

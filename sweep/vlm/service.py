@@ -61,6 +61,7 @@ class AnswerService:
         self._line: ProgressLine | None = None
         self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
         self.identity = model_identity(settings.model)
+        self._named = settings.model.path  # for people, as the space has it
         self._settings = settings.replace(model=pinned(settings.model, self.identity))
 
     @property
@@ -108,7 +109,7 @@ class AnswerService:
             store=self._store,
             run=partial(self._dispatch, what),
             score=score,
-            model=self._settings.model.path,
+            model=self._named,
             failure_limit=failure_limit,
             observer=observer,
             all_may_fail=all_may_fail,

@@ -27,6 +27,8 @@ from sweep.plan.make import make_plan, plan_of_collected
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.plan.requests import request_of_space
 from sweep.results.audit import with_audit
+from sweep.results.importance import importance_of_val_loss
+from sweep.results.importance_note import importance_note
 from sweep.results.policies import panel_of, policies
 from sweep.results.ranking import ranking_document
 from sweep.results.seal import seal
@@ -119,6 +121,7 @@ def trained(plan: Plan, session: Session) -> list[TrialSummary]:
         coordinator.gone(asked.number)
         paths.trial(asked.number).resume_folder.remove()
     assert coordinator.error is None
+    owner.note_study(importance_note(importance_of_val_loss(plan.space, owner.trials())))
     ranked = rank(owner.summaries())
     owner.close()
     return ranked

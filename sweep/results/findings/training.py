@@ -22,6 +22,7 @@ MOST = 0.5
 """A share of the trials from which something is said of the run."""
 LONGER = 1.5
 FEWEST_TRIALS = 3
+FEWEST_OF_MODE = 2
 OFTEN = 2 / 3
 
 
@@ -67,9 +68,9 @@ def _dead_modes(evidence: Evidence, ended: Sequence[TrialSummary], dead: Sequenc
     if not isinstance(parameter, CategoricalParameter):
         return
     number = {row.number for row in dead}
-    modes = {row.params.get("reward.mode") for row in ended if row.number in number}
+    tried = Counter(row.params.get("reward.mode") for row in ended)
+    modes = {mode for mode, count in tried.items() if mode is not None and count >= FEWEST_OF_MODE}
     modes -= {row.params.get("reward.mode") for row in ended if row.number not in number}
-    modes.discard(None)
     left: list[Scalar] = [choice for choice in parameter.choices if choice not in modes]
     if not modes or not left:
         return

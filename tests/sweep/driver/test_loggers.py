@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.cli.options import with_loggers
+from sweep.cli.options import LogService, with_loggers
 from sweep.driver import loggers
 from sweep.driver.loggers import ending_of, open_loggers
 from sweep.errors import RunError, SpaceError
@@ -12,6 +12,7 @@ from sweep.results.outcome import RunOutcome
 from sweep.runs.paths import RunPaths
 from sweep.settings.loggers import LoggersSettings, WandbSettings
 from sweep.space import SearchSpace, parse_space
+from tests.sweep.commands import Command
 from tests.sweep.spaces import SMALL
 
 
@@ -32,11 +33,19 @@ def test_a_missing_package_is_said_with_what_brings_it(monkeypatch: pytest.Monke
 
 
 def test_the_flag_asks_for_defaults_and_leaves_what_the_space_says() -> None:
-    flags = with_loggers(["budget.trials=2"], ["wandb", "mlflow"])
+    flags = with_loggers(["budget.trials=2"], [LogService.WANDB, LogService.MLFLOW])
     assert flags == ("budget.trials=2", "loggers.wandb={}", "loggers.mlflow={}")
     assert space("", *flags).loggers.wandb == WandbSettings()
     own = space("loggers: {wandb: {project: mine, mode: offline}}\n", *flags)
     assert own.loggers.wandb == WandbSettings(project="mine", mode="offline") and own.loggers.mlflow is not None
+
+
+def test_every_service_has_a_flag(command: Command) -> None:
+    assert {one.value for one in LogService} == set(LoggersSettings.model_fields)
+    code, _, error = command("run", "nowhere.yaml", "--log", "wandb", "--log", "mlflow")
+    assert code == 2 and "nowhere.yaml" in error, "the flags are understood"
+    code, _, error = command("run", "nowhere.yaml", "--log", "other")
+    assert code == 2 and "wandb" in error and "mlflow" in error
 
 
 def test_a_password_has_no_place_in_a_space() -> None:

@@ -8,6 +8,7 @@ from sweep.collect.digest import collect_digest, embeddings_hash
 from sweep.errors import SpaceError
 from sweep.items.shared_images import find_shared_images
 from sweep.plan.checks import check_shared_images, check_splits
+from sweep.plan.given import open_init
 from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan
 from sweep.plan.requests import Request
@@ -36,7 +37,8 @@ def plan_collection(request: Request) -> CollectionPlan:
     digest = collect_digest(
         settings, source.table.fingerprint(), embeddings_hash(embeddings), space.vlm, model_identity(space.vlm.model)
     )
-    return CollectionPlan(request, settings, space.vlm, source.table, beams, request.shared.data_folder(digest), shared)
+    folder, init = request.shared.data_folder(digest), open_init(request, int(embeddings.shape[1]))
+    return CollectionPlan(request, settings, space.vlm, source.table, beams, folder, shared, init)
 
 
 def is_collected(plan: CollectionPlan) -> bool:

@@ -21,6 +21,7 @@ from sweep.items import ItemTable
 from sweep.items.shared_images import SharedImages, Sign, equal_rows, find_shared_images
 from sweep.plan.checks import check_items, check_length, check_shared_images
 from sweep.plan.collection import is_collected, plan_collection
+from sweep.plan.given import open_init, read_rows
 from sweep.plan.items import open_source
 from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
@@ -51,6 +52,8 @@ def make_plan(request: Request, answers: Answers = Answers.ASKED) -> Plan | Coll
     if not request.collects:
         return _plan(request, request.data, None, answers, request.collected)
     collection = plan_collection(request)
+    if answers is Answers.ASKED and request.space.evaluation is not None:
+        read_rows(request.space.evaluation)
     return plan_of_collected(collection, answers) if is_collected(collection) else collection
 
 
@@ -85,7 +88,8 @@ def _plan(
     shared = _shared_images(dataset, table)
     check_shared_images(shared, request, by_query=data.path is not None and not is_native(data.path))
     parameters = _parameters(request.space, dataset.width)
-    return Plan(request, data, dataset, summary, parameters, evaluation, collected, shared)
+    init = open_init(request, dataset.width)
+    return Plan(request, data, dataset, summary, parameters, evaluation, collected, shared, init)
 
 
 def _own_items(request: Request, data: DataSettings, answers: Answers) -> ItemTable | None:
@@ -155,5 +159,6 @@ def plan_evaluation(
             )
     check_items(table, dataset, settings)
     if answers is Answers.ASKED:
+        read_rows(settings, dataset.width)
         check_model(vlm)
     return EvaluationPlan(settings, vlm, table)

@@ -15,6 +15,7 @@ from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.vlm import VlmSettings
 from sweep.space import SearchSpace
 from sweep.storage.path import StoredPath
+from sweep.trials.given import Given
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Plan:
         evaluation: None where the model is not asked.
         collected: where the data is kept, if runs share it. `data` then names this machine's copy.
         shared: queries that share an image with others, by kind.
+        init: what all trials begin with. None: each with its own seed's weights.
     """
 
     request: Request
@@ -55,6 +57,7 @@ class Plan:
     evaluation: EvaluationPlan | None
     collected: StoredPath | None = None
     shared: tuple[SharedImages, ...] = ()
+    init: Given | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -79,6 +82,7 @@ class CollectionPlan:
         beams: what will be asked.
         folder: where the data will be, named by everything that it depends on.
         shared: queries that share an image with others, by kind.
+        init: what all trials begin with. None: each with its own seed's weights.
     """
 
     request: Request
@@ -88,6 +92,7 @@ class CollectionPlan:
     beams: Beams
     folder: StoredPath
     shared: tuple[SharedImages, ...] = ()
+    init: Given | None = None
 
     @property
     def space(self) -> SearchSpace:

@@ -13,6 +13,7 @@ from sweep.runs.paths import RunPaths, SharedPaths, data_at
 from sweep.runs.record import RunRecord, read_record
 from sweep.space import SearchSpace, check_named_files, find_space, merged, parse_override, parse_space
 from sweep.storage.path import StoredPath
+from sweep.trials.given import Given, kept_given
 from sweep.vlm.keys import answer_settings
 
 ANSWERS = ("items", "vlm", "evaluation")
@@ -33,6 +34,7 @@ class Request:
         collected: where the data is kept, if the run collected it. `data` then names this machine's copy.
         overrides: assignments `PATH=VALUE` of the command line that `space` has instead of what `text` says.
         exists: whether the run was created earlier. What would refuse a new run is only shown then.
+        init: a run's own copy of what `space.init_from` names. None: it has none yet, so the file counts.
     """
 
     space: SearchSpace
@@ -44,6 +46,7 @@ class Request:
     collected: StoredPath | None = None
     overrides: tuple[str, ...] = ()
     exists: bool = False
+    init: Given | None = None
 
     @property
     def collects(self) -> bool:
@@ -139,7 +142,9 @@ def request_of_run(
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
     shared = SharedPaths.beside(paths.root.parent, scratch)
-    return Request(space, text, source, _data(space, data, embeddings), other, shared, collected, own, exists=True)
+    init = None if record.init_from is None else kept_given(paths, record.init_from)
+    settings = _data(space, data, embeddings)
+    return Request(space, text, source, settings, other, shared, collected, own, exists=True, init=init)
 
 
 def _with_its_metric(space: SearchSpace, record: RunRecord, paths: RunPaths) -> SearchSpace:

@@ -14,7 +14,7 @@ from sweep.api.frames import data_frame, report_row, trial_row
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.plan.requests import request_of_run
 from sweep.results.evaluations import evaluations, main_evaluation
-from sweep.results.export import Exported, chosen_checkpoint
+from sweep.results.export import Exported, ExportOptions, chosen_checkpoint
 from sweep.results.export import export as export_checkpoint
 from sweep.results.run_verdict import RunVerdict, verdict_of_run
 from sweep.runs.find import find_run
@@ -158,9 +158,11 @@ class Run:
         selector = PointerSelector.from_pretrained(source.local())
         return Best(number, manifest["step"], manifest["metrics"]["val_loss"], chosen, selector, manifest)
 
-    def export(self, out: str | Path, trial: str | int = BEST) -> Exported:
+    def export(
+        self, out: str | Path, trial: str | int = BEST, epoch: int | None = None, options: ExportOptions | None = None
+    ) -> Exported:
         """Write a selector into a new folder, as `sweep export` does. Raises as `best`, and if `out` is taken."""
-        return export_checkpoint(self._paths, str(trial), Path(out))
+        return export_checkpoint(self._paths, str(trial), Path(out), epoch, options)
 
 
 def load_run(run: str | Path | None = None, *, runs: str | Path = "runs") -> Run:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selector.errors import CheckpointError
 from selector.hashes import content_hash
-from selector.lever_plus import Form, read_selector
+from selector.lever_plus import HEADS, TEMPERATURE, Form, read_selector
 from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 from sweep.runs.paths import RunPaths
 from sweep.storage.hashes import file_hash
@@ -86,6 +86,18 @@ def read_given(checkpoint: Path, heads: int | None, temperature: float, dropout:
         )
     model = read_selector(checkpoint, heads=heads, temperature=temperature, dropout=dropout)
     return Given(model, checkpoint.name, file_hash(checkpoint))
+
+
+def read_whole(checkpoint: Path, heads: int | None, temperature: float | None, dropout: float | None) -> Given:
+    """As `read_given`, where everything counts that a file of Lever-Plus does not hold: None is refused, by name."""
+    if is_lever_plus(checkpoint) and checkpoint.is_file():
+        said = {"heads": heads, "temperature": temperature, "dropout": dropout}
+        if lacking := [f"--{name}" for name, value in said.items() if value is None]:
+            raise CheckpointError(
+                f"{checkpoint}: such a file does not hold what {', '.join(lacking)} say, and a wrong number of heads "
+                f"picks other demonstrations without an error (Lever-Plus: --heads {HEADS} --temperature {TEMPERATURE})"
+            )
+    return read_given(checkpoint, heads, temperature or TEMPERATURE, dropout or 0.0)
 
 
 def _of_folder(folder: Path) -> Given:

@@ -1,7 +1,7 @@
 """The model card of an export, by the conventions of the Hugging Face hub and with its own classes.
 
-Here are the facts and the YAML header. `ModelCardData` makes it, and quotes what needs quoting. `card_text.py` has the text
-below it.
+Here are the facts and the YAML header. `ModelCardData` makes the header, and quotes what needs quoting. The text below
+the header is that of `card_text.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from selector.model import SelectorConfig
 from sweep.evaluation.records import Evaluation, FinalistRecord, RowRecord, SeedRecord
 from sweep.evaluation.row_kinds import RowKind
+from sweep.evaluation.wording import counted
 from sweep.runs.record import RunRecord
 
 LICENSE_UNKNOWN = "unknown"
@@ -94,7 +95,7 @@ def card_data(card: Card, options: CardOptions) -> Any:  # noqa: ANN401 (hugging
 
     from selector.hub import LIBRARY, TAGS
 
-    base = options.base_model or (card.model if card.model and _is_hub_id(card.model) else None)
+    base = _base(card, options)
     results = _results(card)
     return ModelCardData(
         license=options.license,
@@ -106,6 +107,21 @@ def card_data(card: Card, options: CardOptions) -> Any:  # noqa: ANN401 (hugging
         model_name=card.name if results else None,
         eval_results=results or None,
     )
+
+
+def unnamed(card: Card, options: CardOptions) -> list[str]:
+    """What the header does not say for want of knowing it."""
+    known = {
+        "licence": options.license != LICENSE_UNKNOWN,
+        "base model": _base(card, options) is not None,
+        "data set": bool(options.datasets),
+    }
+    return [name for name, is_known in known.items() if not is_known]
+
+
+def _base(card: Card, options: CardOptions) -> str | None:
+    """The hub's name of the model that answers. A folder of somebody's machine is none."""
+    return options.base_model or (card.model if card.model and _is_hub_id(card.model) else None)
 
 
 def _is_hub_id(text: str) -> bool:
@@ -133,9 +149,7 @@ def _results(card: Card) -> list[Any]:
         return [EvalResult(**data, metric_value=metrics["val_loss"])]
     evaluation = card.evaluation
     what = f"VQA accuracy ({evaluation.settings.metric.value})"
-    measures = [f"{shots} shots" for shots in evaluation.shots] + [
-        f"mean over {len(evaluation.shots)} numbers of shots"
-    ]
+    measures = [*(counted(shots, "shot") for shots in evaluation.shots), "mean over the numbers of shots"]
     return [
         EvalResult(
             **data,

@@ -17,7 +17,8 @@ from sweep.results.card import CONTROL, Card, CardOptions, card_data
 DISTRIBUTION = "demonstration-selector"
 SHOTS = 4
 """Picks of a program, and of the example in the card, where no evaluation says how many."""
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~:@$\"'=^/])")
+_MARKS = re.compile(r"([\\`*<|~$&@]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+"""What begins markup, HTML, a link, a formula or a mention within a line, or ends a cell."""
 _REFERENCES = (RowKind.NO_DEMONSTRATIONS, RowKind.RANDOM, RowKind.SIMILARITY, RowKind.RCE_ONLY, RowKind.CHECKPOINT)
 
 
@@ -54,7 +55,7 @@ def _sections(card: Card, formats: Sequence[str], folder: str) -> Iterator[str]:
         "A small pointer network. It reads the embedding of a question and of a pool of solved examples, and picks the "
         "examples, in order, that a vision-language model should see before the question. It answers nothing itself.\n"
     )
-    yield f"**Verdict.** {plain(card.manifest['verdict'])}.\n"
+    yield f"Verdict of the run: {plain(card.manifest['verdict'])}.\n"
     yield "## Use\n"
     yield from _use(card, formats, folder)
     yield "## Results\n"
@@ -73,8 +74,8 @@ def _sections(card: Card, formats: Sequence[str], folder: str) -> Iterator[str]:
         f"model.safetensors has the SHA-256 {sha256}}},\n}}\n```\n"
     )
     yield (
-        "`manifest.json` holds the lineage: all settings, seed, data fingerprint, versions and hashes. The selector has "
-        f"width {config.width}, hidden width {config.hidden}, {counted(config.layers, 'attention layer')} of "
+        "`manifest.json` holds the lineage: all settings, seed, data fingerprint, versions and hashes. The selector "
+        f"has width {config.width}, hidden width {config.hidden}, {counted(config.layers, 'attention layer')} of "
         f"{counted(config.heads, 'head')}, the decoder {config.decoder}, and temperature {config.temperature:g}.\n"
     )
 
@@ -120,10 +121,12 @@ def _table(card: Card) -> Iterator[str]:
         return
     settings = evaluation.settings
     yield (
-        f"VQA accuracy ({settings.metric.value}) of {plain(card.model)} in percent, with 95 % intervals, on "
-        f"{evaluation.questions} questions of the {settings.split.value} split.\n"
+        f"VQA accuracy ({settings.metric.value}) of the answers of {_code(card.model or 'a model')} in percent, with "
+        f"95 % intervals, on {counted(evaluation.questions, 'question')} of the {settings.split.value} split. The "
+        "intervals of differences hold for all rows together.\n"
     )
-    head = ["selects by", *(f"{shots} shots" for shots in evaluation.shots), "mean", f"minus {settings.baseline.value}"]
+    measures = [*(counted(shots, "shot") for shots in evaluation.shots), "mean"]
+    head = ["selects by", *measures, f"minus {settings.baseline.value}"]
     yield f"| {' | '.join(head)} |\n|{' --- |' * len(head)}"
     shown = [
         row for row in evaluation.rows if row is card.row or row.kind in _REFERENCES or _is_its_finalist(card, row)
@@ -155,7 +158,8 @@ def _estimate(one: Estimate | None) -> str:
 def _difference(one: Difference | None) -> str:
     if one is None:
         return ""
-    return f"{signed(one.value)} [{signed(one.low)}, {signed(one.high)}], corrected p {p_text(one.p_holm)}"
+    low, high = one.joint or (one.low, one.high)
+    return f"{signed(one.value)} [{signed(low)}, {signed(high)}], corrected p {p_text(one.p_holm)}"
 
 
 def _training(card: Card) -> Iterator[str]:
@@ -168,9 +172,9 @@ def _training(card: Card) -> Iterator[str]:
         return
     rce, grpo = settings.rce, settings.grpo
     yield (
-        "Two stages on beams, which are sequences of demonstrations whose answers a vision-language model has given and "
-        f"a metric has scored. RCE (reward-weighted cross-entropy) took {rce.epochs} epochs, and GRPO (group-relative "
-        f"policy optimisation) up to {grpo.epochs}. This is epoch {manifest['step']} over both "
+        "Two stages on beams. A beam is a sequence of demonstrations, with the score of the answer that a model gave "
+        f"after them. RCE (reward-weighted cross-entropy) took {rce.epochs} epochs, and GRPO (group-relative policy "
+        f"optimisation) up to {grpo.epochs}. This is epoch {manifest['step']} over both "
         f"({plain(manifest['stage'])}). Chosen as: {plain(manifest['chosen'])}.\n"
     )
     yield "| | |\n| --- | --- |"
@@ -205,7 +209,8 @@ def _limits(card: Card) -> Iterator[str]:
     yield "- Its rewards are answers of one model with one prompt. Others may need other demonstrations."
     if card.evaluation is not None:
         yield (
-            f"- The intervals cover the choice of {card.evaluation.questions} questions. They cover neither other data, nor "
-            "another training seed where the table has no fresh ones. The best of many trials looks better than it is."
+            f"- The intervals cover the choice of {card.evaluation.questions} questions. They do not cover other data, "
+            "nor another training seed where the table has no fresh ones."
         )
+    yield "- It is the best of several trials, and the best of several looks better than it is."
     yield "- Biases of the data and of the model that scored the beams are in its choices.\n"

@@ -16,7 +16,7 @@ from selector.program import write_program
 from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.results.best import best_epoch, best_of
-from sweep.results.card import Card, CardOptions
+from sweep.results.card import Card, CardOptions, unnamed
 from sweep.results.card_text import SHOTS, card_text
 from sweep.results.evaluations import main_evaluation
 from sweep.results.run_verdict import verdict_of_run
@@ -74,7 +74,10 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written where, and by which metric it is the best. `trial` is None for a selector from elsewhere."""
+    """What was written where, and by which metric it is the best.
+
+    `trial` is None for a selector from elsewhere. `unnamed` is what the card could name and does not.
+    """
 
     folder: Path
     trial: int | None
@@ -82,9 +85,17 @@ class Exported:
     chosen: str
     verdict: str
 
+    unnamed: Sequence[str] = ()
+
     @property
     def sentence(self) -> str:
         """For the screen."""
+        lacking = " and ".join(self.unnamed)
+        hint = f"\nthe card names no {lacking}: --license, --base-model and --dataset do" if lacking else ""
+        return self._what + hint
+
+    @property
+    def _what(self) -> str:
         if self.trial is None:
             return f"{self.chosen} -> {self.folder}"
         metrics = self.manifest["metrics"]
@@ -125,7 +136,9 @@ def export(
     model = PointerSelector.from_pretrained(copy)
     card = Card(model.config, manifest, evaluation, read_record(paths))
     files = {name: copy / name for name in (WEIGHTS_FILE, CONFIG_FILE)}
-    return Exported(out, number, _write(out, model, card, files, options or ExportOptions()), chosen, verdict)
+    options = options or ExportOptions()
+    written = _write(out, model, card, files, options)
+    return Exported(out, number, written, chosen, verdict, unnamed(card, options.card))
 
 
 def export_given(given: Given, out: Path, options: ExportOptions | None = None) -> Exported:
@@ -144,7 +157,9 @@ def export_given(given: Given, out: Path, options: ExportOptions | None = None) 
     chosen = f"the selector of {given.name}"
     verdict = str(manifest.get("verdict", "none: nothing is known of a comparison"))
     card = Card(given.model.config, {**manifest, "chosen": chosen, "verdict": verdict}, None, None)
-    return Exported(out, None, _write(out, given.model, card, {}, options or ExportOptions()), chosen, verdict)
+    options = options or ExportOptions()
+    written = _write(out, given.model, card, {}, options)
+    return Exported(out, None, written, chosen, verdict, unnamed(card, options.card))
 
 
 def names_a_path(trial: str) -> bool:

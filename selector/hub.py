@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from selector.errors import HubError, first_line
+from selector.errors import HubError, printable
 from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector, SelectorConfig
 
 TAGS = ["demonstration-selection", "in-context-learning", "few-shot", "pointer-network", "visual-question-answering"]
@@ -147,7 +147,7 @@ def _one_line(name: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str | None:
-    said = first_line(error)[:200]
+    said = printable(" ".join(str(error).split()))[:200]
     reasons: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
         (OfflineModeIsEnabled, "not reached, since HF_HUB_OFFLINE is set; unset it where there is a network"),
         (LocalTokenNotFoundError, "nobody is logged in; run `hf auth login`, or set HF_TOKEN"),
@@ -157,7 +157,7 @@ def _reason(error: Exception) -> str | None:
         (RevisionNotFoundError, "it has no such revision"),
         (LocalEntryNotFoundError, "not reached, and not in this machine's cache"),
         (EntryNotFoundError, f"it has no {CONFIG_FILE} and {WEIGHTS_FILE} of a selector"),
-        (HfHubHTTPError, f"refused ({said})"),
+        ((HfHubHTTPError, ValueError), f"refused ({said})"),
         ((OSError, ConnectionError), f"not reached ({said})"),
     ]
     for kinds, reason in reasons:

@@ -53,7 +53,7 @@ def make_plan(request: Request, answers: Answers = Answers.ASKED) -> Plan | Coll
         return _plan(request, request.data, None, answers, request.collected)
     collection = plan_collection(request)
     if answers is Answers.ASKED and request.space.evaluation is not None:
-        read_rows(request.space.evaluation)
+        read_rows(request.space.evaluation, request.kept)
     return plan_of_collected(collection, answers) if is_collected(collection) else collection
 
 
@@ -159,6 +159,6 @@ def plan_evaluation(
             )
     check_items(table, dataset, settings)
     if answers is Answers.ASKED:
-        read_rows(settings, dataset.width)
+        read_rows(settings, request.kept, dataset.width)
         check_model(vlm)
     return EvaluationPlan(settings, vlm, table)

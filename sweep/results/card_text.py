@@ -212,5 +212,6 @@ def _limits(card: Card) -> Iterator[str]:
             f"- The intervals cover the choice of {card.evaluation.questions} questions. They do not cover other data, "
             "nor another training seed where the table has no fresh ones."
         )
-    yield "- It is the best of several trials, and the best of several looks better than it is."
+    if card.record is not None:
+        yield "- It is the best of several trials, and the best of several looks better than it is."
     yield "- Biases of the data and of the model that scored the beams are in its choices.\n"

@@ -23,7 +23,7 @@ from sweep.study import TrialSummary
 from sweep.study.ranking import compared
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.finalists import Retrained
-from sweep.trials.given import Given, keep_given, kept_given
+from sweep.trials.given import Given, all_kept, keep_given, kept_given
 from sweep.trials.rce_store import RceStore
 from sweep.trials.stored import best_epochs, check_epochs, stored_epochs
 
@@ -44,7 +44,7 @@ def given_policies(paths: RunPaths, settings: EvaluationSettings) -> list[Policy
     Raises:
         SpaceError: one of them cannot be read. The message names the row.
     """
-    found = read_rows(settings)
+    found = read_rows(settings, all_kept(paths))
     for given in found.values():
         keep_given(paths, given)
     return [_given(name, given) for name, given in found.items()]

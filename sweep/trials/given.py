@@ -130,6 +130,19 @@ def kept_given(paths: RunPaths, sha256: str) -> Given | None:
     return Given(model, source["name"], source["sha256"], source.get("lineage"))
 
 
+def all_kept(paths: RunPaths) -> dict[str, Given]:
+    """All copies of a run by their hashes. Damaged ones are left out, as others say what is wrong with them."""
+    found = {}
+    for file in paths.given_folder.glob(f"[!.]*/{MANIFEST_FILE}"):
+        try:
+            given = kept_given(paths, file.parent.name)
+        except CheckpointError:
+            continue
+        if given is not None:
+            found[file.parent.name] = given
+    return found
+
+
 def given_weights(paths: RunPaths, sha256: str) -> dict[str, Tensor]:
     """The weights of the run's copy. Raises CheckpointError if it is missing or altered."""
     folder = paths.given_folder / sha256

@@ -24,10 +24,10 @@ import torch
 start = time.perf_counter()
 import selector
 from selector import PointerSelector
-seconds = time.perf_counter() - start
+seconds, place = time.perf_counter() - start, selector.__file__
 exec(open(sys.argv[3]).read())
 foreign = {name.split(".")[0] for name in sys.modules} & {"ray", "transformers", "pydantic", "pyarrow", "sweep"}
-print(selector.__file__, seconds, *picks.shape, sorted(foreign), sep="|")
+print(place, seconds, *picks.shape, sorted(foreign), sep="|")
 """
 
 

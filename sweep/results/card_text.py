@@ -43,11 +43,6 @@ def plain(text: object) -> str:
     return _MARKS.sub(r"\\\1", CONTROL.sub(" ", str(text)))
 
 
-def _code(text: object) -> str:
-    """A text as code on one line. A backtick would end it."""
-    return f"`{CONTROL.sub(' ', str(text)).replace('`', chr(0x2019)).replace('|', '/')}`"
-
-
 def _sections(card: Card, formats: Sequence[str], folder: str) -> Iterator[str]:
     yield f"# Demonstration selector: {plain(card.name)}\n"
     config = card.config
@@ -121,7 +116,7 @@ def _table(card: Card) -> Iterator[str]:
         return
     settings = evaluation.settings
     yield (
-        f"VQA accuracy ({settings.metric.value}) of the answers of {_code(card.model or 'a model')} in percent, with "
+        f"VQA accuracy ({settings.metric.value}) of the answers of {plain(card.model or 'a model')} in percent, with "
         f"95 % intervals, on {counted(evaluation.questions, 'question')} of the {settings.split.value} split. The "
         "intervals of differences hold for all rows together.\n"
     )
@@ -168,7 +163,7 @@ def _training(card: Card) -> Iterator[str]:
         settings = TrialSettings.model_validate(manifest.get("settings"))
     except ValidationError:
         source = manifest.get("source")
-        yield f"Not known. It was read from {_code(source.get('name') if isinstance(source, dict) else 'elsewhere')}.\n"
+        yield f"Not known. It was read from {plain(source.get('name') if isinstance(source, dict) else 'elsewhere')}.\n"
         return
     rce, grpo = settings.rce, settings.grpo
     yield (

@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 # Installed without bytecode: where none may be written, every process would compile torch anew (2 s of its start).
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test test-fast test-minimum test-long chaos fuzz fuzz-guided check format bench gpu-wheels gpu-check gpu-report clean
+.PHONY: help demo test test-fast test-minimum test-long chaos fuzz fuzz-guided check docs format bench gpu-wheels gpu-check gpu-report clean
 help:
 	@echo "demo       set up and run the demo sweep"
 	@echo "test       set up and run the tests"
@@ -19,7 +19,8 @@ help:
 	@echo "chaos      30 runs whose processes are killed at random (one to two hours)"
 	@echo "fuzz       20,000 random inputs for every loader (hours)"
 	@echo "fuzz-guided  atheris on every loader, FUZZ_SECONDS each (300), or on FUZZ_TARGET alone"
-	@echo "check      ruff, mypy --strict, layers"
+	@echo "check      ruff, mypy --strict, layers, docs"
+	@echo "docs       the documents and the reference as pages, into build/site"
 	@echo "bench      benchmarks, side by side"
 	@echo "gpu-wheels fetch what gpu-check carries along"
 	@echo "gpu-check  eight minutes on a machine with a CUDA card, torch and transformers; GPU_CHECK: its options"
@@ -74,6 +75,11 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
+	$(MAKE) --no-print-directory docs
+
+# Every warning is an error: a link that leads nowhere, a public name without a word.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sweep.vlm.flops import VlmShape
+
 if TYPE_CHECKING:  # trials are measured too, in processes that need no transformers
     from sweep.vlm.engine.engine import Engine
 
@@ -85,18 +87,10 @@ def engine_flops(engine: Engine, patches: int, beams: int, prompts: int) -> dict
         beams: per prompt; every answer is taken to have all its tokens.
         prompts: different ones.
     """
-    model = engine.loaded.model
-    layers = _weights(model.model.language_model.layers)
-    head = model.lm_head.weight.numel()
-    tower = model.model.visual
-    merged = patches // tower.spatial_merge_size**2
+    shape = VlmShape.of(engine.loaded.model.config.to_dict())
     steps = prompts * beams * (engine.settings.decoding.max_new_tokens - 1)
     return {
-        "vision": 2.0 * ((_weights(tower) - _weights(tower.merger)) * patches + _weights(tower.merger) * merged),
-        "prefill": 2.0 * layers * engine.statistics.prefill_tokens,
-        "decode": 2.0 * ((layers + head) * steps + head * prompts),
+        "vision": shape.vision.products(patches),
+        "prefill": shape.text.products(engine.statistics.prefill_tokens),
+        "decode": shape.text.products(steps, steps + prompts),
     }
-
-
-def _weights(module: torch.nn.Module) -> int:
-    return sum(weights.numel() for weights in module.parameters())

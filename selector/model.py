@@ -42,16 +42,19 @@ WEIGHTS_FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class SelectorConfig:
-    """Architecture. Raises SettingsError for a value that no selector can have.
+    """Architecture of a selector.
 
     Attributes:
-        width: D, at least 1.
-        hidden: H, at least 1.
-        layers: L, at least 0.
-        heads: A, a divisor of H.
+        width: D, of the embeddings that it reads, at least 1.
+        hidden: H, its own width, at least 1.
+        layers: L, of cross-attention, at least 0.
+        heads: A, of attention, a divisor of H.
         decoder: `static` or `gate`.
         temperature: divides the logits, finite and above 0.
         dropout: in [0, 1). Used by training only.
+
+    Raises:
+        SettingsError: a value that no selector can have.
     """
 
     width: int
@@ -120,7 +123,11 @@ class CrossAttention(nn.Module):
 
 
 class PointerSelector(nn.Module):
-    """Selects in-context demonstrations. About 0.6 M parameters at D 768, H 256, one layer."""
+    """Selects in-context demonstrations: it reads a query and its pool, and points at candidates one after the other.
+
+    About 0.6 M parameters at D 768, H 256, one layer. Shapes: B queries, N beams, S picks, K candidates, D width of the
+    embeddings, H hidden width. The weights are float32.
+    """
 
     def __init__(self, config: SelectorConfig) -> None:
         super().__init__()
@@ -186,7 +193,15 @@ class PointerSelector(nn.Module):
         return torch.stack(steps, dim=2)
 
     def step_scores(self, encoding: Encoding, beams_BNS: Tensor) -> Tensor:
-        """As `step_log_probs`, the cosines from which they come. No temperature changes them."""
+        """The cosines from which `step_log_probs` come. No temperature changes them.
+
+        Args:
+            encoding: from `encode`.
+            beams_BNS: int64 pool positions, distinct within a beam.
+
+        Returns:
+            [B, N, S, K], in [-1, 1]. -inf where a candidate does not exist or was already chosen.
+        """
         steps = [cosine.masked_fill(gone, -torch.inf) for cosine, gone in self._steps(encoding, beams_BNS)]
         return torch.stack(steps, dim=2)
 
@@ -207,7 +222,15 @@ class PointerSelector(nn.Module):
                 cosine_BNK = _cosines(state_BNH, encoding)
 
     def unroll(self, encoding: Encoding, shots: int) -> Tensor:
-        """Greedy selection: int64 [B, shots] pool positions. The picks of k shots are the first of k + 1 shots."""
+        """Greedy selection from encodings.
+
+        Args:
+            encoding: from `encode`.
+            shots: picks, at least 1. More than a pool has candidates give positions without meaning.
+
+        Returns:
+            int64 [B, shots] pool positions. The picks of k shots are the first of k + 1 shots.
+        """
         available_BNK = encoding.cand_mask_BK[:, None, :]
         state_BNH = encoding.query_BH[:, None, :]
         cosine_BNK = _cosines(state_BNH, encoding)
@@ -324,7 +347,15 @@ class PointerSelector(nn.Module):
         return str(_hub(repo_id).push(self, repo_id, private))
 
     def load_weights(self, weights: dict[str, Tensor], source: Path) -> None:
-        """Load a complete state by name. `source` is named in errors. Raises CheckpointError if it does not fit."""
+        """Load a complete state.
+
+        Args:
+            weights: every tensor of the selector by its name.
+            source: the file that they come from, for messages.
+
+        Raises:
+            CheckpointError: a tensor is missing, unknown, or of another shape.
+        """
         try:
             self.load_state_dict(weights)
         except RuntimeError as error:

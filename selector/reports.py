@@ -60,6 +60,16 @@ class EpochReport:
         """Plain values for JSON. The inverse is `from_dict`."""
         return asdict(self)
 
+    def numbers(self) -> dict[str, float]:
+        """What can be drawn as a curve, by name. The change of parameters has a name for each group.
+
+        Left out is what the stage does not have, and what counts the epoch.
+        """
+        values = self.to_dict()
+        changes = {f"parameter_change/{group}": change for group, change in values.pop("parameter_change").items()}
+        plain = {name: value for name, value in values.items() if name not in ("stage", "step", "epoch")}
+        return {name: value for name, value in {**plain, **changes}.items() if value is not None}
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EpochReport:
         """From `to_dict`'s result."""

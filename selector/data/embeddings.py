@@ -1,8 +1,12 @@
-"""Embedding tables as users store them: one float tensor saved by torch, or one numpy array. Row = item id."""
+"""Embedding tables as users store them: one float tensor saved by torch, or one numpy array. Row = item id.
+
+A file of torch may hold a dictionary from row to vector instead, as feature caches of earlier tools do.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +19,7 @@ from selector.torch_file import torch_problem
 
 TORCH_SUFFIXES = (".pth", ".pt")
 NUMPY_SUFFIX = ".npy"
+_DIGITS = 12  # of a row number that is a text
 SUFFIXES = (*TORCH_SUFFIXES, NUMPY_SUFFIX)
 
 
@@ -22,7 +27,8 @@ def load_embeddings(path: Path) -> Float32Array:
     """Read an embedding table.
 
     Args:
-        path: `.pth` or `.pt` (a 2-D tensor of any float type, from `torch.save`) or `.npy` (a 2-D float array).
+        path: `.pth` or `.pt` (from `torch.save`: a 2-D tensor of any float type, or a dictionary of vectors whose keys
+            are the rows 0, 1, ... as numbers or as text) or `.npy` (a 2-D float array).
 
     Returns:
         float32 [M, D], C-contiguous, finite, D >= 1.
@@ -38,6 +44,15 @@ def load_embeddings(path: Path) -> Float32Array:
     table = _load_torch(path, place) if suffix in TORCH_SUFFIXES else _load_numpy(path, place)
     check_embeddings(table, place.file)
     return table
+
+
+def unit_rows(embeddings: Float32Array, out: Float32Array | None = None) -> Float32Array:
+    """Rows of unit length, float32 [M, D]. Zero rows stay zero. `out` may be `embeddings` itself, to save memory."""
+    lengths = np.sqrt(np.einsum("md,md->m", embeddings, embeddings, dtype=np.float64))
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    with np.errstate(over="ignore", invalid="ignore"):  # lengths that the data's checks refuse where they are used
+        found: Float32Array = np.multiply(embeddings, scale[:, None].astype(np.float32), out=out, dtype=np.float32)
+    return found
 
 
 def _load_torch(path: Path, place: Place) -> Float32Array:
@@ -60,8 +75,7 @@ def _load_torch(path: Path, place: Place) -> Float32Array:
             text = f"is not a file of torch.save, or damaged ({type(error).__name__})"
         raise place.error(text) from None
     if isinstance(content, dict):
-        keys = ", ".join(ascii(key) for key in list(content)[:5])
-        raise place.error(f"holds a dictionary (keys {keys}); expected one tensor [items, width]")
+        content = _stacked(content, place)
     if not isinstance(content, torch.Tensor):
         raise place.error(f"holds a {type(content).__name__}; expected one tensor [items, width]")
     tensor = content.detach()
@@ -77,6 +91,43 @@ def _load_torch(path: Path, place: Place) -> Float32Array:
     except (RuntimeError, NotImplementedError, TypeError) as error:
         raise place.error(f"a tensor of {tensor.dtype} cannot become float32 ({type(error).__name__})") from None
     return table
+
+
+def _stacked(vectors: dict[Any, Any], place: Place) -> Any:  # noqa: ANN401 (a tensor, which is imported late)
+    """The vectors of a dictionary in the order of their rows, as one tensor [items, width]."""
+    import torch  # as above
+
+    rows = {_row(key): vector for key, vector in vectors.items()}
+    if not rows or None in rows or len(rows) != len(vectors):
+        keys = ", ".join(ascii(key)[:40] for key in list(vectors)[:5])
+        raise place.error(
+            f"holds a dictionary (keys {keys}); expected one tensor [items, width], or a dictionary from each row "
+            "number to its vector"
+        )
+    lost = next((row for row in range(len(rows)) if row not in rows), None)
+    if lost is not None:
+        raise place.error(f"holds a dictionary of {len(rows)} rows without row {lost}; expected every row from 0 on")
+    found = [rows[row] for row in range(len(rows))]
+    for row, vector in enumerate(found):
+        fits = isinstance(vector, torch.Tensor) and vector.is_floating_point() and vector.layout is torch.strided
+        if not fits or vector.device.type != "cpu" or vector.dim() not in (1, 2) or vector.shape[:-1].numel() != 1:
+            what = (
+                f"tensor of shape {list(vector.shape)}" if isinstance(vector, torch.Tensor) else type(vector).__name__
+            )
+            raise place.error(f"row {row} is a {what}; expected a dense vector of floats")
+        if vector.numel() * vector.element_size() > vector.untyped_storage().nbytes():
+            raise place.error(f"row {row} has more numbers than the file has values for it; save vector.contiguous()")
+    widths = sorted({vector.shape[-1] for vector in found})
+    if len(widths) > 1:
+        raise place.error(f"holds vectors of different widths ({widths[0]} and {widths[-1]}); expected one width")
+    return torch.stack([vector.detach().reshape(-1).to(torch.float32) for vector in found])
+
+
+def _row(key: object) -> int | None:
+    """The row that a key names: a whole number, or its digits."""
+    if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < _DIGITS:
+        return int(key)
+    return key if type(key) is int and key >= 0 else None
 
 
 def _load_numpy(path: Path, place: Place) -> Float32Array:

@@ -13,12 +13,16 @@ from rich.console import Console
 
 from sweep.api.loaded import Run, load_run
 from sweep.driver.create import NewRun
+from sweep.driver.loggers import ending_of, open_loggers
 from sweep.driver.run import execute
 from sweep.errors import RunError, SpaceError
 from sweep.execution.ray.options import RayOptions
+from sweep.plan.cost.estimate import estimate_here
 from sweep.plan.make import make_plan
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan
 from sweep.plan.requests import request_of_run, request_of_space, request_of_text
+from sweep.report.cost import cost_table
+from sweep.report.page.write import write_report
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_outcome
 from sweep.runs.paths import RunPaths, SharedPaths
@@ -52,12 +56,15 @@ def run(
         embeddings: instead of the space's `data.embeddings`.
         overrides: assignments such as `budget.trials=8`, as `--set` takes them.
         address: of the Ray cluster to join; None: one is started here, or the one that this process uses already.
-        cpus: cores for a Ray started here; None: all.
+        cpus: cores for a Ray started here, at least 1; None: all.
         dashboard: whether a Ray started here brings its dashboard.
         show: whether progress and tables are printed.
 
+    Returns:
+        The run. `finished` says whether it has ended.
+
     Raises:
-        SpaceError, DataError, RunError: as the command line says them. All are `sweep.UserError`.
+        UserError: the space, the data or the run cannot be used, as the command line says it.
         KeyboardInterrupt: interrupted before a trial ran. `resume` goes on.
     """
     _check_thread()
@@ -95,8 +102,12 @@ def resume(
         dashboard: as in `run`.
         show: as in `run`.
 
+    Returns:
+        The run, as `run` returns it.
+
     Raises:
-        as `run`.
+        UserError: there is no such run, it was changed, or a driver holds it; else as `run`.
+        KeyboardInterrupt: interrupted before a trial ran.
     """
     _check_thread()
     paths = (run if isinstance(run, Run) else load_run(run, runs=runs)).paths
@@ -104,17 +115,23 @@ def resume(
     return _drive(plan, paths, RayOptions(address, cpus, dashboard), show)
 
 
-def _drive(plan: Plan | CollectionPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: bool) -> Run:
+def _drive(plan: AnyPlan, new_or_old: NewRun | RunPaths, ray: RayOptions, show: bool) -> Run:
     stream = own_stream(shown=show)
 
     @contextmanager
     def open_screen(log_file: StoredPath) -> Iterator[Console]:
         with quiet(log_file, stream) as console:
             console.print(plan_table(plan))
+            if (cost := estimate_here(plan)) is not None:
+                console.print(cost_table(cost))
             yield console
 
-    outcome = execute(plan, new_or_old, ray, open_screen)
-    print_outcome(screen(stream), outcome)
+    with open_loggers(plan.space.loggers) as loggers:
+        outcome = execute(plan, new_or_old, ray, open_screen, loggers=loggers)
+        print_outcome(screen(stream), outcome)
+        if not outcome.interrupted:
+            screen(stream).print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
+        loggers.end(ending_of(outcome))
     return Run(outcome.paths)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from selector.reports import EpochReport
 from sweep.errors import RunError
+from sweep.evaluation.answer_table import AnswerRecord
+from sweep.evaluation.records import Estimate, Evaluation
 from sweep.study import TrialSummary
 
 if TYPE_CHECKING:
@@ -54,3 +57,34 @@ def report_row(number: int, report: EpochReport) -> dict[str, Any]:
         "step": values.pop("step"),
     }
     return {**first, **values, **{f"parameter_change.{name}": value for name, value in changes.items()}}
+
+
+EPOCHS_OWN = ("val_loss", "seconds")
+"""Columns that a trial has of its own, and each of its epochs has as well."""
+
+
+def joined_rows(trials: Sequence[TrialSummary], epochs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of epochs with the columns of their trials. A trial without an epoch has one row."""
+    found = {
+        row.number: {f"trial_{name}" if name in EPOCHS_OWN else name: value for name, value in trial_row(row).items()}
+        for row in trials
+    }
+    rows = [{**one, **found[one["trial"]]} for one in epochs]
+    seen = {one["trial"] for one in epochs}
+    return [*rows, *(values for number, values in found.items() if number not in seen)]
+
+
+def answer_row(answer: AnswerRecord) -> dict[str, Any]:
+    """An answer as `Run.answers` shows it."""
+    return asdict(answer)
+
+
+def result_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """A comparison by answers as `Run.results` shows it: for each row its numbers of shots, then their mean."""
+    for row in evaluation.rows:
+        first = {"row": row.name, "kind": row.kind.value, "trial": row.trial, "step": row.step, "rank": row.rank}
+        by_shots: list[tuple[int | str, Estimate | None]] = [*zip(evaluation.shots, row.shots, strict=True)]
+        for shots, estimate in [*by_shots, ("mean", row.mean)]:
+            values = dict.fromkeys(("value", "low", "high", "questions")) if estimate is None else dict(estimate)
+            accuracy = values.pop("value")
+            yield {**first, "shots": shots, "accuracy": accuracy, **values, "in_best_set": row.in_best_set}

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selector.model import PointerSelector
-from sweep.api.frames import data_frame, report_row, trial_row
+from sweep.api.frames import answer_row, data_frame, joined_rows, report_row, result_rows, trial_row
+from sweep.errors import RunError
+from sweep.evaluation.answer_table import read_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.plan.requests import request_of_run
 from sweep.results.evaluations import evaluations, main_evaluation
@@ -18,7 +20,7 @@ from sweep.results.export import Exported, ExportOptions, chosen_checkpoint
 from sweep.results.export import export as export_checkpoint
 from sweep.results.run_verdict import RunVerdict, verdict_of_run
 from sweep.runs.find import find_run
-from sweep.runs.paths import RunPaths
+from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.runs.record import read_record
 from sweep.space import SearchSpace
 from sweep.storage.open import open_folder
@@ -55,7 +57,10 @@ class Best:
 
 
 class Run:
-    """One run. `load_run`, `run` and `resume` make it."""
+    """One run, as `load_run`, `run` and `resume` give it.
+
+    Every property reads the run's files anew. All of them raise RunError or StudyError where these cannot be read.
+    """
 
     def __init__(self, paths: RunPaths) -> None:
         """Raises RunError if the folder is no run's."""
@@ -117,11 +122,57 @@ class Run:
             RunError: pandas is not installed.
             CheckpointError: a trial's record of its epochs is damaged.
         """
-        numbers = sorted(row.number for row in self.trials)
+        return data_frame(self._epochs(self.trials))
+
+    def frame(self) -> DataFrame:
+        """All that trials were and did: one row per trial and epoch, with the trial's columns in each.
+
+        Columns: those of `curves`, then those of `trials_dataframe`, where the trial's own `val_loss` and `seconds` are
+        called `trial_val_loss` and `trial_seconds`. A trial without an epoch has one row.
+
+        Raises: as `curves`.
+        """
+        trials = self.trials
+        return data_frame(joined_rows(trials, self._epochs(trials)))
+
+    def _epochs(self, trials: list[TrialSummary]) -> list[dict[str, Any]]:
+        numbers = sorted(row.number for row in trials)
         files = ((number, self._paths.trial(number).history_file) for number in numbers)
-        return data_frame(
-            [report_row(number, one) for number, file in files if file.exists() for one in read_history(file)]
-        )
+        return [report_row(number, one) for number, file in files if file.exists() for one in read_history(file)]
+
+    def results(self, evaluation: str | None = None) -> DataFrame:
+        """A comparison by answers: one row per row of its table and number of shots, and one for their mean.
+
+        Columns: `row`, `kind`, `trial`, `step`, `rank`, `shots` (a number, or `mean`), `accuracy` with its 95 %
+        interval `low` and `high` (fractions), `questions`, `in_best_set`.
+
+        Args:
+            evaluation: its name. None: the one that the run's result rests on.
+
+        Raises:
+            RunError: there is none of that name, it is damaged, or pandas is not installed.
+        """
+        return data_frame(list(result_rows(read_evaluation(self._evaluation(evaluation).file))))
+
+    def answers(self, evaluation: str | None = None) -> DataFrame:
+        """Every answer behind a comparison: one row per row of its table, question, number of shots and draw.
+
+        Columns: those of `sweep.evaluation.answer_table.AnswerRecord`, such as `row`, `query`, `shots`,
+        `demonstrations`, `text` and `accuracy` (a fraction; None where there is no answer).
+
+        Args and raises: as `results`.
+        """
+        return data_frame([answer_row(one) for one in read_answers(self._evaluation(evaluation).answers_file)])
+
+    def _evaluation(self, name: str | None) -> EvaluationPaths:
+        """Raises RunError if there is none."""
+        found = {place.name: place for place in evaluations(self._paths)}
+        main = main_evaluation(self._paths)
+        wanted = main if name is None else found.get(name)
+        if wanted is None:
+            asked = "evaluation" if name is None else f"evaluation {name!r}"
+            raise RunError(f"run {self.name} has no {asked}; it has {', '.join(found) or 'none'}")
+        return wanted
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -146,7 +197,7 @@ class Run:
         """The best selector: by answers where the run was evaluated, else by val_loss. Its hashes are checked.
 
         Args:
-            trial: a number, for that trial's best epoch by val_loss.
+            trial: `best`, or a number, for that trial's best epoch by val_loss.
 
         Raises:
             RunError: nothing is complete yet, or there is no such trial.
@@ -161,7 +212,18 @@ class Run:
     def export(
         self, out: str | Path, trial: str | int = BEST, epoch: int | None = None, options: ExportOptions | None = None
     ) -> Exported:
-        """Write a selector into a new folder, as `sweep export` does. Raises as `best`, and if `out` is taken."""
+        """Write a selector into a new folder, as `sweep export` does.
+
+        Args:
+            out: a folder that does not exist or is empty.
+            trial: as for `best`.
+            epoch: another stored epoch of that trial, counted over both stages.
+            options: other forms, and words of the model card.
+
+        Raises:
+            RunError: as for `best`, and if `out` is taken or the run was changed.
+            CheckpointError: the stored checkpoint is damaged.
+        """
         return export_checkpoint(self._paths, str(trial), Path(out), epoch, options)
 
 

@@ -24,29 +24,47 @@ COMMANDS = {
     ),
     "validate": ("sweep.cli.spaces", "Check a space and its data, and print what would run. Starts nothing."),
     "status": ("sweep.cli.status", "Tell whether a run goes on, how far it is, and how its trials stand."),
+    "watch": (
+        "sweep.cli.watch",
+        "Show the report of a run in a browser, and follow the run while it goes on. Changes nothing.",
+    ),
     "stop": ("sweep.cli.stop", "End a run cleanly from elsewhere, as Ctrl-C does. It can be resumed."),
+    "list": ("sweep.cli.listing", "List the runs of a folder, the newest first: state, best trial, size, verdict."),
     "evaluate": (
         "sweep.cli.runs",
         "Have the best trials' demonstrations answered by the model, and rank by the answers.",
     ),
     "collect": ("sweep.cli.runs", "Measure the beams of a space with its model: the data that trials are trained on."),
+    "embed": ("sweep.cli.runs", "Embed the images and questions of a space, as its section embed says."),
     "show-prompt": (
         "sweep.cli.spaces",
         "Print exactly what the model reads for one question, and which images.",
     ),
     "export": ("sweep.cli.results", "Write the best checkpoint of a run, ready to use."),
+    "report": ("sweep.cli.report", "Write everything that is known of a run as one HTML page that needs no network."),
     "compare": ("sweep.cli.compare", "Say how two or more selectors differ: weights, selections, curves, answers."),
+    "doctor": (
+        "sweep.cli.doctor",
+        "Say what is wrong with a run, worst first, with what shows it and the change to make.",
+    ),
+    "next": (
+        "sweep.cli.doctor",
+        "Write the space to try next, from what doctor finds: ranges, epochs, pruner, and the best points first.",
+    ),
     "verify": (
         "sweep.cli.results",
         "Recompute every stored number of a run and check the hashes of the rest.",
     ),
+    "show-space": ("sweep.cli.spaces", "Print a search space that ships, to make a copy of."),
+    "reproduce": ("sweep.cli.reproduce", "Train a trial again and say whether it comes out the same."),
+    "runs": ("sweep.cli.folders", "Remove runs, and take in those of others."),
     "schema": ("sweep.cli.spaces", "Print the JSON schema of a search space, for editors."),
     "data": ("sweep.cli.data", "Training data."),
 }
 """By name: the module that has the command, and what `--help` says of it (a test holds the two together)."""
 
 
-WAITED_FOR = ("run", "resume", "evaluate", "collect")
+WAITED_FOR = ("run", "resume", "evaluate", "collect", "embed", "watch")
 """Commands that say from the first moment what they wait for. Their program takes seconds to load."""
 QUIET = ("--quiet", "-q")
 

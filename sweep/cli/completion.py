@@ -16,8 +16,8 @@ COMPLETION = "_SWEEP_COMPLETE"
 INSTALLERS = {"--install-completion", "--show-completion"}
 RUNS = Path("runs")
 SPACES = "search_spaces"
-_OF_RUNS = ("resume", "status", "evaluate", "export", "verify", "stop")
-_OF_SPACES = ("run", "validate", "collect", "show-prompt")
+_OF_RUNS = ("resume", "status", "evaluate", "export", "verify", "stop", "reproduce", "watch")
+_OF_SPACES = ("run", "validate", "collect", "show-prompt", "show-space")
 
 
 @dataclass(frozen=True)

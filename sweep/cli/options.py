@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,24 @@ Set = Annotated[
         "--set", metavar="PATH=VALUE", help="A value instead of the file's, such as budget.trials=8; may be repeated."
     ),
 ]
+
+
+class LogService(StrEnum):
+    """What `--log` takes: the sections of `loggers`."""
+
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+
+
+Log = Annotated[
+    list[LogService] | None,
+    typer.Option("--log", help="Have this service follow the run; may be repeated (loggers in the space)."),
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Go on without a terminal; return when the run is at work.")]
 
 RUNS = stored_at(Path("runs"))
+
+
+def with_loggers(overrides: list[str] | None, log: list[LogService] | None) -> tuple[str, ...]:
+    """The assignments of `--set`, and those that `--log` is short for."""
+    return (*(overrides or ()), *(f"loggers.{service}={{}}" for service in log or ()))

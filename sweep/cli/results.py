@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from sweep.plan.plan import Plan, require_data
 from sweep.plan.requests import request_of_run
 from sweep.report.documents import document_text, export_document, verification_document
 from sweep.report.verification import print_verification
+from sweep.results.bundle import write_bundle
 from sweep.results.card import LICENSE_UNKNOWN, CardOptions
 from sweep.results.export import ExportOptions, Format, export_given, names_a_path, pushed
 from sweep.results.export import export as export_checkpoint
@@ -26,6 +28,7 @@ from sweep.runs.paths import RunPaths
 from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
 from sweep.terminal.outlet import write
+from sweep.terminal.sizes import size_text
 from sweep.trials.given import read_whole
 
 app = typer.Typer()
@@ -61,12 +64,22 @@ def export(
         float | None, typer.Option("--temperature", help="Of such a file, which does not say it either.")
     ] = None,
     dropout: Annotated[float | None, typer.Option("--dropout", help="Of such a file, for training on.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", metavar="FILE", parser=local_folder, help="Pack the whole run: .tar.zst or .tar.gz."),
+    ] = None,
+    with_data: Annotated[bool, typer.Option("--with-data", help="Pack its data and demo items, too.")] = False,
     runs: Runs = RUNS,
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the best checkpoint of a run, or a selector from elsewhere, as people share models."""
+    """Write the best checkpoint of a run, or a selector from elsewhere, as people share models; or pack a whole run."""
     options = ExportOptions(formats or (), shots, CardOptions(license_, base_model, dataset or ()))
+    if bundle is not None:
+        _pack(find_run(run, runs, storage), bundle, with_data, as_json)
+        return
+    if with_data:
+        raise RunError("--with-data is for --bundle FILE")
     paths = None
     if names_a_path(trial):
         if epoch is not None:
@@ -81,6 +94,18 @@ def export(
         return
     lines = [exported.sentence, *([] if commit is None else [f"uploaded: {commit}"])]
     screen().print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+
+
+def _pack(paths: RunPaths, file: Path, with_data: bool, as_json: bool) -> None:
+    with TemporaryDirectory() as scratch:
+        plan = _plan(None, None, Path(scratch), paths) if with_data else None
+        found = write_bundle(paths, file, plan)
+    if as_json:
+        write(document_text({"format": "sweep-bundle/1", "run": paths.name, **asdict(found), "file": str(file)}))
+        return
+    data = "with its data" if with_data else "without its data"
+    write(f"{file}: run {paths.name}, {found.files:,} files, {size_text(found.bytes)} before packing, {data}\n")
+    write(f"elsewhere: python -m sweep runs import {file.name}\n")
 
 
 @app.command()

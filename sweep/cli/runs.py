@@ -1,9 +1,10 @@
-"""Commands that drive a run: run, resume, evaluate, collect."""
+"""Commands that drive a run: run, resume, evaluate, collect, embed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from sweep.cli.options import (
     Data,
     Detach,
     Embeddings,
+    Log,
     MetricsPort,
     Moved,
     RunName,
@@ -28,19 +30,25 @@ from sweep.cli.options import (
     Set,
     Space,
     Storage,
+    with_loggers,
 )
 from sweep.collect.store import check_empty
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
+from sweep.driver.embedding import embed_into
+from sweep.driver.loggers import ending_of, open_loggers
 from sweep.driver.run import evaluate_again, execute
 from sweep.errors import RunError, SpaceError
 from sweep.evaluation.records import read_evaluation
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.collection import plan_collection
+from sweep.plan.collection import plan_collection, plan_embedding
+from sweep.plan.cost.estimate import estimate_here
 from sweep.plan.make import make_plan
-from sweep.plan.plan import CollectionPlan, Plan, require_data
+from sweep.plan.plan import AnyPlan, require_data
 from sweep.plan.requests import request_of_run, request_of_space
+from sweep.report.cost import cost_table
 from sweep.report.documents import document_text, evaluation_document
+from sweep.report.page.write import write_report
 from sweep.report.plan import plan_table
 from sweep.report.terminal import print_evaluation, print_outcome
 from sweep.report.verdict import print_verdict
@@ -48,6 +56,7 @@ from sweep.results.evaluations import Purpose
 from sweep.results.verdict import verdict_on_evaluation
 from sweep.runs.find import find_run
 from sweep.runs.paths import RunPaths, SharedPaths
+from sweep.storage.local import stored_at
 from sweep.storage.location import local_folder
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet, screen
@@ -71,12 +80,15 @@ def run(
     dashboard: Dashboard = True,
     metrics_port: MetricsPort = None,
     overrides: Set = None,
+    log: Log = None,
     detach: Detach = False,
 ) -> None:
     """Check everything, run the trials, rank them."""
     detached = _detached(detach)
     with _waiting(space):
-        plan = make_plan(request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides or ()))
+        plan = make_plan(
+            request_of_space(space, SharedPaths.beside(runs), data, embeddings, with_loggers(overrides, log))
+        )
     _drive(plan, NewRun(runs, name), _ray(address, cpus, dashboard, metrics_port), detached)
 
 
@@ -92,6 +104,7 @@ def resume(
     dashboard: Dashboard = True,
     metrics_port: MetricsPort = None,
     overrides: Set = None,
+    log: Log = None,
     detach: Detach = False,
     rebuild_study: Annotated[
         bool, typer.Option("--rebuild-study", help="Build a lost study again, from the trials' own records.")
@@ -101,7 +114,7 @@ def resume(
     detached = _detached(detach)
     paths = find_run(run, runs, storage)
     with _waiting(paths.shown):
-        plan = make_plan(request_of_run(paths, data, embeddings, overrides=overrides or ()))
+        plan = make_plan(request_of_run(paths, data, embeddings, overrides=with_loggers(overrides, log)))
     _drive(plan, paths, _ray(address, cpus, dashboard, metrics_port), detached, rebuild_study)
 
 
@@ -113,12 +126,13 @@ def _detached(wanted: bool) -> Detached:
     return detached
 
 
-def _drive(
-    plan: Plan | CollectionPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached, rebuild: bool = False
-) -> None:
-    with _interruption():
-        outcome = execute(plan, run, ray, partial(_screen, plan), detached.started, rebuild)
-    print_outcome(screen(), outcome)
+def _drive(plan: AnyPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached, rebuild: bool = False) -> None:
+    with _interruption(), open_loggers(plan.space.loggers) as loggers:
+        outcome = execute(plan, run, ray, partial(_screen, plan), detached.started, rebuild, loggers)
+        print_outcome(screen(), outcome)
+        if not outcome.interrupted:
+            screen().print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
+        loggers.end(ending_of(outcome))
     raise typer.Exit(outcome.exit_code)
 
 
@@ -191,11 +205,36 @@ def collect(
         collect_into(out, plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
 
 
+@app.command()
+def embed(
+    space: Space,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder for the embeddings."),
+    ],
+    runs: Runs = RUNS,
+    address: Address = None,
+    cpus: Cpus = None,
+    dashboard: Dashboard = True,
+    metrics_port: MetricsPort = None,
+    overrides: Set = None,
+) -> None:
+    """Embed the images and questions of a space, as its section embed says."""
+    with _waiting(space):
+        plan = plan_embedding(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
+    check_empty(out)
+    plan = replace(plan, folder=stored_at(out))
+    with _interruption():
+        embed_into(plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
+
+
 @contextmanager
-def _screen(plan: Plan | CollectionPlan, log_file: StoredPath) -> Iterator[Console]:
+def _screen(plan: AnyPlan, log_file: StoredPath) -> Iterator[Console]:
     """The console of a run, which begins with what will happen. All other output goes to the log."""
     with quiet(log_file) as console:
         console.print(plan_table(plan))
+        if (cost := estimate_here(plan)) is not None:
+            console.print(cost_table(cost))
         yield console
 
 

@@ -1,4 +1,4 @@
-"""Commands about a search space, before anything runs: validate, show-prompt, schema."""
+"""Commands about a search space, before anything runs: validate, show-prompt, show-space, schema."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Annotated
 import typer
 
 from sweep.cli.options import RUNS, AsJson, Data, Embeddings, Runs, Set, Space
+from sweep.plan.cost.estimate import estimate
+from sweep.plan.cost.limits import free_bytes, lacks
+from sweep.plan.cost.measure import measure
+from sweep.plan.cost.work import Works
 from sweep.plan.machine import Machine, lacking
 from sweep.plan.make import make_plan
 from sweep.plan.prompt import rendered_prompt
 from sweep.plan.requests import request_of_space
+from sweep.report.cost import cost_table
 from sweep.report.documents import document_text, plan_document
 from sweep.report.plan import parameter_table, plan_table
 from sweep.runs.paths import SharedPaths
-from sweep.space import json_schema
+from sweep.space import find_space, json_schema
 from sweep.terminal.console import screen
 from sweep.terminal.outlet import write
 
@@ -32,16 +37,23 @@ def validate(
     runs: Runs = RUNS,
     overrides: Set = None,
     as_json: AsJson = False,
+    measured: Annotated[
+        bool,
+        typer.Option("--measure", help="Take speeds on this machine, for about ten seconds, and say the hours."),
+    ] = False,
 ) -> None:
-    """Check a space and its data, and print what would run. Starts nothing."""
+    """Check a space and its data, and print what would run and what it will cost. Starts nothing."""
+    machine = Machine.here()
     with TemporaryDirectory() as scratch:
         shared = SharedPaths.beside(runs, Path(scratch))
         plan = make_plan(request_of_space(space, shared, data, embeddings, overrides or ()))
-    warnings = list(lacking(plan.space, Machine.here()))
+        works = Works.of(plan)
+        cost = estimate(plan, works, machine, measure(plan.space, works) if measured else None)
+    warnings = [*lacking(plan.space, machine), *lacks(cost, plan.space, machine, free_bytes(runs))]
     if as_json:
-        write(document_text(plan_document(plan, warnings)))
+        write(document_text(plan_document(plan, cost, warnings)))
         return
-    screen().print(plan_table(plan), parameter_table(plan))
+    screen().print(plan_table(plan), parameter_table(plan), cost_table(cost))
     for warning in warnings:
         screen().print(f"warning: {warning}")
     screen().print("valid")
@@ -61,6 +73,12 @@ def show_prompt(
     with TemporaryDirectory() as scratch:
         shared = SharedPaths.beside(runs, Path(scratch))
         write(rendered_prompt(space, query, demonstrations, shared) + "\n")
+
+
+@app.command("show-space")
+def show_space(space: Space) -> None:
+    """Print a search space that ships, to make a copy of."""
+    write(find_space(space)[0])
 
 
 @app.command()

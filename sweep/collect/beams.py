@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from selector.arrays import BoolArray, Float32Array, Int64Array
+from selector.arrays import BoolArray, Float32Array, Int8Array, Int64Array
 from selector.data.checks import check_dataset, check_embeddings
 from selector.data.dataset import Dataset, Outcome
+from selector.data.embeddings import unit_rows
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable
 from selector.errors import DataError
 from selector.model import PointerSelector
 from sweep.collect.proposers import Policy, Proposals, propose, selector_policy
-from sweep.collect.queries import build_queries, cosines, load_queries, unit_rows
-from sweep.settings.collect import CollectSettings, Proposer
+from sweep.collect.queries import build_queries, choose_split, cosines, load_queries
+from sweep.settings.collect import CollectSettings, PoolBy, Proposer
 from sweep.vlm.work import WorkItem
 
 
@@ -73,13 +74,22 @@ class Beams:
                 yield WorkItem(item, tuple(demonstrations))
 
 
-def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Array) -> Beams:
+def propose_beams(
+    settings: CollectSettings,
+    table: Items,
+    embeddings: Float32Array,
+    separate: Mapping[PoolBy, Float32Array] | None = None,
+    *,
+    leave_out_zeros: bool = False,
+) -> Beams:
     """Propose every query's beams. The same arguments give the same beams.
 
     Args:
         settings: which beams. The selector is loaded from its folder.
         table: the items.
         embeddings: float32 [M, D].
+        separate: of images or questions alone, float32 [M, d], as far as the pools need them. Made unit length here.
+        leave_out_zeros: whether an item without an embedding is no query and no candidate. Else it is refused.
 
     Raises:
         DataError: embeddings, queries, pools or splits that cannot be used, queries without answers.
@@ -90,16 +100,20 @@ def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Ar
     if len(embeddings) != len(table):
         raise DataError(f"collect.embeddings: {len(embeddings)} rows for {len(table)} items; expected one row per item")
     unit = unit_rows(embeddings)
-    images = np.array([table.image_id(item) for item in range(len(table))], dtype=np.int64)
-    answered_M = np.array([len(table.answers(item)) > 0 for item in range(len(table))], dtype=np.bool_)
+    images, answered_M = _columns(table)
+    counts: Counter[str] = Counter()
+    if leave_out_zeros:
+        zeros_M = answered_M & ~embeddings.any(axis=1)
+        answered_M &= ~zeros_M
+        counts["items_without_embedding"] = int(zeros_M.sum())
     if settings.queries is not None:
         queries = load_queries(settings.queries, images, answered_M)
-        counts: Counter[str] = Counter()
         place = Place(file_label(settings.queries))
     else:
-        queries = build_queries(settings.build, images, answered_M, unit, settings.seed)
+        units = {PoolBy.SIMILARITY: unit, **_unit_tables(separate or {}, len(table))}
+        queries = build_queries(settings.build, images, answered_M, units, settings.seed)
         place = Place("collect.build")
-        counts = Counter(short_pools=int((np.diff(queries.pool_starts) < settings.build.pool.size).sum()))
+        counts["short_pools"] = int((np.diff(queries.pool_starts) < settings.build.pool.size).sum())
     _check_pools(settings, queries, place)
     groups = list(_proposals(settings, queries, embeddings, unit))
     beams = Beams(
@@ -120,6 +134,32 @@ def propose_beams(settings: CollectSettings, table: Items, embeddings: Float32Ar
         dataset_of(beams, np.ones(len(beams), dtype=bool), unmeasured), place.file, embeddings_file="the embeddings"
     )
     return beams
+
+
+def query_splits(settings: CollectSettings, table: Items) -> Int8Array:
+    """The splits of the queries that will be asked, int8 [Q]: what is known of them without embeddings."""
+    images, answered_M = _columns(table)
+    if settings.queries is not None:
+        return load_queries(settings.queries, images, answered_M).split
+    return choose_split(settings.build, images, answered_M, settings.seed)[1]
+
+
+def _columns(table: Items) -> tuple[Int64Array, BoolArray]:
+    """The image of every item, int64 [M], and whether it has answers, bool [M]."""
+    images = np.array([table.image_id(item) for item in range(len(table))], dtype=np.int64)
+    answered_M = np.array([len(table.answers(item)) > 0 for item in range(len(table))], dtype=np.bool_)
+    return images, answered_M
+
+
+def _unit_tables(separate: Mapping[PoolBy, Float32Array], items: int) -> dict[PoolBy, Float32Array]:
+    """The tables themselves, now of unit length."""
+    for kind, table in separate.items():
+        check_embeddings(table, f"collect.{kind}_embeddings")
+        if len(table) != items:
+            raise DataError(
+                f"collect.{kind}_embeddings: {len(table)} rows for {items} items; expected one row per item"
+            )
+    return {kind: unit_rows(table, out=table) for kind, table in separate.items()}
 
 
 def dataset_of(

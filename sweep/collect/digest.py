@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,23 @@ from selector.data.json_text import check_file
 from selector.data.place import Place, file_label
 from selector.hashes import array_parts, content_hash
 from selector.model import CONFIG_FILE, WEIGHTS_FILE
-from sweep.settings.collect import CollectSettings
+from sweep.settings.collect import CollectSettings, PoolBy
 from sweep.settings.vlm import VlmSettings
 from sweep.storage.hashes import canonical_hash, file_hash
 from sweep.vqa.cleanup import CLEANUP_VERSION
 
+_TABLES = {"embeddings", "image_embeddings", "question_embeddings"}  # each counts by its content
 VERSION = 1  # raised when beams are proposed, or answers become outcomes, by other rules
 
 
-def collect_digest(settings: CollectSettings, items: str, embeddings: str, vlm: VlmSettings, model: str) -> str:
+def collect_digest(
+    settings: CollectSettings,
+    items: str,
+    embeddings: str,
+    vlm: VlmSettings,
+    model: str,
+    separate: Mapping[PoolBy, str] | None = None,
+) -> str:
     """All that can change a collection, as 64 hex digits.
 
     Files count by what is in them, not by their names. What changes speed and memory only (batching, workers)
@@ -30,11 +39,16 @@ def collect_digest(settings: CollectSettings, items: str, embeddings: str, vlm: 
         embeddings: `embeddings_hash` of the embeddings.
         vlm: how the model is asked.
         model: identity of the model's weights and processor.
+        separate: the same hash of the embeddings of images or questions alone, as far as the pools need them.
 
     Raises:
         DataError: a file that the settings name is missing or cannot be read.
     """
-    beams: dict[str, Any] = settings.model_dump(mode="json", exclude={"queries", "selector", "embeddings"})
+    beams: dict[str, Any] = settings.model_dump(mode="json", exclude={"queries", "selector", *_TABLES})
+    if settings.build.pool.shares is None:
+        del beams["build"]["pool"]["shares"]  # as before there were any: the same collection keeps its name
+    if separate:
+        beams["separate"] = {kind.value: found for kind, found in separate.items()}
     if settings.queries is not None:
         beams["queries"] = _hash_of(settings.queries)
     if settings.selector is not None:

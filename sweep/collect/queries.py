@@ -17,46 +17,64 @@ Legend: M items, D width, K candidates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from selector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from selector.arrays import BoolArray, Float32Array, Float64Array, Int8Array, Int64Array
 from selector.data.dataset import Split
 from selector.data.place import Place, file_label
 from selector.data.queries import QueryTable, read_queries
 from selector.data.split import assign_splits
 from selector.errors import DataError
 from selector.seeds import derive_seed, hashed_order
-from sweep.settings.collect import BuildSettings, PoolBy, PoolSettings
+from sweep.settings.collect import BuildSettings, PoolBy
 
 BLOCK = 64  # queries whose similarities to all items are computed together
 SLACK = 1e-5  # of a cosine in float32, generously
 
 
-def unit_rows(embeddings: Float32Array) -> Float32Array:
-    """Rows of unit length, float32 [M, D]. Zero rows stay zero."""
-    lengths = np.sqrt(np.einsum("md,md->m", embeddings, embeddings, dtype=np.float64))
-    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    with np.errstate(over="ignore", invalid="ignore"):  # lengths that the data's checks refuse where they are used
-        return np.asarray(embeddings * scale[:, None].astype(np.float32), dtype=np.float32)
-
-
 def build_queries(
-    settings: BuildSettings, images: Int64Array, answered_M: BoolArray, unit_MD: Float32Array, seed: int
+    settings: BuildSettings,
+    images: Int64Array,
+    answered_M: BoolArray,
+    unit: Mapping[PoolBy, Float32Array],
+    seed: int,
+    block: int = BLOCK,
 ) -> QueryTable:
     """Choose queries, splits and pools.
 
     Args:
         settings: how many, and how.
         images: int64 [M], the image of every item.
-        answered_M: bool [M], whether it has ground-truth answers.
-        unit_MD: embeddings of unit length.
+        answered_M: bool [M], whether it has ground-truth answers, and so can be asked and shown.
+        unit: embeddings of unit length [M, D], for each kind of nearness that the pools need.
         seed: decides the choice of queries and pools. The split has its own.
+        block: queries whose similarities are computed together. Changes memory and speed, not the pools.
 
     Raises:
         DataError: no item has answers, fewer items than queries, or too few images for the splits.
     """
+    items, split = choose_split(settings, images, answered_M, seed)
+    candidates_M = answered_M & ~np.isin(images, images[items[split != int(Split.TRAIN)]])
+    counts = settings.pool.counts()
+    pools: list[Int64Array] = []
+    for start in range(0, len(items), block):
+        asked = items[start : start + block]
+        similar = {kind: unit[kind][asked] @ unit[kind].T for kind in counts}
+        for place, item in enumerate(asked.tolist()):
+            usable_M = candidates_M & (images != images[item])
+            near = {kind: (count, similar[kind][place], unit[kind]) for kind, count in counts.items()}
+            pools.append(_pool(settings.pool.size, item, usable_M, near, seed))
+    starts = np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64)
+    return QueryTable(items, np.concatenate(pools).astype(np.int64), starts, split)
+
+
+def choose_split(
+    settings: BuildSettings, images: Int64Array, answered_M: BoolArray, seed: int
+) -> tuple[Int64Array, Int8Array]:
+    """The queries, int64 [Q], and their splits, int8 [Q]. Arguments and errors as for `build_queries`."""
     if not answered_M.any():
         raise DataError("collect.build: no item has answers, so none can be scored or shown; give items.annotations")
     items = choose_queries(np.flatnonzero(answered_M), settings.count, seed)
@@ -67,17 +85,7 @@ def build_queries(
             f"collect.build: {len(items)} queries on {len(query_images)} images cannot be divided into {wanted} splits "
             "that share no image; raise count"
         )
-    split = assign_splits(query_images, settings.split, "collect.build")[image_of]
-    candidates_M = answered_M & ~np.isin(images, images[items[split != int(Split.TRAIN)]])
-    pools: list[Int64Array] = []
-    for start in range(0, len(items), BLOCK):
-        asked = items[start : start + BLOCK]
-        similar_BM = unit_MD[asked] @ unit_MD.T if _near(settings.pool) else np.zeros((len(asked), 0), np.float32)
-        for item, similar_M in zip(asked.tolist(), similar_BM, strict=True):
-            usable_M = candidates_M & (images != images[item])
-            pools.append(_pool(settings.pool, item, usable_M, similar_M, unit_MD, seed))
-    starts = np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64)
-    return QueryTable(items, np.concatenate(pools).astype(np.int64), starts, split)
+    return items, assign_splits(query_images, settings.split, "collect.build")[image_of]
 
 
 def choose_queries(items: Int64Array, count: int | None, seed: int) -> Int64Array:
@@ -90,32 +98,29 @@ def choose_queries(items: Int64Array, count: int | None, seed: int) -> Int64Arra
 
 
 def _pool(
-    settings: PoolSettings,
+    size: int,
     item: int,
     usable_M: BoolArray,
-    similar_M: Float32Array,
-    unit_MD: Float32Array,
+    near: Mapping[PoolBy, tuple[int, Float32Array, Float32Array]],
     seed: int,
 ) -> Int64Array:
     """Candidates in random order, so that a position says nothing. Two draws per item: one chooses, one orders.
 
-    `usable_M` is used up.
+    Kind by kind the nearest of those that are left are taken, and at random from the rest. `near` holds for each kind
+    how many, the similarities [M] and the embeddings [M, D]. `usable_M` is used up.
     """
     draws = np.random.default_rng(derive_seed(seed, "pool", item)).random((len(usable_M), 2))
-    near = nearest(item, np.flatnonzero(usable_M), _near(settings), similar_M, unit_MD)
-    usable_M[near] = False
-    rest = np.flatnonzero(usable_M)
-    wanted = settings.size - len(near)
+    chosen = np.zeros(0, dtype=np.int64)
+    for count, similar_M, unit_MD in near.values():
+        found = nearest(item, np.flatnonzero(usable_M), count, similar_M, unit_MD)
+        usable_M[found] = False
+        chosen = np.concatenate([chosen, found])
+    wanted = size - len(chosen)
+    rest = np.flatnonzero(usable_M) if wanted else chosen[:0]
     if wanted < len(rest):
         rest = rest[np.argpartition(draws[rest, 0], wanted)[:wanted]]
-    chosen = np.concatenate([near, rest])
+    chosen = np.concatenate([chosen, rest])
     return np.asarray(chosen[np.argsort(draws[chosen, 1])], dtype=np.int64)
-
-
-def _near(settings: PoolSettings) -> int:
-    """How many candidates are there for being near."""
-    shares = {PoolBy.SIMILARITY: 1.0, PoolBy.RANDOM: 0.0, PoolBy.MIXED: settings.share}
-    return round(settings.size * shares[settings.by])
 
 
 def nearest(item: int, among: Int64Array, count: int, similar_M: Float32Array, unit_MD: Float32Array) -> Int64Array:

@@ -14,18 +14,20 @@ from selector.errors import DataError
 from selector.rewards import compute_rewards
 from sweep.collect.measure import CollectProgress, Measurement
 from sweep.collect.store import store_collected
+from sweep.driver.embedding import embedded
 from sweep.driver.session import OpenScreen, Session, announce
 from sweep.driver.signals import terminable
 from sweep.execution.ray.cluster import connected
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import is_collected
 from sweep.plan.make import plan_of_collected
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import CollectionPlan, EmbeddingPlan, Plan
 from sweep.plan.splits import informative_groups, informative_sentence, more_queries
 from sweep.runs.driver import Phase
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
+from sweep.vlm.answers.cached import Counts
 from sweep.vlm.pool.progress import PoolProgress
 from sweep.vlm.service import AnswerService
 from sweep.vlm.work import Result, WorkItem
@@ -50,18 +52,21 @@ def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
             session.cluster(plan.bytes)
             with terminable():
                 session.pulse.phase(Phase.COLLECTING, "answers")
-                measure(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
+                counts = measure(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
+                session.pulse.prompts(counts.answered, counts.reused)
         plan = plan_of_collected(plan)
     session.name_data(plan)
     return plan
 
 
-def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_screen: OpenScreen = quiet) -> None:
+def collect_into(
+    folder: Path, plan: CollectionPlan | EmbeddingPlan, ray: RayOptions, open_screen: OpenScreen = quiet
+) -> None:
     """Measure a space's beams into a folder of their own, without a run.
 
     Args:
         folder: missing or empty.
-        plan: what to measure.
+        plan: what to measure, and to embed before.
         ray: which Ray is used.
         open_screen: gives the console that people see.
 
@@ -73,7 +78,7 @@ def collect_into(folder: Path, plan: CollectionPlan, ray: RayOptions, open_scree
         try:
             with connected(folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                measure(plan, stored_at(folder), folder.name, console)
+                measure(embedded(plan, folder.name, console), stored_at(folder), folder.name, console)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise
@@ -85,7 +90,7 @@ def measure(
     name: str,
     console: Console,
     watch: Callable[[PoolProgress], None] = lambda progress: None,
-) -> None:
+) -> Counts:
     """Ask the model, and store what it answers. What was answered before, in whatever run, is not asked again.
 
     Args:
@@ -115,6 +120,7 @@ def measure(
         soft_wrap=True,
     )
     console.print(_about_validation(plan, collected.dataset), highlight=False, soft_wrap=True, markup=False)
+    return counts
 
 
 def _about_validation(plan: CollectionPlan, dataset: Dataset) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from sweep.errors import ClusterError, RunError
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan, Plan, record_of_embeddings
 from sweep.runs.paths import RunPaths, place_of_data
 from sweep.runs.record import RunRecord
 from sweep.runs.versions import versions
@@ -34,7 +34,7 @@ class NewRun:
 
 
 @contextmanager
-def created(run: NewRun | RunPaths, plan: Plan | CollectionPlan) -> Iterator[RunPaths]:
+def created(run: NewRun | RunPaths, plan: AnyPlan) -> Iterator[RunPaths]:
     """The run's paths. A new run is created, and removed again if Ray fails before any trial has begun.
 
     There is nothing in such a run that could be resumed.
@@ -51,7 +51,7 @@ def created(run: NewRun | RunPaths, plan: Plan | CollectionPlan) -> Iterator[Run
         raise
 
 
-def create_run(plan: Plan | CollectionPlan, run: NewRun) -> RunPaths:
+def create_run(plan: AnyPlan, run: NewRun) -> RunPaths:
     """Make the run's folder and record what it is. Data that is still to be collected has no fingerprint.
 
     Raises:
@@ -69,7 +69,7 @@ def create_run(plan: Plan | CollectionPlan, run: NewRun) -> RunPaths:
     )
 
 
-def _made(paths: RunPaths, plan: Plan | CollectionPlan) -> bool:
+def _made(paths: RunPaths, plan: AnyPlan) -> bool:
     """Make a run's folder, whole or not at all: a start that is killed must not take the name. False if it is taken."""
     collected = plan.collected if isinstance(plan, Plan) else None
     record = RunRecord(
@@ -77,6 +77,7 @@ def _made(paths: RunPaths, plan: Plan | CollectionPlan) -> bool:
         data=place_of_data(paths, collected or plan.data.path),
         embeddings=plan.data.embeddings and plan.data.embeddings.absolute(),
         data_fingerprint=plan.summary.fingerprint if isinstance(plan, Plan) else None,
+        embed=record_of_embeddings(plan) if isinstance(plan, Plan) else None,
         study=paths.name,
         storage=plan.space.storage,
         versions=versions(),
@@ -110,5 +111,5 @@ def _candidates(run: NewRun, base: str, storage: str | None) -> Iterator[RunPath
         )
     for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
         paths = RunPaths(runs / attempt, storage)  # the user's own space names it
-        if not paths.root.is_taken(last=paths.run_file.name):
+        if not paths.root.is_taken(last=paths.run_file.name) and not paths.removed_file.exists():
             yield paths

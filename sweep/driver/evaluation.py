@@ -104,6 +104,7 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         )
         begin_look(paths, look)
         evaluated = evaluate_panel(panel, settings, asker.ask, score, train, verdicts)
+    session.pulse.prompts(asker.answered, asker.reused)
     session.say(f"answered {asker.answered} prompts now, {asker.reused} were known before")
     audited = with_audit(evaluated.evaluation.replace(source=source), plan, found)
     now = with_example(audited, evaluated.answers, plan.evaluation)

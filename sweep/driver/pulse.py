@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from selector.errors import UserError, first_line
 from selector.settings import FrozenModel
-from sweep.runs.driver import DriverProcess, DriverRecord, End, Phase
+from sweep.runs.driver import DriverProcess, DriverRecord, End, Phase, Spent, read_driver
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import describe_os_error
 from sweep.storage.processes import this_process
@@ -34,6 +34,8 @@ LOOK_SECONDS = 1.0
 REMOTE_LOOK_SECONDS = 5.0
 SURE_UNITS, SURE_SECONDS = 3, 3.0
 """A pace is known from so many units, and so many seconds, on."""
+MOST = 10**11
+"""What an earlier driver wrote counts on. A file that somebody altered must not stop this one."""
 
 
 class StopRequest(FrozenModel):
@@ -50,6 +52,7 @@ class Pulse:
         """Prepare. `beat` is in seconds; None: what suits the storage."""
         self._paths = paths
         now = time.time()
+        before = read_driver(paths)
         self._record = DriverRecord(
             token=uuid4().hex,
             process=DriverProcess.model_validate(this_process()),
@@ -57,6 +60,7 @@ class Pulse:
             updated=now,
             phase_began=now,
             beat=beat or (REMOTE_BEAT_SECONDS if paths.root.is_remote else BEAT_SECONDS),
+            spent=() if before is None else before.spent,
         )
         self._lock = threading.RLock()  # never held while something is written, which may take long
         self._woken = threading.Event()
@@ -82,6 +86,7 @@ class Pulse:
         """The driver turns to something else, of which it will do so many units."""
         with self._lock:
             started = self._record.phase is Phase.STARTING and phase is not Phase.STARTING
+            self._spend(seconds=max(0.0, time.time() - self._record.phase_began))
             self._first, self._counted = None, 0
             self._answers_before, self._answers_now, self._answers_total = 0, 0, None
             self._record = self._record.replace(
@@ -90,6 +95,24 @@ class Pulse:
         self._woken.set()
         if started:
             self.on_first_phase()
+
+    def prompts(self, answered: int, reused: int) -> None:
+        """So many prompts were answered in this phase, and so many were known before."""
+        with self._lock:
+            self._spend(answered=answered, reused=reused)
+
+    def _spend(self, seconds: float = 0.0, answered: int = 0, reused: int = 0) -> None:
+        """Add to what the phase that goes on has cost. The lock is held."""
+        phase = self._record.phase
+        spent = {one.phase: one for one in self._record.spent}
+        had = spent.get(phase, Spent(phase=phase))
+        spent[phase] = Spent(
+            phase=phase,
+            seconds=min(had.seconds + seconds, MOST),
+            answered=min(had.answered + answered, MOST),
+            reused=min(had.reused + reused, MOST),
+        )
+        self._record = self._record.replace(spent=tuple(spent.values()))
 
     def progress(self, done: int, total: int | None = None) -> None:
         """So many units are done. Stored with the next beat."""
@@ -145,6 +168,7 @@ class Pulse:
         if end is End.FAILED:
             reason = first_line(error) if isinstance(error, UserError | OSError) else type(error).__name__
         with self._lock:
+            self._spend(seconds=max(0.0, time.time() - self._record.phase_began))
             self._record = self._record.replace(end=end, reason=reason)
         if not (self._is_failing and self._paths.root.is_remote):  # where one more failure may take minutes
             self._write()

@@ -1,4 +1,4 @@
-"""A run as a story: create, collect, train, evaluate, rank."""
+"""A run as a story: create, embed, collect, train, evaluate, rank."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Callable
 from selector.data import Split
 from sweep.driver.collection import collect
 from sweep.driver.create import NewRun, created
+from sweep.driver.embedding import embed
 from sweep.driver.evaluation import evaluate, evaluate_trials
+from sweep.driver.loggers import on_screen_of
 from sweep.driver.notify import notified
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
 from sweep.driver.trial_records import rebuild_study
 from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
+from sweep.execution.loggers.follow import Loggers
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan, Plan
 from sweep.results.best import best_of
 from sweep.results.evaluations import Purpose, main_name, make_main
 from sweep.results.held_out import HeldOutRow
@@ -39,12 +42,13 @@ EDITABLE = ("space.yaml",)
 
 
 def execute(
-    plan: Plan | CollectionPlan,
+    plan: AnyPlan,
     run: NewRun | RunPaths,
     ray: RayOptions,
     open_screen: OpenScreen = quiet,
     started: Callable[[Session], None] = lambda session: None,
     rebuild: bool = False,
+    loggers: Loggers | None = None,
 ) -> RunOutcome:
     """Carry out a plan, or what is left of it.
 
@@ -52,28 +56,31 @@ def execute(
     goes on from there.
 
     Args:
-        plan: what is to be done. Where its data is still to be measured, that comes first.
+        plan: what is to be done. Items that are still to be embedded, and data to be measured, come first.
         run: a run to be created, or one that exists and goes on.
         ray: which Ray is used.
         open_screen: gives the console that people see.
         started: called when all checks have passed and Ray is up, as the work begins.
         rebuild: build a study that was lost again first, from the records of its trials.
+        loggers: services that follow the trials. Who opened them tells them of the end.
 
     Raises:
         RunError: another driver holds the run, the data changed, or the study failed on the way.
         ClusterError: Ray cannot be had. A run that was created for this is removed again.
         KeyboardInterrupt: interrupted while no trial was running. The run can be resumed.
     """
+    loggers = loggers or Loggers()
     with (
         notified(plan.space.notify) as end,
         created(run, plan) as end.paths,
         open_session(end.paths, ray, open_screen, started=started) as session,
+        on_screen_of(session, loggers),
     ):
         end.pulse = session.pulse
         has_trials = session.paths.trials_folder.exists()
         if not has_trials:
             session.keep_overrides(plan.request.overrides)
-        plan = collect(plan, session)
+        plan = collect(embed(plan, session), session)
         if rebuild:
             rebuild_study(plan, session)
         session.check_unchanged(plan)
@@ -82,7 +89,7 @@ def execute(
         if has_trials:
             check_unaltered(session.paths, EDITABLE)
             session.keep_overrides(plan.request.overrides)
-        training = train(plan, session)
+        training = train(plan, session, loggers)
         command = "resume" if isinstance(run, RunPaths) else "run"
         evaluation = evaluate(plan, training, session, command)
         end.outcome = _rank(plan, training, evaluation, session, command)

@@ -21,7 +21,7 @@ from sweep.driver.signals import note_of, starting_ray, terminable
 from sweep.errors import ClusterError, RunError
 from sweep.execution.ray.cluster import Cluster, connected
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.plan import Plan
+from sweep.plan.plan import Plan, record_of_embeddings
 from sweep.runs.find import refresh
 from sweep.runs.paths import RunPaths, place_of_data
 from sweep.runs.record import RunRecord, read_record
@@ -96,6 +96,7 @@ class Session:
                 **dict(self.record),
                 "data": place_of_data(self.paths, plan.collected or plan.data.path),
                 "data_fingerprint": plan.summary.fingerprint,
+                "embed": record_of_embeddings(plan),
             }
         )
         self.paths.run_file.write_json(self.record.model_dump(mode="json"), private=True)

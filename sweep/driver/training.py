@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from selector.errors import UserError
+from sweep.driver.loggers import followed
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
@@ -19,9 +20,13 @@ from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.event_log import EventLog
 from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
+from sweep.execution.hyperparameters import HyperparameterEvents
+from sweep.execution.loggers.follow import Loggers
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
 from sweep.plan.plan import Plan
+from sweep.results.importance import importance_of_val_loss
+from sweep.results.importance_note import importance_note
 from sweep.runs.driver import End, Phase
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import describe_os_error
@@ -52,7 +57,7 @@ class Training:
         return any(row.is_complete for row in self.ranked)
 
 
-def train(plan: Plan, session: Session) -> Training:
+def train(plan: Plan, session: Session, loggers: Loggers) -> Training:
     """Run the trials that the study still wants, and wait for them.
 
     Raises:
@@ -64,18 +69,23 @@ def train(plan: Plan, session: Session) -> Training:
         closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
         _persistence(session) as persist,
     ):
-        coordinator = _run_trials(plan, session, owner, persist)
+        coordinator = _run_trials(plan, session, owner, persist, loggers)
         if isinstance(coordinator.error, ClusterError) and not paths.has_begun:
             session.say(f"{coordinator.error}, before any trial began; starting Ray again from scratch ...")
             session.leave_cluster()
-            coordinator = _run_trials(plan, session, owner, persist)
+            coordinator = _run_trials(plan, session, owner, persist, loggers)
         if coordinator.interrupted:
             session.pulse.ends_as(End.INTERRUPTED)
         _check_ended_well(coordinator, paths)
+        if not coordinator.interrupted:
+            owner.note_study(importance_note(importance_of_val_loss(plan.space, owner.trials())))
+            persist()
         return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
 
 
-def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callable[[], None]) -> Coordinator:
+def _run_trials(
+    plan: Plan, session: Session, owner: StudyOwner, persist: Callable[[], None], loggers: Loggers
+) -> Coordinator:
     paths = session.paths
     backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
     if plan.evaluation is not None:
@@ -83,10 +93,12 @@ def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callab
     fingerprint, init = session.record.fingerprint, session.record.init_from
     bound = DiskBound(paths, plan.space, fingerprint, owner.summaries, session.say, init)
     concurrency = backend.concurrency(plan.space)
-    with _live_progress(plan, session) as progress:
+    with _live_progress(plan, session, owner) as progress:
         session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
         observers: list[TrialObserver] = [progress, EventLog(_epochs_of(plan)), _Counting(session.pulse)]
-        observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner), bound]
+        observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner)]
+        observers += [HyperparameterEvents(paths, plan.space), bound]
+        observers += loggers.follow(followed(plan, session, owner))
         coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
         bound.enforce()
         with interruptible(coordinator, session.console, session.pulse, session.heard):
@@ -94,8 +106,9 @@ def _run_trials(plan: Plan, session: Session, owner: StudyOwner, persist: Callab
     return coordinator
 
 
-def _live_progress(plan: Plan, session: Session) -> LiveProgress:
-    return LiveProgress(session.console, session.paths.name, plan.space.budget.trials, _epochs_of(plan))
+def _live_progress(plan: Plan, session: Session, owner: StudyOwner) -> LiveProgress:
+    ended_after = [row.last_step or 0 for row in owner.summaries() if row.state.is_finished()]
+    return LiveProgress(session.console, session.paths.name, plan.space.budget.trials, _epochs_of(plan), ended_after)
 
 
 def _epochs_of(plan: Plan) -> Callable[[Mapping[str, Any]], int]:

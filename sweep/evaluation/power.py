@@ -26,5 +26,14 @@ def questions_to_tell(error: float, questions: int, difference: float, level: fl
     """
     if error <= 0:
         return None
-    reach = NormalDist().inv_cdf(1 - level / 2) + NormalDist().inv_cdf(POWER)
-    return math.ceil(questions * (reach * error / difference) ** 2)
+    return math.ceil(questions * (_reach(level) * error / difference) ** 2)
+
+
+def told_difference(error: float, level: float) -> float:
+    """The smallest true difference that such a test shows with probability 80 %, in the unit of its standard error."""
+    return _reach(level) * error
+
+
+def _reach(level: float) -> float:
+    """Standard errors between 0 and a difference that is told."""
+    return NormalDist().inv_cdf(1 - level / 2) + NormalDist().inv_cdf(POWER)

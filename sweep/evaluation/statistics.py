@@ -185,7 +185,7 @@ def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -
     if R < 3 or np.ptp(first_R) == 0 or np.ptp(second_R) == 0:
         return None
     x_R, y_R = _standardised(mid_ranks(first_R)), _standardised(mid_ranks(second_R))
-    rho = round(float(x_R @ y_R), 12)  # a perfect order is 1, not 0.9999999999999998
+    rho = spearman(first_R, second_R)
     generator = np.random.default_rng(derive_seed("rank correlation", seed))
     exact = R <= MOST_EXACT
     orders = np.array(list(itertools.permutations(range(R)))) if exact else np.tile(np.arange(R), (PERMUTATIONS, 1))
@@ -194,6 +194,12 @@ def rank_correlation(first_R: Float64Array, second_R: Float64Array, seed: int) -
     as_large = int((np.abs(y_R[orders] @ x_R) >= abs(rho) - 1e-9).sum())
     p = as_large / len(orders) if exact else (1 + as_large) / (1 + len(orders))
     return Correlation(rho, p, fisher_interval(rho, R), R)
+
+
+def spearman(first_R: Float64Array, second_R: Float64Array) -> float:
+    """Spearman correlation with mid-ranks for ties. Neither side may be constant."""
+    rho = float(_standardised(mid_ranks(first_R)) @ _standardised(mid_ranks(second_R)))
+    return round(rho, 12)  # a perfect order is 1, not 0.9999999999999998
 
 
 def mid_ranks(values_R: Float64Array) -> Float64Array:

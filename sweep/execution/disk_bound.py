@@ -19,6 +19,7 @@ from sweep.space import SearchSpace
 from sweep.storage.path import StoredPath
 from sweep.study import TrialSummary
 from sweep.study.ranking import TOP, compared, rank
+from sweep.terminal.sizes import GB, size_text
 from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
 from sweep.trials.messages import EpochResult
 from sweep.trials.rce_store import RceKey
@@ -26,7 +27,6 @@ from sweep.trials.stored import best_epochs, check_epochs, stored_epochs
 
 logger = logging.getLogger(__name__)
 
-GB = 10**9
 SECONDS_BETWEEN_LOOKS = 30.0
 
 
@@ -190,19 +190,15 @@ class DiskBound:
 
     def _tell(self, removed: list[Removed], used: float, limit: float) -> None:
         if removed:
-            told = ", ".join(f"{one.count} x {one.what} ({_size(one.size)})" for one in removed)
-            line = f"disk: the run is at its bound of {_size(limit)}; removed {told}"
+            told = ", ".join(f"{one.count} x {one.what} ({size_text(one.size)})" for one in removed)
+            line = f"disk: the run is at its bound of {size_text(limit)}; removed {told}"
             logger.warning("%s", line)
             self._say(line)
         if used > limit and not self._warned:
             line = (
-                f"disk: the run holds {_size(used)}, more than its bound of {_size(limit)}, and all of it is needed; "
-                "raise max_disk_gb in its space.yaml, or lower keep_epochs"
+                f"disk: the run holds {size_text(used)}, more than its bound of {size_text(limit)}, and all of it is "
+                "needed; raise max_disk_gb in its space.yaml, or lower keep_epochs"
             )
             logger.warning("%s", line)
             self._say(line)
         self._warned = used > limit
-
-
-def _size(size: float) -> str:
-    return f"{size / GB:.3g} GB" if size >= GB / 10 else f"{size / 1e6:.3g} MB"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from selector.arrays import Int8Array
 from selector.data import Dataset
 from selector.errors import DataError
-from sweep.collect.beams import Beams
 from sweep.evaluation.questions import choose_questions, images_of
 from sweep.items import ImageError, ItemTable
 from sweep.items.shared_images import SharedImages
@@ -83,11 +83,16 @@ def _check_images(table: ItemTable, questions: Sequence[int], limit: FailureLimi
         )
 
 
-def check_splits(request: Request, beams: Beams) -> None:
-    """Refuse a collection that would leave an evaluation without questions. Raises SplitError."""
+def check_splits(request: Request, splits: Int8Array) -> None:
+    """Refuse a collection that would leave an evaluation without questions. Raises SplitError.
+
+    Args:
+        request: whose evaluation asks.
+        splits: of the queries, int8 [Q] (values of `Split`).
+    """
     settings = request.space.evaluation
     for split in [] if settings is None else evaluation_splits(settings):
-        if not (beams.queries.split == int(split.in_data)).any():
+        if not (splits == int(split.in_data)).any():
             raise SplitError(
                 f"the {split} split would have no query to evaluate on: {more_queries(request, split.in_data)}, or "
                 "name another one in evaluation.split"

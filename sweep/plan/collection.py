@@ -2,43 +2,105 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from selector.data.native import is_native
-from sweep.collect.beams import propose_beams
+from sweep.collect.beams import propose_beams, query_splits
 from sweep.collect.digest import collect_digest, embeddings_hash
+from sweep.embed.identity import embed_digest
+from sweep.embed.model import check_embedding_model
+from sweep.embed.store import is_embedded
 from sweep.errors import SpaceError
 from sweep.items.shared_images import find_shared_images
 from sweep.plan.checks import check_shared_images, check_splits
 from sweep.plan.given import open_init
-from sweep.plan.items import open_source
-from sweep.plan.plan import CollectionPlan
+from sweep.plan.items import Source, open_source
+from sweep.plan.plan import CollectionPlan, EmbeddingPlan
 from sweep.plan.requests import Request
+from sweep.settings.collect import CollectSettings
+from sweep.settings.embed import EmbedSettings
+from sweep.settings.vlm import VlmSettings
+from sweep.space import SearchSpace
+from sweep.storage.path import StoredPath
 from sweep.vlm.engine.loading import check_model
 from sweep.vlm.keys import model_identity
 
 
-def plan_collection(request: Request) -> CollectionPlan:
-    """Everything about a collection that can be known and checked before the model is asked.
+def plan_collection(request: Request) -> CollectionPlan | EmbeddingPlan:
+    """Everything about a collection that can be known and checked before a model is asked.
+
+    Where the items are still to be embedded, what can be known before that.
 
     Raises:
         SpaceError: the space has no section `collect`.
         UserError: items, embeddings, queries or the model's files cannot be used.
     """
     space = request.space
+    collect, vlm = _sections(space)
+    source = open_source(space, request.shared)
+    settings = source.collect_settings(collect)
+    if space.embed is None or settings.embeddings is not None:
+        return _plan_beams(request, vlm, source, settings, None)
+    folder = _embeddings_folder(request, space.embed, source)
+    if is_embedded(folder.local()):
+        return _plan_beams(request, vlm, source, settings, folder)
+    splits = query_splits(settings, source.table)
+    check_splits(request, splits)
+    check_model(vlm)
+    widths = check_embedding_model(space.embed, vlm)
+    plan = EmbeddingPlan(request, space.embed, source.table, widths, folder, settings, splits)
+    return replace(plan, init=open_init(request, plan.width))
+
+
+def plan_embedding(request: Request) -> EmbeddingPlan:
+    """The embedding of a space's items alone, whether it was done before or not.
+
+    Raises:
+        SpaceError: the space has no section `embed`.
+        UserError: the items or the model's files cannot be used.
+    """
+    space = request.space
+    if space.embed is None:
+        raise SpaceError(f"space {space.name!r} has no section embed: what embeds the items")
+    source = open_source(space, request.shared)
+    folder, widths = _embeddings_folder(request, space.embed, source), check_embedding_model(space.embed, space.vlm)
+    return EmbeddingPlan(request, space.embed, source.table, widths, folder, None, np.zeros(0, dtype=np.int8))
+
+
+def plan_of_embedded(plan: EmbeddingPlan) -> CollectionPlan:
+    """The plan when the items are embedded, with the items that are open already. Raises as `plan_collection`."""
+    collect, vlm = _sections(plan.space)
+    return _plan_beams(plan.request, vlm, Source(plan.items, None), plan.collect or collect, plan.folder)
+
+
+def _sections(space: SearchSpace) -> tuple[CollectSettings, VlmSettings]:
     if space.collect is None or space.vlm is None:
         raise SpaceError(f"space {space.name!r} has no section collect: which beams are measured")
-    source = open_source(space, request.shared)
-    settings = source.collect_settings(space.collect)
-    embeddings = source.embeddings(settings)
-    beams = propose_beams(settings, source.table, embeddings)
+    return space.collect, space.vlm
+
+
+def _embeddings_folder(request: Request, settings: EmbedSettings, source: Source) -> StoredPath:
+    return request.shared.embeddings_folder(embed_digest(settings, request.space.vlm, source.table.fingerprint()))
+
+
+def _plan_beams(
+    request: Request, vlm: VlmSettings, source: Source, settings: CollectSettings, folder: StoredPath | None
+) -> CollectionPlan:
+    tables = source.tables(settings, None if folder is None else folder.local())
+    separate = {kind: embeddings_hash(table) for kind, table in tables.separate.items()}
+    zeros = tables.manifest is not None  # images that could not be read; in a user's own file they are a mistake
+    beams = propose_beams(settings, source.table, tables.table, tables.separate, leave_out_zeros=zeros)
     shared = tuple(find_shared_images(beams.queries, source.table.image_ids()))
     check_shared_images(shared, request, by_query=False)
-    check_splits(request, beams)
-    check_model(space.vlm)
+    check_splits(request, beams.queries.split)
+    check_model(vlm)
     digest = collect_digest(
-        settings, source.table.fingerprint(), embeddings_hash(embeddings), space.vlm, model_identity(space.vlm.model)
+        settings, source.table.fingerprint(), embeddings_hash(tables.table), vlm, model_identity(vlm.model), separate
     )
-    folder, init = request.shared.data_folder(digest), open_init(request, int(embeddings.shape[1]))
-    return CollectionPlan(request, settings, space.vlm, source.table, beams, folder, shared, init)
+    place, init = request.shared.data_folder(digest), open_init(request, int(tables.table.shape[1]))
+    return CollectionPlan(request, settings, vlm, source.table, beams, place, shared, tables.manifest, init)
 
 
 def is_collected(plan: CollectionPlan) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum, auto
 
 import torch
@@ -23,7 +24,7 @@ from sweep.plan.checks import check_items, check_length, check_shared_images
 from sweep.plan.collection import is_collected, plan_collection
 from sweep.plan.given import open_init, read_rows
 from sweep.plan.items import open_source
-from sweep.plan.plan import CollectionPlan, EvaluationPlan, Plan
+from sweep.plan.plan import AnyPlan, CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
 from sweep.plan.splits import SplitError, check_summary, more_queries
 from sweep.settings.evaluation import evaluation_splits
@@ -41,8 +42,8 @@ class Answers(Enum):
     ASKED = auto()  # the model is asked: its files are needed too
 
 
-def make_plan(request: Request, answers: Answers = Answers.ASKED) -> Plan | CollectionPlan:
-    """Read and check what a request names. Where the data is still to be measured, what can be known before that.
+def make_plan(request: Request, answers: Answers = Answers.ASKED) -> AnyPlan:
+    """Read and check what a request names. Where the data is still to be made, what can be known before that.
 
     Raises:
         SpaceError: a section is missing.
@@ -54,7 +55,9 @@ def make_plan(request: Request, answers: Answers = Answers.ASKED) -> Plan | Coll
     collection = plan_collection(request)
     if answers is Answers.ASKED and request.space.evaluation is not None:
         read_rows(request.space.evaluation, request.kept)
-    return plan_of_collected(collection, answers) if is_collected(collection) else collection
+    if isinstance(collection, CollectionPlan) and is_collected(collection):
+        return plan_of_collected(collection, answers)
+    return collection
 
 
 def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASKED) -> Plan:
@@ -66,7 +69,8 @@ def plan_of_collected(collection: CollectionPlan, answers: Answers = Answers.ASK
     request = collection.request
     data = DataSettings.model_validate({**dict(request.data), "path": collection.folder.local()})
     try:
-        return _plan(request, data, collection.items, answers, collection.folder)
+        plan = _plan(request, data, collection.items, answers, collection.folder)
+        return replace(plan, embedded=collection.embedded)
     except SplitError:
         raise
     except DataError as error:
@@ -85,11 +89,11 @@ def _plan(
         check_length(own, dataset)
     evaluation = plan_evaluation(request, dataset, own if request.answers is request.space else None, answers)
     table = own if own is not None or evaluation is None else evaluation.items
-    shared = _shared_images(dataset, table)
+    shared = shared_images(dataset, table)
     check_shared_images(shared, request, by_query=data.path is not None and not is_native(data.path))
     parameters = _parameters(request.space, dataset.width)
     init = open_init(request, dataset.width)
-    return Plan(request, data, dataset, summary, parameters, evaluation, collected, shared, init)
+    return Plan(request, data, dataset, summary, parameters, evaluation, collected, shared, init=init)
 
 
 def _own_items(request: Request, data: DataSettings, answers: Answers) -> ItemTable | None:
@@ -98,7 +102,8 @@ def _own_items(request: Request, data: DataSettings, answers: Answers) -> ItemTa
     return open_source(request.space, request.shared).table if needed and request.space.items is not None else None
 
 
-def _shared_images(dataset: Dataset, table: ItemTable | None) -> tuple[SharedImages, ...]:
+def shared_images(dataset: Dataset, table: ItemTable | None) -> tuple[SharedImages, ...]:
+    """Queries that share an image with others. Without items, equal embeddings are taken for one image."""
     queries = QueryTable(dataset.query_items, dataset.pool_items, dataset.pool_starts, dataset.split)
     if table is None:
         return tuple(find_shared_images(queries, equal_rows(dataset.embeddings), Sign.EMBEDDING))

@@ -134,7 +134,9 @@ def request_of_run(
     if data is None and record.data is not None:
         kept = data_at(paths, record.data)
         collected = kept if isinstance(kept, StoredPath) else None
-        data, embeddings = kept if isinstance(kept, Path) else kept.local(), embeddings or record.embeddings
+        if paths.bundled_data is None:  # what is bundled holds its own
+            embeddings = embeddings or record.embeddings
+        data = kept if isinstance(kept, Path) else kept.local()
     for assignment in answers_overrides:
         if parse_override(assignment).path[0] not in ANSWERS:
             raise SpaceError(f"--set {assignment}: an evaluation takes {', '.join(ANSWERS)} alone; leave it out")
@@ -143,7 +145,7 @@ def request_of_run(
         other = parse_space(text, source, merged(own, answers_overrides))
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
-    shared = SharedPaths.beside(paths.root.parent, scratch)
+    shared = paths.shared_with(scratch)
     settings = _data(space, data, embeddings)
     return Request(
         space,

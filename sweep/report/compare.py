@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sweep.evaluation.wording import points, signed
 from sweep.report.tables import plain_table, titled
-from sweep.results.compared import Comparison, CurveStatistics, Pair
+from sweep.results.compared import Comparison, CurveStatistics, Pair, relative_words
 
 TENSORS = 12
 
@@ -71,7 +71,7 @@ def _tensors(pair: Pair) -> Group:
     table = plain_table(["mean", "max", "relative", "tensor"], left=("tensor",))
     changes = pair.tensors or ()
     for one in sorted(changes, key=lambda change: -_sortable(change.relative))[:TENSORS]:
-        table.add_row(f"{one.mean:.2e}", f"{one.highest:.2e}", f"{100 * one.relative:.2g} %", Text(one.name))
+        table.add_row(f"{one.mean:.2e}", f"{one.highest:.2e}", relative_words(one.relative), Text(one.name))
     more = [Text(f"and {len(changes) - TENSORS} more")] if len(changes) > TENSORS else []
     return titled(f"Weights that differ most, {_name(pair)}", table, *more)
 

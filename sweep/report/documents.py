@@ -5,17 +5,18 @@ Numbers that are none (NaN, infinity) are null, as JSON has no others.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from selector.arrays import Int8Array
 from selector.data import DataSummary, Split
 from sweep.evaluation.records import Evaluation
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.cost.records import Cost
+from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
+from sweep.report.finite import document_text as document_text  # with the documents, for who imports them
 from sweep.report.plan import label_of_override
 from sweep.results.export import Exported
 from sweep.results.run_verdict import RunVerdict
@@ -24,13 +25,8 @@ from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.space import canonical
 
 
-def document_text(document: Mapping[str, Any]) -> str:
-    """As it is printed."""
-    return json.dumps(_finite(dict(document)), indent=2, allow_nan=False) + "\n"
-
-
-def plan_document(plan: Plan | CollectionPlan, warnings: Sequence[str]) -> dict[str, Any]:
-    """What `validate` found. Exactly one of `data` and `collect` is null."""
+def plan_document(plan: AnyPlan, cost: Cost, warnings: Sequence[str]) -> dict[str, Any]:
+    """What `validate` found. Of `data`, `collect` and `embed` one is not null: what the run begins with."""
     space, request = plan.space, plan.request
     rce, grpo = space.epochs()
     settings = canonical(space)
@@ -45,6 +41,8 @@ def plan_document(plan: Plan | CollectionPlan, warnings: Sequence[str]) -> dict[
         "most_epochs": {"rce": rce, "grpo": grpo},
         "data": _data(plan) if isinstance(plan, Plan) else None,
         "collect": _collection(plan) if isinstance(plan, CollectionPlan) else None,
+        "embed": _embedding(plan) if isinstance(plan, EmbeddingPlan) else None,
+        "cost": asdict(cost),
         "settings": settings,
     }
 
@@ -70,15 +68,30 @@ def _by_name(value: Any) -> Any:  # noqa: ANN401 (any field of a summary)
     return value
 
 
+def _embedding(plan: EmbeddingPlan) -> dict[str, Any]:
+    return {
+        "path": str(plan.folder),
+        "items": len(plan.items),
+        "inputs": plan.settings.inputs.value,
+        "width": plan.width,
+        "queries": _by_split(plan.splits),
+        "most_beams": plan.most_beams,
+        "model": plan.settings.model.path,
+    }
+
+
+def _by_split(splits: Int8Array) -> dict[str, int]:
+    return {split.name.lower(): int((splits == int(split)).sum()) for split in Split}
+
+
 def _collection(plan: CollectionPlan) -> dict[str, Any]:
     beams = plan.beams
     sizes = np.diff(beams.beam_starts)
-    splits = {split.name.lower(): int((beams.queries.split == int(split)).sum()) for split in Split}
     return {
         "path": str(plan.folder),
         "items": len(plan.items),
         "width": int(beams.embeddings.shape[1]),
-        "queries": splits,
+        "queries": _by_split(beams.queries.split),
         "beams": len(beams),
         "picks": int(beams.beam_picks.shape[1]),
         "group_sizes": {"minimum": int(sizes.min()), "maximum": int(sizes.max()), "median": float(np.median(sizes))},
@@ -131,11 +144,3 @@ def evaluation_document(
         "verdict": verdict.model_dump(mode="json"),
         "evaluation": evaluation.model_dump(mode="json"),
     }
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 (JSON)
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

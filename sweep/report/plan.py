@@ -11,19 +11,21 @@ from rich.table import Table
 
 from selector.data import DataSummary, Split
 from sweep.items.shared_images import SharedImages, Sign
-from sweep.plan.plan import CollectionPlan, Plan
+from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
 from sweep.plan.requests import Request
 from sweep.plan.splits import informative_groups, informative_sentence, more_queries
 from sweep.report.tables import labelled, titled
 from sweep.space import SearchSpace, parse_override
 
 
-def plan_table(plan: Plan | CollectionPlan) -> Table:
+def plan_table(plan: AnyPlan) -> Table:
     """What would run."""
+    if isinstance(plan, EmbeddingPlan):
+        return labelled(describe_embedding(plan))
     return labelled(describe_collection(plan) if isinstance(plan, CollectionPlan) else describe_plan(plan))
 
 
-def parameter_table(plan: Plan | CollectionPlan) -> Group:
+def parameter_table(plan: AnyPlan) -> Group:
     """What varies."""
     none = [("parameters", "none: every trial has the same settings")]
     return titled("Parameters", labelled(describe_parameters(plan.space) or none))
@@ -44,6 +46,30 @@ def data_table(summary: DataSummary) -> Table:
             ("left out or noticed", _noticed(summary)),
         ]
     )
+
+
+def describe_embedding(plan: EmbeddingPlan) -> list[tuple[str, str]]:
+    """What would be embedded, then collected, and run after that, as (label, text) rows."""
+    space, settings = plan.space, plan.settings
+    how = f" by {settings.combine}" if len(settings.inputs.parts) > 1 else ""
+    rows = [
+        ("space", f"{space.name} ({plan.request.source})"),
+        *_overridden(plan.request),
+        ("embeddings", f"to be made -> {plan.folder}"),
+        ("items", f"{len(plan.items)}{_missing(plan.items.images_missing())}"),
+        ("embedded", f"{' and '.join(settings.inputs.parts)}{how}, width {plan.width}"),
+        ("embedded by", settings.model.path),
+    ]
+    if plan.collect is None:
+        return rows
+    splits = ", ".join(f"{int((plan.splits == int(split)).sum())} {split.name.lower()}" for split in Split)
+    measured = f"up to {plan.most_beams} of {plan.collect.picks} picks, {plan.collect.beams.total} per query"
+    return [
+        *rows,
+        ("queries", splits),
+        ("beams to measure", measured),
+        *([("answered by", space.vlm.model.path)] if space.vlm else []),
+    ]
 
 
 def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ from rich.console import Console
 from sweep.report.evaluations import other_lines
 from sweep.report.trials import trial_table
 from sweep.results.evaluations import DECLARED
-from sweep.results.status import RunState, RunStatus
+from sweep.results.run_state import RunState
+from sweep.results.status import RunStatus
 from sweep.runs.driver import DriverRecord, Phase
 from sweep.terminal.live import duration
 

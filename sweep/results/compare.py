@@ -61,7 +61,7 @@ def compare_sides(
             raise RunError(
                 f"{side.label} reads embeddings of width {side.model.config.width}, the run's data has {dataset.width}"
             )
-    picks = [_picks(side, dataset, questions, shots) for side in sides]
+    picks = [picks_of(side, dataset, questions, shots) for side in sides]
     accuracies = [_accuracies(side) for side in sides]
     pairs = []
     for index in range(1, len(sides)):
@@ -76,7 +76,7 @@ def compare_sides(
                 _difference(accuracies[0], accuracies[index], images),
             )
         )
-    return Comparison(tuple(sides), tuple(pairs), tuple(curves(side.reports) for side in sides), _alike(picks))
+    return Comparison(tuple(sides), tuple(pairs), tuple(curves(side.reports) for side in sides), alike(picks))
 
 
 # Weights ----------------------------------------------------------------------------------------------------------
@@ -99,7 +99,8 @@ def _tensors(first: PointerSelector, second: PointerSelector) -> tuple[tuple[Ten
 # Selections -------------------------------------------------------------------------------------------------------
 
 
-def _picks(side: Side, dataset: Dataset, questions: Questions, shots: int) -> Int64Array:
+def picks_of(side: Side, dataset: Dataset, questions: Questions, shots: int) -> Int64Array:
+    """What a selector shows before each question: item ids in the order of picking, [Q, S]."""
     row = PolicyRow(side.label, RowKind.TRIAL)
     picks_QS: Int64Array = select_with(row, side.model, questions, dataset, shots).picks_DQS[0]
     return picks_QS
@@ -132,7 +133,7 @@ def _real(picks_S: Int64Array) -> tuple[int, ...]:
     return tuple(int(item) for item in picks_S if item != NONE)
 
 
-def _alike(picks: Sequence[Int64Array]) -> tuple[tuple[int, ...], ...]:
+def alike(picks: Sequence[Int64Array]) -> tuple[tuple[int, ...], ...]:
     """Groups whose members all show the same as the group's first for nearly all questions."""
     groups: list[list[int]] = []
     for index, own_QS in enumerate(picks):

@@ -151,13 +151,21 @@ def _functional(pair: Pair) -> str:
     elif not pair.relative:
         weights = "The weights are equal"
     else:
-        weights = f"The weights differ by {100 * pair.relative:.2g} %"
+        weights = f"The weights differ by {relative_words(pair.relative)}"
     same = f"the same demonstrations for {_share(order)} of {counted(pair.agreement.questions, 'question')}"
     if _is_same(pair.agreement):
         return f"{weights}, {same}: functionally the same."
     if sets > order:
         return f"{weights}, {same} in the same order, for {_share(sets)} in any order."
     return f"{weights}, {same}."
+
+
+def relative_words(change: float) -> str:
+    """A relative change as people write it: two digits, or all before the point. NaN is a change from zero."""
+    if math.isnan(change):
+        return "from 0"
+    percent = 100 * change
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
 
 
 def _is_same(found: Agreement) -> bool:

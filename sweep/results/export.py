@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,8 +19,9 @@ from sweep.results.card import Card, CardOptions, unnamed
 from sweep.results.card_text import SHOTS, card_text
 from sweep.results.evaluations import main_evaluation
 from sweep.results.run_verdict import verdict_of_run
+from sweep.results.trained import HISTORY
 from sweep.results.unaltered import check_stored_epoch, check_unaltered
-from sweep.runs.paths import RunPaths
+from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.runs.record import read_record
 from sweep.storage.hashes import file_hash
 from sweep.storage.local import stored_at
@@ -70,6 +70,10 @@ class ExportOptions:
     formats: Sequence[Format] = ()
     shots: int | None = None
     card: CardOptions = field(default_factory=CardOptions)
+
+
+PLACES = ("path", "embeddings")
+"""Of the section `data`: where the files were, which is nobody else's business."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +133,16 @@ def export(
     number, source, chosen = _choose(paths, trial, epoch)
     check_stored_epoch(paths, source)
     verdict = _verdict(paths, number)
-    manifest = {**read_manifest(source), "chosen": chosen, "verdict": verdict}
+    record = read_record(paths)
+    data = {key: value for key, value in record.space.get("data", {}).items() if key not in PLACES}
+    manifest = {**read_manifest(source), "chosen": chosen, "verdict": verdict, "data": data}
     place = main_evaluation(paths)
     evaluation = None if place is None else read_evaluation(place.file)
     copy = source.local()
     model = PointerSelector.from_pretrained(copy)
-    card = Card(model.config, manifest, evaluation, read_record(paths))
-    files = {name: copy / name for name in (WEIGHTS_FILE, CONFIG_FILE)}
+    card = Card(model.config, manifest, evaluation, record)
+    files = {name: (copy / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)}
+    files[HISTORY] = TrialPaths(source.parent.parent).history_file.read_bytes()
     options = options or ExportOptions()
     written = _write(out, model, card, files, options)
     return Exported(out, number, written, chosen, verdict, unnamed(card, options.card))
@@ -187,7 +194,7 @@ def chosen_checkpoint(paths: RunPaths, trial: str) -> tuple[int, StoredPath, str
 
 
 def _write(
-    out: Path, model: PointerSelector, card: Card, files: dict[str, Path], options: ExportOptions
+    out: Path, model: PointerSelector, card: Card, files: dict[str, bytes], options: ExportOptions
 ) -> dict[str, Any]:
     """The folder, whole or not at all. Files of the selector are copied where they exist. Returns the manifest."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -201,8 +208,8 @@ def _write(
         if not files:
             model.save_pretrained(folder)
             manifest = {**manifest, "files": {CONFIG_FILE: file_hash(folder / CONFIG_FILE)}}
-        for name, file in files.items():
-            shutil.copyfile(file, folder / name)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
         for one in formats:
             _write_form(model, one, folder / one.file, _shots(card.evaluation, options), manifest)
             others[one.file] = file_hash(folder / one.file)

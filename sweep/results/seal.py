@@ -30,9 +30,12 @@ from sweep.trials.checkpoints import MANIFEST_FILE, hashes_of
 
 FORMAT = "sweep-seal/1"
 SEAL = "seal.json"
-UNSEALED = (SEAL, "study.db*", "run.log", "ray.log", "driver[.-]*", "stop.json", "rce/*.lock", "tune/*")
-"""The seal, the study's bytes, text for people, what drivers say of themselves, locks, and Tune's scratch: no result
-rests on any of these bytes."""
+BUNDLED = ("bundle.json", "bundled/*")
+"""What a bundle adds to a run: its table of contents, and data and items, which have fingerprints of their own."""
+SCRATCH = ("driver[.-]*", "stop.json", "rce/*.lock", "tune/*", "wandb/*")
+UNSEALED = (SEAL, "study.db*", "run.log", "ray.log", "report.html", *SCRATCH, *BUNDLED)
+"""The seal, the study's bytes, text for people, what drivers say of themselves, locks, what Tune and W&B keep: no
+result rests on any of these bytes."""
 GROWING = ("ledger.jsonl",)
 CHECKPOINTS = ("rce/*", "given/*", "trials/*/best/step-*", "trials/*/resume/step-*", "finalists/*/best/step-*")
 READERS = 8
@@ -80,7 +83,7 @@ def seal(paths: RunPaths) -> None:
     found = Seal(
         files=_hashes(paths.root, [name for name in names if name not in GROWING]),
         growing={name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in growing.items()},
-        data=_data_hashes(_data_folder(paths, record)),
+        data=_data_hashes(collected_folder(paths, record)),
         attributes=read_attributes(url, record.study),
         trials=[record_hash(one) for one in read_records(url, record.study)],
     )
@@ -147,7 +150,7 @@ def _file_faults(paths: RunPaths, sealed: Seal) -> Iterator[Fault]:
 
 
 def _data_faults(paths: RunPaths, sealed: Seal, record: RunRecord | None) -> Iterator[Fault]:
-    folder = None if record is None else _data_folder(paths, record)
+    folder = None if record is None else collected_folder(paths, record)
     if sealed.data and (data := _data_hashes(folder)):  # it may have been moved away, and then nothing is known
         for name in sorted(sealed.data.keys() | data.keys()):
             yield from _fault(f"{folder}/{name}", sealed.data.get(name), data.get(name))
@@ -212,8 +215,8 @@ def _hashes(root: StoredPath, names: list[str]) -> dict[str, str]:
         return {name: one for name, one in found if one is not None}
 
 
-def _data_folder(paths: RunPaths, record: RunRecord) -> StoredPath | None:
-    """Where the run's data is, if it was collected. Other data is the user's, and its fingerprint says what it is."""
+def collected_folder(paths: RunPaths, record: RunRecord) -> StoredPath | None:
+    """Where a run's data is, if it was collected. Other data is the user's, and its fingerprint says what it is."""
     if record.data is None:
         return None
     kept, shared = data_at(paths, record.data), paths.shared.root / "data"

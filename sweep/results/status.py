@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from sweep.errors import RunError, StudyError
 from sweep.results.evaluations import main_evaluation
+from sweep.results.run_state import RunState, planned_trials, state_of
 from sweep.results.run_verdict import verdict_of_run
-from sweep.runs.driver import DriverRecord, DriverState, End, Phase, driver_state
+from sweep.runs.driver import DriverRecord, DriverState, Phase, driver_state
 from sweep.runs.paths import EvaluationPaths, RunPaths
 from sweep.runs.record import RunRecord, read_record
 from sweep.study import TrialState, TrialSummary, read_summaries
@@ -21,16 +21,6 @@ from sweep.study.ranking import rank
 
 ENOUGH_TRIALS = 3
 """From so many ended trials on, the mean of their epochs stands for those to come."""
-
-
-class RunState(StrEnum):
-    """How a run stands as a whole."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    INTERRUPTED = "interrupted"
-    FAILED = "failed"
-    DEAD = "dead"
 
 
 @dataclass(frozen=True)
@@ -97,9 +87,9 @@ def read_status(paths: RunPaths, looking: Callable[[str], None] = lambda line: N
     place, verdict = _end(paths)
     return RunStatus(
         paths=paths,
-        state=_state(paths, driver, rows),
+        state=state_of(paths, driver, any(row.state is TrialState.RUNNING for row in rows)),
         driver=driver,
-        planned=_planned(record, driver.record),
+        planned=planned_trials(record, driver.record),
         rows=rows,
         trains=trains,
         seconds_left=seconds_left(driver.record, rows) if driver.alive and driver.record is not None else None,
@@ -128,29 +118,10 @@ def _trials(paths: RunPaths, record: RunRecord, driver: DriverState) -> list[Tri
     try:
         return read_summaries(url, record.study)
     except StudyError:
-        if driver.alive and driver.record is not None and driver.record.phase in (Phase.STARTING, Phase.COLLECTING):
+        before = (Phase.STARTING, Phase.EMBEDDING, Phase.COLLECTING)
+        if driver.alive and driver.record is not None and driver.record.phase in before:
             return []
         raise
-
-
-def _state(paths: RunPaths, driver: DriverState, rows: Sequence[TrialSummary]) -> RunState:
-    if driver.alive:
-        return RunState.RUNNING
-    # A run that had ended may have been resumed with a larger budget. Evaluating it again changes nothing here.
-    if paths.ranking_file.exists() and not any(row.state is TrialState.RUNNING for row in rows):
-        return RunState.FINISHED
-    if driver.record is None or driver.record.end in (End.INTERRUPTED, End.FINISHED):
-        return RunState.INTERRUPTED
-    return RunState.FAILED if driver.record.end is End.FAILED else RunState.DEAD
-
-
-def _planned(record: RunRecord, driver: DriverRecord | None) -> int | None:
-    """A resumed run may have another budget than it began with."""
-    if driver is not None and driver.phase is Phase.TRAINING:
-        return driver.total
-    budget = record.space.get("budget")
-    planned = budget.get("trials") if isinstance(budget, dict) else None
-    return planned if isinstance(planned, int) else None
 
 
 def seconds_left(driver: DriverRecord, rows: Sequence[TrialSummary]) -> float | None:

@@ -29,7 +29,7 @@ def check_unaltered(paths: RunPaths, may_change: Collection[str] = ()) -> None:
     """
     record = read_record(paths)
     records = read_records(record.storage_url(paths), record.study)
-    _refuse(paths, [*seal_faults(paths, record, records), *study_faults(paths, records)], may_change)
+    refuse_changed(paths, [*seal_faults(paths, record, records), *study_faults(paths, records)], may_change)
 
 
 def check_stored_epoch(paths: RunPaths, folder: StoredPath) -> None:
@@ -40,10 +40,11 @@ def check_stored_epoch(paths: RunPaths, folder: StoredPath) -> None:
         RunError: the manifest was changed. The message names the place.
     """
     check_files(folder)
-    _refuse(paths, list(manifest_faults(paths, folder, read_record(paths), WarmUps(paths))))
+    refuse_changed(paths, list(manifest_faults(paths, folder, read_record(paths), WarmUps(paths))))
 
 
-def _refuse(paths: RunPaths, faults: Sequence[Fault], may_change: Collection[str] = ()) -> None:
+def refuse_changed(paths: RunPaths, faults: Sequence[Fault], may_change: Collection[str] = ()) -> None:
+    """Refuse a run of which something was changed. What is gone or new is no reason. Raises RunError."""
     changed = [
         fault
         for fault in without_echoes(faults, SEAL)

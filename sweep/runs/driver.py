@@ -34,6 +34,7 @@ class Phase(StrEnum):
     """What a driver is busy with."""
 
     STARTING = "starting"
+    EMBEDDING = "embedding"
     COLLECTING = "collecting"
     TRAINING = "training"
     FINALISTS = "training finalists"
@@ -59,6 +60,20 @@ class DriverProcess(FrozenModel):
     started: str | None
 
 
+class Spent(FrozenModel):
+    """What a phase has cost, over all drivers of a run.
+
+    Attributes:
+        answered: prompts that the model answered.
+        reused: prompts whose answers were known before.
+    """
+
+    phase: Phase
+    seconds: Annotated[float, Field(ge=0, le=1e11)] = 0.0
+    answered: Count = 0
+    reused: Count = 0
+
+
 class DriverRecord(FrozenModel):
     """What a driver says of itself. Times are seconds since the epoch, by its machine's clock.
 
@@ -72,6 +87,7 @@ class DriverRecord(FrozenModel):
         epochs: the most that a trial can have.
         end: None while it lives.
         reason: why it was interrupted or failed.
+        spent: by phase, what this driver and those before it have spent. The phase that goes on is not in it yet.
     """
 
     format: Literal["sweep-driver/1"] = "sweep-driver/1"
@@ -90,6 +106,7 @@ class DriverRecord(FrozenModel):
     epochs: Count | None = None
     end: End | None = None
     reason: str = ""
+    spent: tuple[Spent, ...] = ()
 
     @property
     def host(self) -> str:

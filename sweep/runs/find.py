@@ -40,6 +40,8 @@ def _run_folder(argument: str | None, runs: StoredPath) -> StoredPath:
             _check_bucket(runs)
             raise RunError(f"no runs in {runs}: start one with `python -m sweep run spaces/grpo.yaml`")
         return newest.parent
+    if argument.endswith((".tar.zst", ".tar.gz")):
+        raise RunError(f"{argument} is a bundle: take it in first, with `python -m sweep runs import {argument}`")
     folder = open_run_folder(argument)
     for one in (folder, *([] if is_uri(argument) else [runs / argument])):
         if RunPaths(one).run_file.exists():

@@ -11,6 +11,8 @@ from sweep.storage.path import StoredPath
 from sweep.storage.scratch import cache_folder
 
 DRIVER_MARK = "driver-"
+FINALISTS = "finalists"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class RunPaths:
         return self.root / "seal.json"
 
     @property
+    def report_file(self) -> StoredPath:
+        """The report as a page. It is made from the other files and can be made again."""
+        return self.root / "report.html"
+
+    @property
     def lock_file(self) -> StoredPath:
         """Held by the one driver of the run."""
         return self.root / "driver.lock"
@@ -95,6 +102,11 @@ class RunPaths:
         return self.root / "stop.json"
 
     @property
+    def removed_file(self) -> StoredPath:
+        """There while a run that is kept elsewhere is being removed."""
+        return self.root / "removed.json"
+
+    @property
     def rce_folder(self) -> StoredPath:
         """RCE artifacts by content hash."""
         return self.root / "rce"
@@ -115,6 +127,11 @@ class RunPaths:
         return self.root / "trials"
 
     @property
+    def tensorboard_folder(self) -> StoredPath:
+        """What TensorBoard is pointed at: one folder of events per trial."""
+        return self.root / TENSORBOARD
+
+    @property
     def has_begun(self) -> bool:
         """Whether a worker has taken up a trial. The driver keeps records of trials before that."""
         return any(True for _ in self.trials_folder.glob("*/settings.json"))
@@ -122,7 +139,7 @@ class RunPaths:
     @property
     def finalists_folder(self) -> StoredPath:
         """Finalists that were trained again under fresh seeds, one folder each."""
-        return self.root / "finalists"
+        return self.root / FINALISTS
 
     @property
     def evaluations_folder(self) -> StoredPath:
@@ -144,9 +161,26 @@ class RunPaths:
         return EvaluationPaths(self.evaluations_folder / name)
 
     @property
+    def bundled_folder(self) -> StoredPath:
+        """Data and items that came with a run in a bundle. They serve this run alone: they may be a stranger's."""
+        return self.root / "bundled"
+
+    @property
+    def bundled_data(self) -> Path | None:
+        """The data that came with the run."""
+        found = [] if self.root.is_remote else (self.bundled_folder / "data").glob("[!.]*")
+        return found[0].local().absolute() if found else None
+
+    @property
     def shared(self) -> SharedPaths:
-        """What this run shares with those beside it."""
-        return SharedPaths.beside(self.root.parent)
+        """What this run shares with those beside it. One that brought its own data and items shares nothing."""
+        return self.shared_with(None)
+
+    def shared_with(self, scratch: Path | None) -> SharedPaths:
+        """The same for a command that only looks: `scratch` is where demo items are made if there are none."""
+        if not self.root.is_remote and self.bundled_folder.exists():
+            return SharedPaths(self.bundled_folder, scratch)
+        return SharedPaths.beside(self.root.parent, scratch)
 
     def trial(self, number: int) -> TrialPaths:
         """Paths of one trial."""
@@ -186,6 +220,15 @@ class SharedPaths:
         shared = root / "items" / digest[:16]
         return shared if self.scratch is None or shared.exists() else self.scratch / digest[:16]
 
+    @property
+    def embedding_parts(self) -> StoredPath:
+        """Embeddings of some images or questions each, by content: what was computed once is not computed again."""
+        return self.root / "embeddings" / "parts"
+
+    def embeddings_folder(self, digest: str) -> StoredPath:
+        """Embeddings of all items of a table, by everything that they depend on."""
+        return self.root / "embeddings" / digest[:16]
+
     def data_folder(self, digest: str) -> StoredPath:
         """Collected data, by everything that it depends on."""
         return self.root / "data" / digest[:16]
@@ -224,8 +267,10 @@ class TrialPaths:
 
     @property
     def events_folder(self) -> StoredPath:
-        """TensorBoard events."""
-        return self.root / "tensorboard"
+        """TensorBoard events. TensorBoard calls a run by its folder, so this name is read by people."""
+        trials = self.root.parent
+        kind = "finalist" if trials.name == FINALISTS else "trial"
+        return trials.parent / TENSORBOARD / f"{kind}-{self.root.name}"
 
     @property
     def result_file(self) -> StoredPath:
@@ -272,7 +317,9 @@ def place_of_data(paths: RunPaths, data: StoredPath | Path | None) -> Path | Non
 
 
 def data_at(paths: RunPaths, place: Path) -> StoredPath | Path:
-    """The inverse of `place_of_data`. Collected data is taken from beside the run if it was copied with it."""
+    """The inverse of `place_of_data`. Data is taken from the run, or from beside it, if it was copied with it."""
+    if (bundled := paths.bundled_data) is not None:
+        return bundled
     if not place.is_absolute():
         return paths.root.parent / place.as_posix()
     shared = paths.shared.root

@@ -23,6 +23,7 @@ class RunRecord(FrozenModel):
             to the folder of runs if that is elsewhere and the data was collected into it.
         embeddings: their absolute path, where they were named.
         data_fingerprint: None while the run's own data is still being collected.
+        embed: what made the embeddings and their hashes, where section `embed` of the space did.
         study: the study's name: the run's when it was started, whatever its folder is called today.
         overrides: assignments `PATH=VALUE` of the command line that count instead of what `space.yaml` says.
         init_from: SHA-256 of the weights that all trials start from. None: each from its own seed.
@@ -34,6 +35,7 @@ class RunRecord(FrozenModel):
     data: Path | None
     embeddings: Path | None
     data_fingerprint: str | None
+    embed: dict[str, Any] | None = None
     study: str
     storage: str | None
     versions: dict[str, str]

@@ -29,9 +29,34 @@ class Proposer(StrEnum):
 class PoolBy(StrEnum):
     """How a query's candidates are chosen."""
 
-    SIMILARITY = "similarity"  # the nearest by cosine
+    SIMILARITY = "similarity"  # the nearest by cosine of their embeddings
+    IMAGE = "image"  # the nearest by cosine of the images' own embeddings
+    QUESTION = "question"  # the nearest by cosine of the questions' own embeddings
     RANDOM = "random"
-    MIXED = "mixed"  # a share of nearest ones, the rest at random
+    MIXED = "mixed"  # a share of each kind
+
+
+class PoolShares(FrozenModel):
+    """Shares of a mixed pool by kind. They add up to 1.
+
+    Attributes:
+        similarity: the nearest by cosine of their embeddings.
+        image: the nearest by cosine of the images' own embeddings.
+        question: the nearest by cosine of the questions' own embeddings.
+        random: drawn uniformly from the rest.
+    """
+
+    similarity: Fraction = 0.0
+    image: Fraction = 0.0
+    question: Fraction = 0.0
+    random: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _whole(self) -> PoolShares:
+        total = self.similarity + self.image + self.question + self.random
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}; they are similarity, image, question and random of 1")
+        return self
 
 
 class PoolSettings(FrozenModel):
@@ -39,11 +64,40 @@ class PoolSettings(FrozenModel):
 
     Attributes:
         by: how the candidates of a query are chosen.
+        shares: for `mixed` only: how much of each kind, instead of `share`.
     """
 
     size: PositiveInt = Field(default=64, description="Candidates per query; fewer where there are not so many.")
     by: PoolBy = PoolBy.MIXED
-    share: Fraction = Field(default=0.375, description="Share of nearest candidates, for `mixed` only.")
+    share: Fraction = Field(
+        default=0.375, description="For `mixed` without `shares`: share of nearest candidates, the rest at random."
+    )
+    shares: PoolShares | None = None
+
+    @model_validator(mode="after")
+    def _shares_of_a_mix(self) -> PoolSettings:
+        if self.shares is not None and self.by is not PoolBy.MIXED:
+            raise ValueError(f"shares are for by: mixed; by {self.by} takes all candidates in one way: leave them out")
+        if self.shares is not None and "share" in self.model_fields_set:
+            raise ValueError("share and shares are both given; keep shares, where share is the kind similarity")
+        return self
+
+    def counts(self) -> dict[PoolBy, int]:
+        """Candidates by each kind of nearness, in the order in which they are chosen. The rest is drawn at random.
+
+        Kinds with none are left out. Together they are at most `size`: a share ends where the next one begins.
+        """
+        nearest = (PoolBy.SIMILARITY, PoolBy.IMAGE, PoolBy.QUESTION)
+        shares: dict[PoolBy, float]
+        if self.by is not PoolBy.MIXED:
+            shares = {self.by: 1.0}
+        elif self.shares is None:
+            shares = {PoolBy.SIMILARITY: self.share}
+        else:
+            shares = {kind: float(getattr(self.shares, kind.value)) for kind in nearest}
+        ends = [round(self.size * sum(shares.get(kind, 0.0) for kind in nearest[:place])) for place in range(4)]
+        counts = {kind: ends[place + 1] - ends[place] for place, kind in enumerate(nearest)}
+        return {kind: count for kind, count in counts.items() if count}
 
 
 class BuildSettings(FrozenModel):
@@ -94,7 +148,9 @@ class CollectSettings(FrozenModel):
     Attributes:
         queries: a Parquet file with the columns query_item, pool and split (as in a native folder).
         build: how queries are made where no file is given.
-        embeddings: one row per item. None: those that come with the items.
+        embeddings: one row per item, instead of those that section `embed` makes or that come with the items.
+        image_embeddings: those of the images alone, for pools by `image`. None: as made by section `embed`.
+        question_embeddings: those of the questions alone, for pools by `question`. None: as made by section `embed`.
         picks: demonstrations per beam (S).
         similarity_temperature: cosine similarities are divided by it before sampling.
         selector: an exported selector, for the two proposers that need one.
@@ -108,6 +164,8 @@ class CollectSettings(FrozenModel):
     queries: Path | None = None
     build: BuildSettings = BuildSettings()
     embeddings: Path | None = None
+    image_embeddings: Path | None = None
+    question_embeddings: Path | None = None
     picks: Annotated[int, Field(ge=1, le=16)] = 2
     beams: BeamCounts = BeamCounts()
     similarity_temperature: Temperature = 0.1
@@ -123,6 +181,14 @@ class CollectSettings(FrozenModel):
             raise ValueError("queries names a file with pools and splits, so build has no effect; use one of them")
         if self.queries is None and self.build.pool.size < self.picks:
             raise ValueError(f"build.pool.size {self.build.pool.size} is below picks {self.picks}")
+        return self
+
+    @model_validator(mode="after")
+    def _separate_where_they_are_used(self) -> CollectSettings:
+        used = {} if self.queries is not None else self.build.pool.counts()
+        for kind in (PoolBy.IMAGE, PoolBy.QUESTION):
+            if getattr(self, f"{kind}_embeddings") is not None and kind not in used:
+                raise ValueError(f"{kind}_embeddings are for pools by {kind}, and there are none: leave them out")
         return self
 
     @model_validator(mode="after")

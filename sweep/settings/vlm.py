@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -181,6 +181,13 @@ class WorkerSettings(FrozenModel):
             replaced. What it had is tried again in smaller batches.
         cpus: cores of one worker.
     """
+
+    section: ClassVar[str] = "vlm.workers"
+    """Where a space has these settings, for messages."""
+    holds: ClassVar[str] = "the vision-language model"
+    """What a worker loads, for messages."""
+    actor: ClassVar[str] = "VlmWorker"
+    """What Ray's dashboard calls a worker."""
 
     count: PositiveInt | None = None
     cpus: Cpus = 1.0

@@ -10,6 +10,7 @@ from math import prod
 from pydantic import ValidationError
 
 from sweep.errors import SpaceError
+from sweep.settings.embed import VISION_TOWER
 from sweep.settings.texts import check_template
 from sweep.space.addresses import Scalar, addresses, refusal, with_values
 from sweep.space.algorithms import GridSettings, HyperbandSettings, PatientSettings, SuccessiveHalvingSettings
@@ -67,6 +68,7 @@ def _sections_problems(space: SpaceModel) -> Iterator[Problem]:
     for name, value in (("collect", space.collect), ("evaluation", space.evaluation)):
         if value is not None and missing:
             yield Problem((name,), f"needs {' and '.join(missing)}; give {'them' if len(missing) > 1 else 'it'}")
+    yield from _embed_problems(space)
     if space.vlm is not None and space.vlm.prompt.template is not None:
         try:
             check_template(space.vlm.prompt.template)
@@ -80,6 +82,16 @@ def _sections_problems(space: SpaceModel) -> Iterator[Problem]:
             )
     if space.collect is not None and space.data.path is not None:
         yield Problem(("collect",), "makes the data that data.path names already; keep one of them")
+
+
+def _embed_problems(space: SpaceModel) -> Iterator[Problem]:
+    """An embedding model without what it embeds."""
+    if space.embed is None:
+        return
+    if space.items is None:
+        yield Problem(("embed",), "needs items (questions with images); give them")
+    if space.embed.model.path == VISION_TOWER and space.vlm is None:
+        yield Problem(("embed", "model", "path"), "is the vision tower of section vlm, which is missing; give it")
 
 
 def _impossible_conditions(space: SpaceModel) -> Iterator[Problem]:

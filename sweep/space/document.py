@@ -126,6 +126,13 @@ def read_document(text: str, source: str) -> Document:
     Raises:
         SpaceError: not YAML, not a mapping at the top, a key twice, or larger than the limits of this module.
     """
+    reader = _Reader(source)
+    value = reader.mapping(compose(text, source), ())
+    return Document(source, value, reader.lines)
+
+
+def compose(text: str, source: str) -> yaml.MappingNode:
+    """The nodes of YAML text, with their places in it. Raises SpaceError as `read_document`."""
     if len(text) > MAX_CHARACTERS:
         raise SpaceError(f"{source}:1: longer than {MAX_CHARACTERS} characters: this is no search space")
     try:
@@ -142,9 +149,7 @@ def read_document(text: str, source: str) -> Document:
         raise SpaceError(f"{source}:1: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(root, yaml.MappingNode):
         raise SpaceError(f"{source}:1: must be a mapping with keys such as name, parameters and budget")
-    reader = _Reader(source)
-    value = reader.mapping(root, ())
-    return Document(source, value, reader.lines)
+    return root
 
 
 class _Reader:

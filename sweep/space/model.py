@@ -22,8 +22,10 @@ from selector.settings import (
 )
 from sweep.errors import SpaceError
 from sweep.settings.collect import CollectSettings
+from sweep.settings.embed import EmbedSettings
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.items import ItemsSettings
+from sweep.settings.loggers import LoggersSettings
 from sweep.settings.notify import NotifySettings
 from sweep.settings.resources import Cpus, Gpus
 from sweep.settings.vlm import VlmSettings
@@ -77,6 +79,9 @@ class SpaceModel(FrozenModel):
     description: str = ""
     items: ItemsSettings | None = Field(default=None, description="Questions, answers and images.")
     vlm: VlmSettings | None = Field(default=None, description="The model that answers, and how it is asked.")
+    embed: EmbedSettings | None = Field(
+        default=None, description="Makes the embeddings of the items, where no file of them is named; needs items."
+    )
     collect: CollectSettings | None = Field(
         default=None, description="Makes the run's data by asking the model; needs items and vlm."
     )
@@ -108,6 +113,7 @@ class SpaceModel(FrozenModel):
     )
     health: HealthSettings = HealthSettings()
     notify: NotifySettings | None = Field(default=None, description="Who is told when a run has ended.")
+    loggers: LoggersSettings = Field(default=LoggersSettings(), description="Services that follow the run.")
     storage: str | None = Field(default=None, description="Optuna storage URL; null: SQLite in the run folder.")
 
     @field_validator("sampler", "pruner", mode="before")

@@ -95,9 +95,10 @@ def _path(name: str, text: str) -> Path:
 def _assigned(values: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:  # noqa: ANN401 (any YAML value)
     """A copy with one value replaced. Sections that are missing, or short for their type, are made."""
     key = str(path[0])
-    if len(path) == 1:
-        return {**values, key: value}
     inner = values.get(key)
+    if len(path) == 1:
+        # `{}` asks for a section with its defaults. One that is there, with more in it, has what was asked for.
+        return values if value == {} and isinstance(inner, dict) else {**values, key: value}
     if isinstance(inner, str):  # `sampler: tpe`
         inner = {"type": inner}
     return {**values, key: _assigned(inner if isinstance(inner, dict) else {}, path[1:], value)}

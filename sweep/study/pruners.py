@@ -47,7 +47,7 @@ from sweep.space.algorithms import (
     ThresholdSettings,
     WilcoxonSettings,
 )
-from sweep.study.summaries import details
+from sweep.study.summaries import counted_epochs
 
 
 def build_pruner(settings: PrunerSettings, epochs: int) -> BasePruner:
@@ -107,13 +107,8 @@ class PrunerView(optuna.Study):
 
     def seen(self, trial: FrozenTrial) -> FrozenTrial:
         """A copy of the trial with the epochs that count, numbered from 1; attributes are shared with the original."""
-        offset = details(trial).rce_epochs if self._starts is PruningStarts.AFTER_RCE else 0
         reduced = copy.copy(trial)
-        reduced.intermediate_values = {
-            step - offset: value
-            for step, value in sorted(trial.intermediate_values.items())
-            if step > offset and math.isfinite(value)
-        }
+        reduced.intermediate_values = counted_epochs(trial, self._starts)
         return reduced
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:

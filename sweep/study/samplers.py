@@ -34,7 +34,6 @@ from optuna.trial import FrozenTrial
 from selector.seeds import derive_seed32
 from sweep.space.algorithms import CmaEsSettings, GpSettings, QmcSettings, TpeSettings
 from sweep.space.search_space import SearchSpace
-from sweep.study.cmaes import JsonCmaEsSampler
 
 
 def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "joint") -> BaseSampler:
@@ -67,6 +66,8 @@ def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "j
                 warn_independent_sampling=False,
             )
         if isinstance(settings, CmaEsSettings):
+            from sweep.study.cmaes import JsonCmaEsSampler
+
             return JsonCmaEsSampler(
                 seed=seed,
                 n_startup_trials=settings.n_startup_trials,

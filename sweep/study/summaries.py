@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from selector.health import Verdict
 from selector.settings import TrialSettings
 from sweep.space.addresses import Scalar
+from sweep.space.algorithms import PruningStarts
 from sweep.storage.hashes import canonical_hash
 
 SLOT = "plan"
@@ -179,6 +181,16 @@ def details(trial: FrozenTrial) -> Details:
     """The stored `Details` of a trial."""
     stored = trial.user_attrs.get(DETAILS)
     return Details(**stored) if isinstance(stored, dict) else Details()
+
+
+def counted_epochs(trial: FrozenTrial, starts: PruningStarts) -> dict[int, float]:
+    """The finite validation losses that a pruner sees, by the epochs that it counts, from 1 and ascending."""
+    offset = details(trial).rce_epochs if starts is PruningStarts.AFTER_RCE else 0
+    return {
+        step - offset: value
+        for step, value in sorted(trial.intermediate_values.items())
+        if step > offset and math.isfinite(value)
+    }
 
 
 def standing_of(trial: FrozenTrial) -> Standing:

@@ -13,6 +13,7 @@ from typing import Self
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import scalar
 
 from sweep.storage.path import StoredPath
@@ -23,18 +24,20 @@ class EventFile:
 
     Args:
         folder: made if missing.
-        first_step: what earlier files of the folder say of this step and later ones is void.
+        first_step: what earlier files of the folder say of this step and later ones is void. None: nothing is.
+        suffix: ends the file's name. TensorBoard reads files by name: seconds, host, then this.
 
     Raises: OSError from every method, as any file does.
     """
 
-    def __init__(self, folder: StoredPath, first_step: int) -> None:
-
-        # The suffix keeps a quick restart from writing over its own file: names have the time in whole seconds.
-        self._writer = EventsWriter(str((folder / "events").growing().file), f".{first_step}")
+    def __init__(self, folder: StoredPath, first_step: int | None, suffix: str = "") -> None:
+        # The step in the name keeps a quick restart from writing over its own file: names have whole seconds.
+        name = suffix or f".{first_step}"
+        self._writer = EventsWriter(str((folder / "events").growing().file), name)
         self._file = (folder / Path(self._writer._file_name).name).growing()  # no public accessor
-        self._add(Event(step=first_step, file_version="brain.Event:2"))
-        self._add(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
+        self._add(Event(step=first_step or 0, file_version="brain.Event:2"))
+        if first_step is not None:
+            self._add(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +54,11 @@ class EventFile:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Add one point of a curve."""
-        self._add(Event(step=step, summary=scalar(name, value)))
+        self.summary(scalar(name, value), step)
+
+    def summary(self, summary: Summary, step: int = 0) -> None:
+        """Add what a plugin of TensorBoard reads."""
+        self._add(Event(step=step, summary=summary))
 
     def flush(self) -> None:
         """Make what was added visible to readers, wherever the run is kept."""

@@ -29,11 +29,15 @@ from selector.validation import Evaluator
 from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.storage.path import StoredPath
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
+from sweep.trials.compute import compute
 from sweep.trials.given import given_weights
 from sweep.trials.messages import BestEpoch, EpochResult, TrialContext
 from sweep.trials.rce_store import RceKey, RceStore
 from sweep.trials.stored import step_of
 from sweep.trials.tensorboard import EventFile
+
+VALIDATION = ("val_loss", "val_reward")
+"""Reported alike in both stages. Their group has a capital letter, and so TensorBoard opens on it."""
 
 
 class Trial:
@@ -66,6 +70,7 @@ class Trial:
             yield from self._all_epochs()
         finally:
             self._paths.root.forget()
+            self._paths.events_folder.forget()
 
     def _all_epochs(self) -> Iterator[EpochResult]:
         resumed = _latest_state(self._paths.resume_folder)
@@ -205,6 +210,8 @@ class Trial:
             "data_fingerprint": self._context.data_fingerprint,
             "init_from": self._context.init,
             "versions": self._context.versions,
+            "compute": compute(self._data.device),
+            "shots": self._evaluate.shots,
         }
 
     # State between epochs -------------------------------------------------------------------------------------------
@@ -249,12 +256,9 @@ def _write_history(file: StoredPath, history: list[EpochReport]) -> None:
 
 
 def _write_events(events: EventFile, report: EpochReport) -> None:
-    values = report.to_dict()
-    for group, change in values.pop("parameter_change").items():
-        events.scalar(f"parameter_change/{group}", change, report.step)
-    for name, value in values.items():
-        if isinstance(value, int | float) and name not in ("step", "epoch"):
-            events.scalar(f"{report.stage}/{name}" if name != "val_loss" else "val_loss", value, report.step)
+    for name, value in report.numbers().items():
+        group = "" if "/" in name else "Validation/" if name in VALIDATION else f"{report.stage}/"
+        events.scalar(f"{group}{name}", value, report.step)
     events.flush()
 
 

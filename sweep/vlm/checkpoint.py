@@ -1,4 +1,4 @@
-"""Whether a folder can be a Qwen2.5-VL checkpoint at all, by its small files and the headers of its weights.
+"""Whether a folder can be a checkpoint of some kind at all, by its small files and the headers of its weights.
 
 Needs no transformers. What only transformers can say is asked by `sweep.vlm.engine.loading.check_model`.
 """
@@ -27,10 +27,9 @@ CONFIG, WEIGHTS, INDEX, ADAPTER = (
 )
 LARGEST_SMALL_FILE = 64 * 2**20
 """Of configurations, tokenizers and templates, in bytes: the tokenizer of Qwen2.5-VL takes 11 MB."""
-_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+_FETCHED = ("*.json", "*.safetensors", "*.txt", "*.jinja", "spiece.model")
 _SMALL = ("*.json", "*.txt", "*.jinja")
 _COUNTS = {"num_hidden_layers", "depth", "num_labels"}
-_NAMES = ("model.", "visual.", "lm_head.", "language_model.")  # how the weights of a Qwen2.5-VL begin
 _WRAPPED = {
     "module.": "from a model wrapped for several GPUs; save `model.module` instead",
     "base_model.model.": "from a PEFT model; call `merge_and_unload()` on it and save what that returns",
@@ -49,6 +48,28 @@ class ModelError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """Models that can be used for something.
+
+    Attributes:
+        types: `model_type` of config.json.
+        name: for people.
+        does: what it is used for, as in `can answer`.
+        names: how its weights begin.
+        section: where a space names the model.
+    """
+
+    types: tuple[str, ...]
+    name: str
+    does: str
+    names: tuple[str, ...]
+    section: str
+
+
+QWEN = Kind((MODEL_TYPE,), "Qwen2.5-VL", "answer", ("model.", "visual.", "lm_head.", "language_model."), "vlm.model")
+
+
+@dataclass(frozen=True, slots=True)
 class Weight:
     """One tensor of a checkpoint, by the header of its file: its shape and where it is."""
 
@@ -56,8 +77,12 @@ class Weight:
     file: Path
 
 
-def check_checkpoint(folder: Path) -> dict[str, Weight]:
+def check_checkpoint(folder: Path, kind: Kind = QWEN) -> dict[str, Weight]:
     """Look at the configuration and at the headers of the weights. The weights themselves are not read.
+
+    Args:
+        folder: the checkpoint's.
+        kind: what it must be.
 
     Returns:
         The weights by the names that they have in their files.
@@ -74,20 +99,23 @@ def check_checkpoint(folder: Path) -> dict[str, Weight]:
             f"{folder}: holds an adapter ({ADAPTER}, base model {base!r}), which is not read; merge it into its base "
             "model (PEFT: `merge_and_unload()`) and name the folder that `save_pretrained` then writes"
         )
+    if not file.exists():
+        raise ModelError(f"{file}: no such file; expected a folder with a {kind.name} checkpoint")
     config = read_json(file, needed=True)
-    if config.get("model_type") != MODEL_TYPE:
+    if config.get("model_type") not in kind.types:
+        types = " or ".join(map(repr, kind.types))
         raise ModelError(
-            f"{file}: model_type is {config.get('model_type')!r}; only Qwen2.5-VL ({MODEL_TYPE!r}) can answer"
+            f"{file}: model_type is {config.get('model_type')!r}; only {kind.name} ({types}) can {kind.does}"
         )
     if config.get("quantization_config"):
         stored = config["quantization_config"]
         method = stored.get("quant_method") if isinstance(stored, dict) else stored
         raise ModelError(
             f"{file}: the weights are quantised ({method}); only plain weights are read: name the checkpoint that "
-            "they were made from, and choose its format with vlm.model.precision"
+            "they were made from, and choose its format with {kind.section}.precision"
         )
     weights = {name: weight for part in _weight_files(folder) for name, weight in _weights(part)}
-    _check_names(folder, weights)
+    _check_names(folder, weights, kind)
     _check_counts(file, config, len(weights))
     return weights
 
@@ -157,18 +185,18 @@ def _check_counts(file: Path, config: dict[str, Any], weights: int) -> None:
                 )
 
 
-def _check_names(folder: Path, weights: dict[str, Weight]) -> None:
+def _check_names(folder: Path, weights: dict[str, Weight], kind: Kind) -> None:
     """Refuse weights that would not be found under the names that the model has for them."""
     for name, weight in weights.items():
         for prefix, story in _WRAPPED.items():
             if name.startswith(prefix):
                 raise ModelError(f"{weight.file}: its weights are named {name}, so they were saved {story}")
         if ".lora_" in name or name.endswith((".qweight", ".qzeros", ".SCB", ".weight_packed")):
-            kind = "of an adapter that was not merged" if ".lora_" in name else "quantised"
-            raise ModelError(f"{weight.file}: holds {name}, a weight that is {kind}; only plain weights are read")
-    if not any(name.startswith(_NAMES) for name in weights):
+            what = "of an adapter that was not merged" if ".lora_" in name else "quantised"
+            raise ModelError(f"{weight.file}: holds {name}, a weight that is {what}; only plain weights are read")
+    if not any(name.startswith(kind.names) for name in weights):
         first = f"{min(weights)} the first" if weights else "it holds none"
-        raise ModelError(f"{folder}: no weight is named as those of a Qwen2.5-VL are ({first})")
+        raise ModelError(f"{folder}: no weight is named as those of a {kind.name} are ({first})")
 
 
 def read_json(file: Path, needed: bool) -> dict[str, Any]:
@@ -177,7 +205,7 @@ def read_json(file: Path, needed: bool) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if needed:
-            raise ModelError(f"{file}: no such file; expected a folder with a Qwen2.5-VL checkpoint") from None
+            raise ModelError(f"{file}: no such file; expected a checkpoint with it") from None
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: not readable JSON ({first_line(error)})") from None

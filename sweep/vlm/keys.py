@@ -23,6 +23,7 @@ ANSWER_VERSION = 1
 _CONTENT = (
     *("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
     *("chat_template.*", "tokenizer*", "vocab.*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    "spiece.model",
 )
 
 
@@ -45,6 +46,18 @@ def model_identity(settings: ModelSettings) -> str:
     except OSError as error:
         raise ModelError(f"model {folder}: cannot be read ({first_line(error)})") from None
     return f"sha256:{canonical_hash(contents)}"
+
+
+def pinned(settings: ModelSettings, identity: str) -> ModelSettings:
+    """The settings as a worker shall have them, who may work in another folder, and later.
+
+    A relative folder becomes absolute. A hub name gets the commit that the identity names, as a branch may move.
+    """
+    if settings.path == DEMO_MODEL:
+        return settings
+    if identity.startswith("sha256:"):
+        return settings.replace(path=str(resolve_folder(settings).absolute()))
+    return settings.replace(revision=identity.rpartition("@")[2])
 
 
 def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: WorkItem, device: str) -> str:

@@ -17,10 +17,10 @@ from sweep.vlm.answers.cached import AnswerSet, ResultObserver, answer_all
 from sweep.vlm.answers.parquet import Wanted
 from sweep.vlm.answers.store import AnswerStore
 from sweep.vlm.engine.engine import Engine
-from sweep.vlm.keys import answer_key, answer_settings, model_identity, score_key
+from sweep.vlm.keys import answer_key, answer_settings, model_identity, pinned, score_key
 from sweep.vlm.pool.pool import Pool
 from sweep.vlm.pool.progress import PoolProgress, ProgressLine
-from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
+from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 
 
 class AnswerService:
@@ -57,11 +57,12 @@ class AnswerService:
         self._run = run
         self._console = console
         self._watch = watch
-        self._pool: Pool[ItemTable] | None = None
+        self._pool: Pool[ItemTable, Answer] | None = None
         self._line: ProgressLine | None = None
         self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
         self.identity = model_identity(settings.model)
-        self._settings = _pinned(settings, self.identity)
+        self._named = settings.model.path  # for people, as the space has it
+        self._settings = settings.replace(model=pinned(settings.model, self.identity))
 
     @property
     def answer_settings(self) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class AnswerService:
             store=self._store,
             run=partial(self._dispatch, what),
             score=score,
-            model=self._settings.model.path,
+            model=self._named,
             failure_limit=failure_limit,
             observer=observer,
         )
@@ -136,13 +137,6 @@ class AnswerService:
         self._watch(progress)
         if self._line is not None:
             self._line(progress)
-
-
-def _pinned(settings: VlmSettings, identity: str) -> VlmSettings:
-    """The settings with the commit that the keys stand for: a branch may move before a worker looks it up."""
-    if identity.startswith("sha256:"):
-        return settings
-    return settings.replace(model=settings.model.replace(revision=identity.rpartition("@")[2]))
 
 
 def _engine(settings: VlmSettings, device: str) -> Engine:

@@ -117,7 +117,7 @@ def _told(folder: Path) -> Iterator[tuple[int, float]]:
                 break
             event = Event.FromString(record)
             for value in event.summary.value:
-                if value.tag == "val_loss":
+                if value.tag == "Validation/val_loss":
                     yield event.step, value.simple_value
 
 

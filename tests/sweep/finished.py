@@ -20,12 +20,15 @@ from sweep.evaluation.answer_table import write_answers
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.records import Evaluation, SourceRecord
 from sweep.execution.coordinator import Coordinator, Next
+from sweep.execution.hyperparameters import HyperparameterEvents
 from sweep.execution.ray.options import RayOptions
 from sweep.items import ItemTable
 from sweep.plan.make import make_plan, plan_of_collected
 from sweep.plan.plan import CollectionPlan, Plan
 from sweep.plan.requests import request_of_space
 from sweep.results.audit import with_audit
+from sweep.results.importance import importance_of_val_loss
+from sweep.results.importance_note import importance_note
 from sweep.results.policies import given_policies, panel_of, policies
 from sweep.results.ranking import ranking_document
 from sweep.results.seal import seal
@@ -112,7 +115,7 @@ def trained(plan: Plan, session: Session) -> list[TrialSummary]:
     """As `sweep.driver.training.train`, one trial at a time in this process."""
     paths, record = session.paths, session.record
     owner = StudyOwner.open(record.storage_url(paths), record.study, plan.space)
-    coordinator = Coordinator(owner, 1, [TrialRecords(paths, owner)])
+    coordinator = Coordinator(owner, 1, [TrialRecords(paths, owner), HyperparameterEvents(paths, plan.space)])
     context = session.trial_context(plan)
     data, evaluator = load_shared(plan.dataset, context, 0)
     while not isinstance(asked := coordinator.next_trial(), Next):
@@ -122,6 +125,7 @@ def trained(plan: Plan, session: Session) -> list[TrialSummary]:
         coordinator.gone(asked.number)
         paths.trial(asked.number).resume_folder.remove()
     assert coordinator.error is None
+    owner.note_study(importance_note(importance_of_val_loss(plan.space, owner.trials())))
     ranked = rank(owner.summaries())
     owner.close()
     return ranked

@@ -1,4 +1,7 @@
-"""Gauges and counters at every node's Prometheus endpoint, where Ray exports them with the prefix `ray_`."""
+"""Gauges and counters at the Prometheus endpoint of the driver's node, where Ray puts `ray_` before their names.
+
+The names and tags are used by dashboards of others (`docker/grafana/`), so they stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,18 @@ from collections.abc import Mapping
 
 from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.trials.messages import EpochResult
+
+RUN, TRIAL = ("run",), ("run", "trial")
+GAUGES = {
+    "sweep_trials": ("Trials by state.", ("run", "state")),
+    "sweep_best_val_loss": ("Lowest validation loss of a complete trial (nats).", RUN),
+    "sweep_val_loss": ("Validation loss of the last epoch (nats).", TRIAL),
+    "sweep_kl": ("KL to the reference policy in the last epoch (nats).", TRIAL),
+    "sweep_advantage_std": ("Standard deviation of the advantage.", TRIAL),
+    "sweep_queries_per_second": ("Training queries per second.", TRIAL),
+}
+COUNTERS = {"sweep_epochs_done": ("Epochs finished, over all trials.", RUN)}
+"""Name, description, tags. Ray exports a counter with `_total` behind its name."""
 
 
 class PrometheusObserver:
@@ -15,15 +30,13 @@ class PrometheusObserver:
         from ray.util.metrics import Counter, Gauge
 
         self._run = {"run": run}
-        self._trials = Gauge("sweep_trials", "Trials by state.", ("run", "state"))
-        self._best = Gauge("sweep_best_val_loss", "Lowest validation loss of a complete trial (nats).", ("run",))
-        self._epochs = Counter("sweep_epochs_done", "Epochs finished, over all trials.", ("run",))
-        per_trial = ("run", "trial")
-        self._val_loss = Gauge("sweep_val_loss", "Validation loss of the last epoch (nats).", per_trial)
-        self._kl = Gauge("sweep_kl", "KL to the reference policy in the last epoch (nats).", per_trial)
-        self._advantage = Gauge("sweep_advantage_std", "Standard deviation of the advantage.", per_trial)
+        gauges = {name: Gauge(name, text, tags) for name, (text, tags) in GAUGES.items()}
+        counters = {name: Counter(name, text, tags) for name, (text, tags) in COUNTERS.items()}
+        self._trials, self._best = gauges["sweep_trials"], gauges["sweep_best_val_loss"]
+        self._val_loss, self._kl = gauges["sweep_val_loss"], gauges["sweep_kl"]
+        self._advantage, self._speed = gauges["sweep_advantage_std"], gauges["sweep_queries_per_second"]
+        self._epochs = counters["sweep_epochs_done"]
         self._states: dict[str, int] = {}
-        self._speed = Gauge("sweep_queries_per_second", "Training queries per second.", per_trial)
 
     def started(self, event: TrialStarted) -> None:
         """A trial was handed to Tune."""

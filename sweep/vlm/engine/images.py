@@ -18,7 +18,7 @@ from torch import Tensor
 
 from selector.helper import CallError, Helper, LimitError, shared_helper
 from sweep.settings.vlm import ImageSettings
-from sweep.vlm.engine.pixels import HELPER, Pixels, Target, UnfitImageError, is_light, open_image, pixels_of
+from sweep.vlm.engine.pixels import HELPER, Pixels, Target, UnfitImageError, Whole, is_light, open_image, pixels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,23 @@ def load_pixels(content: bytes, limits: ImageSettings, patching: Patching) -> Pi
     Raises:
         UnfitImageError: not an image, damaged, too large, too slow to decode, or too narrow.
     """
-    target = target_of(limits, patching)
+    return pixels_within(content, target_of(limits, patching))
+
+
+def load_whole(content: bytes, max_side: int) -> Pixels:
+    """Decode an encoded image and leave its size as it is, for a checkpoint's own image processor.
+
+    Returns:
+        uint8 [H, W, 3], rotated as EXIF says, transparency on white.
+
+    Raises:
+        UnfitImageError: as `load_pixels`.
+    """
+    return pixels_within(content, Whole(max_side))
+
+
+def pixels_within(content: bytes, target: Target | Whole) -> Pixels:
+    """Decode and resize an encoded image. Raises as `load_pixels`."""
     image = open_image(content, target)
     if is_light(image, content):
         return pixels_of(image, target)
@@ -100,7 +116,7 @@ def target_of(limits: ImageSettings, patching: Patching) -> Target:
     return Target(limits.min_pixels, limits.max_pixels, limits.max_side, side, int(patching.resample))
 
 
-def _decoded(content: bytes, target: Target, helper: Helper) -> Pixels:
+def _decoded(content: bytes, target: Target | Whole, helper: Helper) -> Pixels:
     try:
         shape, pixels = helper.call("decode", asdict(target), content)
     except LimitError as error:

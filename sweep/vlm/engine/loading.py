@@ -33,7 +33,7 @@ GENERATION = "generation_config.json"
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 """Where transformers keeps the image processor: inside of the first, or in a file of its own. The first one wins."""
 _LEAST_SHARE = 0.5  # of a model's weights that the files hold: what is missing is then named, one by one
-_DTYPES = {
+DTYPES = {
     Precision.FLOAT32: torch.float32,
     Precision.BFLOAT16: torch.bfloat16,
     Precision.FLOAT16: torch.float16,
@@ -85,7 +85,7 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
     weights = check_checkpoint(folder)
     with quiet():
         parts = _parts(folder, weights)
-    model = _model(folder, dtype=_DTYPES[resolve_precision(settings.precision, place.type)], use_safetensors=True)
+    model = _model(folder, dtype=DTYPES[resolve_precision(settings.precision, place.type)], use_safetensors=True)
     return Loaded(
         model=prepare_model(model, place),
         tokenizer=parts.tokenizer,
@@ -94,6 +94,12 @@ def load(settings: ModelSettings, device: str | None = None) -> Loaded:
         end_ids=parts.end_ids,
         context=parts.context,
     )
+
+
+def tower_width(settings: ModelSettings) -> int:
+    """Width of the features that the vision tower of a checkpoint gives. Raises ModelError as `check_model`."""
+    folder = resolve_folder(settings)
+    return int(_parts(folder, check_checkpoint(folder)).config.vision_config.out_hidden_size)
 
 
 def check_model(settings: VlmSettings) -> None:
@@ -111,9 +117,7 @@ def check_model(settings: VlmSettings) -> None:
         return
     with quiet():
         parts = _parts(folder, weights)
-    # Stand-ins of the right shapes, which take no memory: transformers says what is missing or does not fit.
-    names = {name: torch.zeros(1, dtype=torch.bfloat16).expand(weight.shape) for name, weight in weights.items()}
-    _model(folder, dtype=torch.bfloat16, state_dict=names, config=parts.config)
+    _model(folder, dtype=torch.bfloat16, state_dict=stand_ins(weights), config=parts.config)
     check_prompts(PromptRenderer(settings.prompt, parts.tokenizer))
 
 
@@ -136,7 +140,7 @@ def _parts(folder: Path, weights: Mapping[str, Weight]) -> _Parts:
     except Exception as error:  # settings of a wrong type or value: each has an exception of its own
         raise ModelError(f"{folder / CONFIG}: cannot be read ({type(error).__name__}: {first_line(error)})") from None
     _check_config(folder / CONFIG, config, weights)
-    tokenizer = _tokenizer(folder)
+    tokenizer = tokenizer_of(folder)
     if tokenizer.convert_tokens_to_ids(IMAGE_PAD) != config.image_token_id:
         raise ModelError(
             f"{folder}: {IMAGE_PAD} is token {tokenizer.convert_tokens_to_ids(IMAGE_PAD)} of the tokenizer but "
@@ -152,14 +156,19 @@ def _parts(folder: Path, weights: Mapping[str, Weight]) -> _Parts:
 
 
 def _check_config(file: Path, config: Any, weights: Mapping[str, Weight]) -> None:  # noqa: ANN401 - see `Loaded`
-    """Refuse what the engine cannot do, and a model much larger than the weights, before anything is allocated."""
+    """Refuse what the engine cannot do, and a model that the weights are not of."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     if any(kind != "full_attention" for kind in config.text_config.layer_types):
         raise ModelError(f"{file}: sliding-window attention is not supported; set use_sliding_window to false")
+    check_weight_count(file, Qwen2_5_VLForConditionalGeneration, config, weights)
+
+
+def check_weight_count(file: Path, kind: Any, config: Any, weights: Mapping[str, Weight]) -> None:  # noqa: ANN401
+    """Refuse a model much larger than the weights, before anything is allocated. `kind` is a class of transformers."""
     try:
         with torch.device("meta"):
-            model: Any = Qwen2_5_VLForConditionalGeneration(config)  # type: ignore[no-untyped-call]
+            model = kind(config)
     except Exception as error:  # as above
         raise ModelError(f"{file}: describes no model ({type(error).__name__}: {first_line(error)})") from None
     needed = sum(parameter.numel() for parameter in model.parameters())
@@ -188,10 +197,22 @@ def quiet() -> Iterator[None]:
 
 
 def _model(folder: Path, **options: Any) -> Any:  # noqa: ANN401 - see `Loaded`
-    """The model with all of its weights. With `state_dict` they come from there, else from the folder."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    kind: Any = Qwen2_5_VLForConditionalGeneration
+    return load_weights(Qwen2_5_VLForConditionalGeneration, folder, **options)
+
+
+def stand_ins(weights: Mapping[str, Weight]) -> dict[str, torch.Tensor]:
+    """Of the right shapes, without memory of their own. With them transformers says what is missing or does not fit."""
+    return {name: torch.zeros((), dtype=torch.bfloat16).expand(weight.shape) for name, weight in weights.items()}
+
+
+def load_weights(kind: Any, folder: Path, **options: Any) -> Any:  # noqa: ANN401 - see `Loaded`
+    """A model with all of its weights. With `state_dict` they come from there, else from the folder.
+
+    Raises:
+        ModelError: they are damaged, missing, or do not fit.
+    """
     try:
         with quiet():
             model, report = kind.from_pretrained(
@@ -229,10 +250,11 @@ def load_tokenizer(settings: ModelSettings) -> Any:  # noqa: ANN401 - transforme
     """The checkpoint's tokenizer alone. Raises ModelError."""
     folder = resolve_folder(settings)
     check_small_files(folder)
-    return _tokenizer(folder)
+    return tokenizer_of(folder)
 
 
-def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' tokenizers share no useful type
+def tokenizer_of(folder: Path) -> Any:  # noqa: ANN401 - transformers' tokenizers share no useful type
+    """The tokenizer of a checkpoint whose small files were looked at. Raises ModelError."""
     from transformers import AutoTokenizer
 
     try:
@@ -244,7 +266,7 @@ def _tokenizer(folder: Path) -> Any:  # noqa: ANN401 - transformers' tokenizers 
 def _patching(folder: Path, vision: Any) -> Patching:  # noqa: ANN401 - transformers' configs
     from transformers import Qwen2VLImageProcessorPil
 
-    file = next((folder / name for name in PROCESSORS if _has_processor(folder / name)), None)
+    file = next((folder / name for name in PROCESSORS if has_processor(folder / name)), None)
     if file is None:
         raise ModelError(
             f"{folder}: holds neither {PROCESSORS[1]} nor a {PROCESSORS[0]} with an image_processor: how images become "
@@ -266,7 +288,8 @@ def _patching(folder: Path, vision: Any) -> Patching:  # noqa: ANN401 - transfor
     return patching
 
 
-def _has_processor(file: Path) -> bool:
+def has_processor(file: Path) -> bool:
+    """Whether a file holds an image processor's settings."""
     content = read_json(file, needed=False)
     return bool(content) and (file.name != PROCESSORS[0] or "image_processor" in content)
 

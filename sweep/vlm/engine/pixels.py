@@ -72,7 +72,18 @@ class Target:
     resample: int
 
 
-def open_image(content: bytes, target: Target) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An image keeps its size: somebody else resizes it.
+
+    Attributes:
+        max_side: of the encoded image.
+    """
+
+    max_side: int
+
+
+def open_image(content: bytes, target: Target | Whole) -> Image.Image:
     """An image of which only the header has been read, small enough to be decoded.
 
     Raises:
@@ -111,8 +122,8 @@ def is_light(image: Image.Image, content: bytes) -> bool:
     return image.format not in ("JPEG", "MPO") or content.count(b"\xff\xda") <= LIGHT_SCANS
 
 
-def pixels_of(image: Image.Image, target: Target) -> Pixels:
-    """Decode and resize an opened image: uint8 [H, W, 3].
+def pixels_of(image: Image.Image, target: Target | Whole) -> Pixels:
+    """Decode an opened image, and resize it as the target says: uint8 [H, W, 3].
 
     Raises:
         UnfitImageError: damaged, or too narrow.
@@ -121,6 +132,8 @@ def pixels_of(image: Image.Image, target: Target) -> Pixels:
     width, height = picture.size
     if max(width, height) > MAX_RATIO * min(width, height):
         raise UnfitImageError(f"{width} x {height} pixels; the model takes sides of a ratio up to {MAX_RATIO}")
+    if isinstance(target, Whole):
+        return np.asarray(picture.convert("RGB"))
     height, width = target_size(height, width, target)
     if picture.size != (width, height):
         picture = picture.resize((width, height), resample=Image.Resampling(target.resample))
@@ -240,7 +253,7 @@ def _brief(error: Exception) -> str:
 
 def decode(value: Any, content: bytes) -> tuple[Any, bytes]:  # noqa: ANN401 (JSON)
     """The pixels' shape, and their bytes."""
-    target = Target(**value)
+    target = Target(**value) if "side" in value else Whole(**value)
     pixels = pixels_of(open_image(content, target), target)
     return pixels.shape, pixels.tobytes()
 

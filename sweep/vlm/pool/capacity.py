@@ -39,7 +39,7 @@ def worker_count(settings: WorkerSettings, nodes: Iterable[Mapping[str, float]])
         cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
         gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
         raise ClusterError(
-            f"a worker of the vision-language model asks for {settings.cpus:g} CPUs and {settings.gpus:g} GPUs, the "
+            f"a worker of {settings.holds} asks for {settings.cpus:g} CPUs and {settings.gpus:g} GPUs, the "
             f"largest node of the cluster has {cpus:g} and {gpus:g}: lower cpus and gpus of its workers, or join a "
             "larger cluster with --address"
         )

@@ -19,6 +19,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from itertools import groupby, islice
+from typing import Generic, TypeVar
 
 from sweep.errors import RunError
 from sweep.settings.vlm import WorkerSettings
@@ -26,7 +27,9 @@ from sweep.vlm.pool.progress import Meter
 from sweep.vlm.pool.shards import Shards
 from sweep.vlm.pool.worker import CallFailed
 from sweep.vlm.pool.workers import Batch, Ref, State, Worker, Workers
-from sweep.vlm.work import Failure, FailureKind, Result, WorkItem
+from sweep.vlm.work import Failure, FailureKind, WorkItem
+
+Given = TypeVar("Given")
 
 LOOK_AHEAD = 4  # batches per worker that wait beside those in flight
 SMALLEST = 8  # the last batches shrink to this part of a whole one, so that workers end together
@@ -37,7 +40,7 @@ def window(settings: WorkerSettings, workers: int) -> int:
     return workers * settings.batch * (settings.in_flight + LOOK_AHEAD)
 
 
-class Dispatch:
+class Dispatch(Generic[Given]):
     """One iterable on its way through the workers.
 
     Invariant: an item that was read and has no result yet is waiting, suspect, or in one call.
@@ -64,7 +67,7 @@ class Dispatch:
         self._open = 0  # read, but without a result
         self._suspects: deque[Batch] = deque()
 
-    def bundles(self) -> Iterator[list[tuple[WorkItem, Result]]]:
+    def bundles(self) -> Iterator[list[tuple[WorkItem, Given | Failure]]]:
         """Results in bundles, some of them empty."""
         while self._read():
             self._workers.start(math.ceil(self._open / self._smallest))
@@ -124,7 +127,7 @@ class Dispatch:
             size = min(size, max(share, self._smallest))
         return Batch(tuple(self._shards.take(worker.number, size, whole=self._score)))
 
-    def _advance(self, worker: Worker, ref: Ref) -> list[tuple[WorkItem, Result]]:
+    def _advance(self, worker: Worker, ref: Ref) -> list[tuple[WorkItem, Given | Failure]]:
         """A call has ended: results, if it was a batch."""
         if worker.state is not State.READY:
             if worker.ref == ref and self._workers.advance(worker):
@@ -141,15 +144,17 @@ class Dispatch:
         worker.calls.remove((ref, batch))
         return self._answered(worker, batch, outcome)
 
-    def _answered(self, worker: Worker, batch: Batch, results: list[Result]) -> list[tuple[WorkItem, Result]]:
+    def _answered(
+        self, worker: Worker, batch: Batch, results: list[Given | Failure]
+    ) -> list[tuple[WorkItem, Given | Failure]]:
         self._workers.proven(worker)
         failed = sum(isinstance(result, Failure) for result in results)
         self._meter.count(len(results), failed, worker.name)
         return list(zip(batch.items, results, strict=True))
 
-    def _lost(self, worker: Worker, reason: str) -> list[tuple[WorkItem, Result]]:
+    def _lost(self, worker: Worker, reason: str) -> list[tuple[WorkItem, Given | Failure]]:
         """Whatever a lost worker finished counts. The first batch that it did not finish is to blame."""
-        results: list[tuple[WorkItem, Result]] = []
+        results: list[tuple[WorkItem, Given | Failure]] = []
         blamed: Batch | None = None
         for ref, batch in worker.calls:
             outcome = self._workers.outcome(ref, timeout=0)
@@ -168,7 +173,7 @@ class Dispatch:
             results += self._blame(blamed, reason)
         return results
 
-    def _blame(self, batch: Batch, reason: str) -> list[tuple[WorkItem, Result]]:
+    def _blame(self, batch: Batch, reason: str) -> list[tuple[WorkItem, Given | Failure]]:
         """Try again in smaller batches, and on the last try at the latest each item alone."""
         tries = batch.tries + 1
         if len(batch.items) == 1 and tries > self._settings.retries:

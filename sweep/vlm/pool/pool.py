@@ -22,14 +22,15 @@ from sweep.vlm.pool.progress import Meter, PoolProgress
 from sweep.vlm.pool.shards import Shards
 from sweep.vlm.pool.worker import Answerer
 from sweep.vlm.pool.workers import Ref, State, Workers
-from sweep.vlm.work import Result, WorkItem
+from sweep.vlm.work import Failure, WorkItem
 
 Table = TypeVar("Table")
+Given = TypeVar("Given")
 
 PATIENCE = 300.0
 
 
-class Pool(Generic[Table]):
+class Pool(Generic[Table, Given]):
     """Workers that answer, each with a model of its own. Use as a context manager. The end kills them.
 
     Workers are started by the first work item, and not at all if there is none. They stay, with their caches, from one
@@ -38,7 +39,7 @@ class Pool(Generic[Table]):
 
     def __init__(
         self,
-        factory: Callable[[], Answerer[Table]],
+        factory: Callable[[], Answerer[Table, Given]],
         table: Table,
         settings: WorkerSettings,
         name: str,
@@ -68,7 +69,7 @@ class Pool(Generic[Table]):
         self._shards = Shards()
         self._running = False
 
-    def __enter__(self) -> Pool[Table]:
+    def __enter__(self) -> Pool[Table, Given]:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -76,7 +77,9 @@ class Pool(Generic[Table]):
             self._workers.kill(self._workers.alive())
             self._workers, self._shards = None, Shards()
 
-    def run(self, items: Iterable[WorkItem], score: bool = False) -> Generator[tuple[WorkItem, Result], None, None]:
+    def run(
+        self, items: Iterable[WorkItem], score: bool = False
+    ) -> Generator[tuple[WorkItem, Given | Failure], None, None]:
         """Results in any order, as they come.
 
         Memory does not depend on the number of items: `items` is read as results go out.
@@ -101,7 +104,9 @@ class Pool(Generic[Table]):
             try:
                 workers = self._workers = self._workers or self._new_workers()
                 meter = Meter(total)
-                run = Dispatch(workers, self._shards, self._settings, chain(first, source), score, meter)
+                run: Dispatch[Given] = Dispatch(
+                    workers, self._shards, self._settings, chain(first, source), score, meter
+                )
                 for results in run.bundles():
                     if self._observer is not None and results:
                         self._observer(meter.now())

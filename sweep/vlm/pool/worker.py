@@ -11,19 +11,22 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from selector.errors import UserError
-from sweep.vlm.work import Result, WorkItem
+from sweep.vlm.work import Failure, WorkItem
 
 if TYPE_CHECKING:
     import ray
     from ray.exceptions import RayError
 
 Table_contra = TypeVar("Table_contra", contravariant=True)
+Given_co = TypeVar("Given_co", covariant=True)
 
 
-class Answerer(Protocol[Table_contra]):
-    """What a worker holds: a loaded model."""
+class Answerer(Protocol[Table_contra, Given_co]):
+    """What a worker holds: a loaded model, and what it gives for a work item."""
 
-    def answer(self, table: Table_contra, items: Sequence[WorkItem], score: bool = False) -> list[Result]:
+    def answer(
+        self, table: Table_contra, items: Sequence[WorkItem], score: bool = False
+    ) -> Sequence[Given_co | Failure]:
         """One result per item, in their order.
 
         Raises:
@@ -51,7 +54,7 @@ class VlmWorker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._answerer: Answerer[Any] | None = None
+        self._answerer: Answerer[Any, Any] | None = None
         self._table: Any = None
 
     def where(self) -> str:
@@ -60,7 +63,7 @@ class VlmWorker:
 
         return f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"
 
-    def load(self, factory: Callable[[], Answerer[Any]], table: Any, cpus: float) -> CallFailed | None:  # noqa: ANN401
+    def load(self, factory: Callable[[], Answerer[Any, Any]], table: Any, cpus: float) -> CallFailed | None:  # noqa: ANN401
         """Build the answerer. `table` is a read-only view into Ray's object store."""
         try:
             _use_cores(cpus)
@@ -70,7 +73,7 @@ class VlmWorker:
             return _raised(error)
         return None
 
-    def answer(self, items: list[WorkItem], score: bool) -> list[Result] | CallFailed:
+    def answer(self, items: list[WorkItem], score: bool) -> list[Any] | CallFailed:
         """One result per item, or why there are none."""
         if self._answerer is None:
             raise RuntimeError("nothing was loaded")
@@ -126,8 +129,8 @@ def _loss(error: RayError) -> str:
 
     if isinstance(error, OutOfMemoryError):
         return (
-            "its node ran out of memory and Ray ended the worker; lower `vlm.workers.count` or `vlm.workers.batch`, "
-            "or take a machine with more memory"
+            "its node ran out of memory and Ray ended the worker; lower `count` or `batch` of its workers, or "
+            "take a machine with more memory"
         )
     if isinstance(error, NodeDiedError):
         return "its node is gone"

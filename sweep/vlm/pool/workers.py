@@ -19,7 +19,7 @@ from typing import Any
 from sweep.errors import ClusterError, RunError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.worker import CallFailed, VlmWorker, fetch
-from sweep.vlm.work import Result, WorkItem
+from sweep.vlm.work import WorkItem
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Workers:
         self._deaths = 0
         self._reason = ""
         # Ray names actors after their class: the dashboard then shows whose they are.
-        kind = type(f"VlmWorker[{name}]", (VlmWorker,), {})
+        kind = type(f"{settings.actor}[{name}]", (VlmWorker,), {})
         self._kind = ray.remote(kind).options(num_cpus=settings.cpus, num_gpus=settings.gpus)
 
     @property
@@ -135,13 +135,13 @@ class Workers:
 
     def _start(self, place: int) -> Worker:
         self._numbers += 1
-        name = f"VlmWorker[{self._name}] {place + 1}"
+        name = f"{self._settings.actor}[{self._name}] {place + 1}"
         actor = self._kind.remote(name)
         return Worker(self._numbers, place, name, actor, actor.where.remote(), time.monotonic())
 
     def _check_hope(self, now: float) -> None:
         if all(place.closed for place in self._places):
-            raise ClusterError(f"no worker of the vision-language model can be started: {self._reason}")
+            raise ClusterError(f"no worker of {self._settings.holds} can be started: {self._reason}")
         workers = self.alive()
         oldest = min((worker.since for worker in workers), default=now)
         if all(worker.state is State.PLACING for worker in workers) and now - oldest > self._patience:
@@ -149,7 +149,7 @@ class Workers:
 
             has, free = ray.cluster_resources(), ray.available_resources()
             raise ClusterError(
-                f"no worker of the vision-language model got its {self._settings.cpus:g} CPUs and "
+                f"no worker of {self._settings.holds} got its {self._settings.cpus:g} CPUs and "
                 f"{self._settings.gpus:g} GPUs within {self._patience:g} s: of the cluster's {has.get('CPU', 0):g} "
                 f"CPUs and {has.get('GPU', 0):g} GPUs, {free.get('CPU', 0):g} and {free.get('GPU', 0):g} are free"
             )
@@ -160,9 +160,9 @@ class Workers:
             worker.busy_since = time.monotonic()
         worker.calls.append((worker.actor.answer.remote(list(batch.items), score), batch))
 
-    def outcome(self, ref: Ref, timeout: float | None = None) -> list[Result] | CallFailed:
+    def outcome(self, ref: Ref, timeout: float | None = None) -> list[Any] | CallFailed:
         """How a batch ended, or that it has not within `timeout` seconds."""
-        outcome: list[Result] | CallFailed = fetch(ref, timeout)
+        outcome: list[Any] | CallFailed = fetch(ref, timeout)
         return outcome
 
     def wait(self) -> list[tuple[Worker, Ref]]:
@@ -204,7 +204,7 @@ class Workers:
         for worker in late:
             if worker.state is State.LOADING:
                 self._failed_start(worker, CallFailed(f"its model was not loaded within {limit:g} s"))
-        reason = f"it gave nothing for {limit:g} s (vlm.workers.batch_seconds)"
+        reason = f"it gave nothing for {limit:g} s ({self._settings.section}.batch_seconds)"
         return [(worker, reason) for worker in late if worker.state is State.READY and worker.calls]
 
     def _failed_start(self, worker: Worker, outcome: CallFailed) -> None:
@@ -229,7 +229,7 @@ class Workers:
         logger.warning("%s is replaced: %s", worker.name, reason)
         if self._deaths >= HOPELESS:
             raise ClusterError(
-                f"workers of the vision-language model ended {self._deaths} times in a row without a single answer, "
+                f"workers of {self._settings.holds} ended {self._deaths} times in a row without a single answer, "
                 f"the last time because {reason}"
             )
 

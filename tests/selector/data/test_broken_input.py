@@ -255,6 +255,26 @@ BROKEN_TABLES: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
         saved(lambda f: torch.save({"state_dict": torch.ones(30, 4)}, f)),
         ("dictionary", "'state_dict'"),
     ),
+    "dictionary with a gap": (
+        "embeddings.pth",
+        saved(lambda f: torch.save({row: torch.ones(4) for row in range(30) if row != 8}, f)),
+        ("29 rows without row 8",),
+    ),
+    "dictionary of widths": (
+        "embeddings.pth",
+        saved(lambda f: torch.save({row: torch.ones(4 + row // 29) for row in range(30)}, f)),
+        ("widths (4 and 5)",),
+    ),
+    "dictionary of integers": (
+        "embeddings.pth",
+        saved(lambda f: torch.save({row: torch.ones(4).long() for row in range(30)}, f)),
+        ("row 0", "vector of floats"),
+    ),
+    "dictionary that claims more than it holds": (
+        "embeddings.pth",
+        saved(lambda f: torch.save({row: torch.ones(1).expand(4) for row in range(30)}, f)),
+        ("row 0", "contiguous"),
+    ),
     "list of tensors": ("embeddings.pth", saved(lambda f: torch.save([torch.ones(4)], f)), ("holds a list",)),
     "objects": ("embeddings.pth", saved(lambda f: torch.save(io.StringIO, f)), ("Python objects", "plain tensor")),
     "object array": (

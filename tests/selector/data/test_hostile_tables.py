@@ -115,3 +115,17 @@ def test_plain_archives(tmp_path: Path, zip64: bool) -> None:
     assert is_plain(file)
     torch.save(torch.zeros(3), file, _use_new_zipfile_serialization=False)
     assert is_plain(file)
+
+
+def test_rows_of_a_dictionary_are_a_table(tmp_path: Path) -> None:
+    """Feature caches of earlier tools: a row number, or its digits, to a vector. Their order does not matter."""
+    table = torch.arange(24, dtype=torch.float32).reshape(6, 4)
+    order = (3, 0, 5, 1, 4, 2)
+    forms = {
+        "numbers": {row: table[row] for row in order},
+        "digits": {str(row): table[row].half() for row in order},
+        "rows": {row: table[row : row + 1].clone() for row in order},
+    }
+    for name, vectors in forms.items():
+        torch.save(vectors, tmp_path / f"{name}.pth")
+        assert np.array_equal(load_embeddings(tmp_path / f"{name}.pth"), table.numpy()), name

@@ -66,6 +66,47 @@ def test_curves_as_a_data_frame(run: sweep.Run, good_run: RunPaths) -> None:
     assert any(name.startswith("parameter_change.") for name in frame.columns)
 
 
+def test_everything_of_trials_in_one_frame(finished: RunPaths, run: sweep.Run) -> None:
+    full = sweep.load_run(finished.shown)
+    frame, curves, trials = full.frame(), full.curves(), full.trials_dataframe().set_index("trial")
+    assert len(frame) == len(curves) and list(frame.columns[: len(curves.columns)]) == list(curves.columns)
+    assert frame["val_loss"].equals(curves["val_loss"])
+    for column, own in (("params.grpo.lr", "params.grpo.lr"), ("state", "state"), ("trial_val_loss", "val_loss")):
+        expected = [trials[own][number] for number in curves["trial"]]
+        assert frame[column].astype(object).where(frame[column].notna(), None).tolist() == [
+            None if value != value else value for value in expected
+        ]
+    assert set(run.frame()["trial"]) == {0}, "of a run without an evaluation too"
+
+
+def test_a_trial_without_an_epoch_has_a_row(copy: Path) -> None:
+    run = sweep.load_run(copy)
+    run.paths.trial(3).history_file.remove()
+    rows = run.frame().set_index("trial").loc[[3]]
+    assert len(rows) == 1 and rows["val_loss"].isna().all() and rows["state"].tolist() == ["pruned"]
+
+
+def test_the_table_by_answers_and_the_answers_as_frames(finished: RunPaths, run: sweep.Run) -> None:
+    full = sweep.load_run(finished.shown)
+    evaluation, results, answers = full.evaluation, full.results(), full.answers("declared")
+    assert evaluation is not None
+    for row in evaluation.rows:
+        mine = results[results["row"] == row.name].set_index("shots")
+        assert list(mine.index) == [*evaluation.shots, "mean"]
+        for shots, estimate in zip([*evaluation.shots, "mean"], [*row.shots, row.mean], strict=True):
+            if estimate is not None:
+                assert (mine["accuracy"][shots], mine["low"][shots]) == (estimate.value, estimate.low)
+    held_out = answers[(answers["split"] == "test") & (answers["row"] == "similarity")]
+    (similarity,) = (row for row in evaluation.rows if row.name == "similarity")
+    for shots, estimate in zip(evaluation.shots, similarity.shots, strict=True):
+        assert estimate is not None
+        assert held_out[held_out["shots"] == shots]["accuracy"].mean() == pytest.approx(estimate.value)
+    with pytest.raises(RunError, match="run mine has no evaluation 'other'; it has declared"):
+        full.answers("other")
+    with pytest.raises(RunError, match="run mine has no evaluation; it has none"):
+        run.results()
+
+
 def test_without_pandas_the_error_says_what_to_install(run: sweep.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(RunError, match="pip install pandas"):

@@ -23,6 +23,7 @@ READING = {
     "status": "status mine",
     "all trials": "status mine --all",
     "status as a document": "status mine --json",
+    "report as text": "report mine --markdown",
     "verify": "verify mine",
     "export": "export mine --out ../taken",
     "validate": "validate mine/space.yaml --runs .",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from selector.data import DataSettings, Outcome, Split, describe, load
+from selector.data.embeddings import unit_rows
 from selector.data.native import MANIFEST, Note
 from selector.errors import CheckpointError, DataError
 from selector.model import SelectorConfig, build_selector
@@ -15,7 +16,6 @@ from selector.rewards import compute_rewards
 from selector.settings import RewardMode, RewardSettings
 from sweep.collect.beams import propose_beams
 from sweep.collect.digest import collect_digest, embeddings_hash
-from sweep.collect.queries import unit_rows
 from sweep.collect.store import check_empty, store_collected
 from sweep.settings.vlm import VlmSettings
 from sweep.storage.local import stored_at

@@ -49,6 +49,23 @@ def test_it_says_what_it_does_while_it_lives_and_how_it_ended(paths: RunPaths) -
     assert [file.name for file in paths.root.local().iterdir()] == ["driver.json"]
 
 
+def test_what_phases_cost_is_kept_over_drivers(paths: RunPaths) -> None:
+    """Seconds add up to the life of the drivers, and prompts stand with the phase that asked them."""
+    lives = 0.0
+    for _ in range(2):
+        with Pulse(paths, BEAT) as pulse:
+            pulse.phase(Phase.EVALUATING)
+            pulse.prompts(answered=3, reused=4)
+            time.sleep(0.05)
+            pulse.phase(Phase.RANKING)
+        lives += said(paths).updated - said(paths).began
+    spent = {one.phase: one for one in said(paths).spent}
+    assert list(spent) == [Phase.STARTING, Phase.EVALUATING, Phase.RANKING]
+    assert (spent[Phase.EVALUATING].answered, spent[Phase.EVALUATING].reused) == (6, 8)
+    assert spent[Phase.EVALUATING].seconds >= 0.1
+    assert sum(one.seconds for one in spent.values()) == pytest.approx(lives, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("error", "end", "reason"),
     [

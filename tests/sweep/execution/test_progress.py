@@ -18,6 +18,7 @@ from sweep.execution.pace import Pace
 from sweep.execution.progress import LiveProgress
 from sweep.study import Standing
 from sweep.terminal.console import Screen
+from sweep.terminal.live import sparkline
 from sweep.terminal.log import logging_to
 from sweep.terminal.waiting import Waiting
 from sweep.terminal.words import brief_params
@@ -79,7 +80,7 @@ def test_the_live_table_shows_running_trials_and_the_best_value() -> None:
     text = plain.file.getvalue()
     assert (
         "1/24 trials ended" in text
-        and "1 complete  1 running" in text
+        and "1 complete, 1 running" in text
         and "best: trial 0, best val_loss 2.5000 at epoch 9 of 16" in text
     )
     assert "7.5000" in text and "reward.mode=hard_plus_soft" in text
@@ -95,7 +96,7 @@ def test_the_numbers_are_whole_on_a_narrow_terminal(width: int) -> None:
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     header, row = next((line, lines[i + 1]) for i, line in enumerate(lines) if line.startswith("trial  stage"))
-    assert header.split()[:5] == ["trial", "stage", "epoch", "val_loss", "KL"] and "parameters" in header
+    assert header.split()[:5] == ["trial", "stage", "epoch", "val_loss", "curve"] and "parameters" in header
     assert row.split()[:4] == ["0", "grpo", "3/14", "2.5000"] and "…" in row
     assert len(header) <= width and len(row) <= width
 
@@ -121,6 +122,7 @@ def test_total_epochs_and_time_left_are_shown_once_they_are_known() -> None:
 
 def test_the_time_left_follows_from_measured_epochs() -> None:
     pace = Pace()
+    assert pace.epochs_left(2) is None
     for number in range(2):
         pace.started(number, 10)
     assert pace.seconds_left(2) is None, "nothing is measured"
@@ -132,9 +134,35 @@ def test_the_time_left_follows_from_measured_epochs() -> None:
     assert pace.seconds_left(2) == pytest.approx(22 / 8 * (12 + 20) / 2)
     assert pace.seconds_left(0) == pytest.approx(22 / 8 * 6), "each of two trials has six epochs"
     assert pace.seconds_left(None) is None, "nobody knows how many will come"
+    assert (pace.epochs_done, pace.epochs_left(2), pace.epochs_left(None)) == (8, 32, None)
     pace.ended(0)
     assert pace.seconds_left(2) == pytest.approx(22 / 8 * (6 + 2 * 4) / 2), "a trial ends after four epochs"
     assert pace.seconds_left(0) == pytest.approx(22 / 8 * 6), "the running one cannot be divided"
+    pace.started(1, 10)
+    assert (pace.epochs_done, pace.epochs_left(2)) == (8, 6 + 2 * 4), "handed out again, it goes on from its epoch"
+    earlier = Pace([6, 10])
+    assert (earlier.epochs_done, earlier.epochs_left(3)) == (16, 3 * 8), "trials of an earlier driver count"
+
+
+def test_a_curve_between_its_own_extremes() -> None:
+    assert sparkline([4.0, 3.0, 2.5, 2.0], 10) == "█▅▃▁"
+    assert sparkline([1.0, 1.0], 10) == "▁▁" and sparkline([], 10) == ""
+    assert sparkline([float(value) for value in range(100)], 5) == "▁▃▅▆█", "a long one is thinned out, not cut"
+    assert sparkline([2.0, float("nan"), 1.0, float("inf")], 10) == "█x▁x"
+
+
+def test_the_live_table_has_each_trials_curve_and_all_epochs_at_80_columns() -> None:
+    console = Screen(file=io.StringIO(), width=80)
+    progress = LiveProgress(Screen(file=io.StringIO(), force_terminal=True), "mine-1", 24, lambda params: 14, [14, 3])
+    for number in range(2):
+        progress.started(TrialStarted(number, PARAMS, False, {"complete": 1, "pruned": 1, "running": 2}))
+        for step, value in enumerate((4.0, 3.0, 2.5), start=1):
+            progress.epoch(result(number, step, value, verdicts=(Verdict.KL_DOMINATED,)))
+    console.print(progress._table())
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "23 of about 215 epochs" in lines[0], "17 of those that ended, 22 to go of these, and 20 times 8.5"
+    assert sum("█▃▁" in line for line in lines) == 2 and max(map(len, lines)) <= 80
 
 
 def test_what_is_waited_for_is_said_again_while_it_lasts() -> None:

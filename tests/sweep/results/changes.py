@@ -173,7 +173,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         ["trials/0001/epochs.jsonl: epoch 1.train_loss: 0.5; right: "],
     ),
     "epochs.jsonl, a byte": (append("trials/0001/epochs.jsonl", b" "), ["trials/0001/epochs.jsonl: not readable"]),
-    "TensorBoard": (flip("trials/0001/tensorboard/*"), ["trials/0001/tensorboard/events", "changed"]),
+    "TensorBoard": (flip("tensorboard/trial-0001/*"), ["tensorboard/trial-0001/events", "changed"]),
     # Checkpoints
     "manifest, val_loss": (
         edit("trials/0001/best/*/manifest.json", "metrics.val_loss", 0.5),

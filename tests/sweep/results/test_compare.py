@@ -24,7 +24,7 @@ from sweep.errors import RunError
 from sweep.evaluation.questions import Questions, choose_questions
 from sweep.report.compare import comparison_document, render_comparison
 from sweep.results.compare import agreement, compare_sides, curves
-from sweep.results.compared import Comparison
+from sweep.results.compared import Comparison, relative_words
 from sweep.results.sides import Side, open_side
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import SplitName
@@ -90,6 +90,13 @@ def test_eight_configurations_that_select_the_same_are_one() -> None:
     assert "Functionally the same: plan 0, plan 1, plan 2, plan 3, plan 4, plan 5, plan 6, plan 7." in said(
         *sides, Side("other", selector(1))
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(0.00034, "0.034 %"), (0.17, "17 %"), (1.44, "144 %"), (float("nan"), "from 0")]
+)
+def test_a_relative_change_is_said_without_powers_of_ten(change: float, said: str) -> None:
+    assert relative_words(change) == said
 
 
 def test_equal_weights_are_said_to_be_equal() -> None:

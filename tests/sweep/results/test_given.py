@@ -18,6 +18,8 @@ from sweep.plan.plan import CollectionPlan, Plan
 from sweep.plan.requests import request_of_run, request_of_space
 from sweep.results.export import export
 from sweep.results.policies import given_policies
+from sweep.results.reproduce import Outcome, reproduce
+from sweep.results.trained import trained_in_run
 from sweep.results.verify import verify
 from sweep.runs.paths import RunPaths, SharedPaths
 from sweep.runs.record import read_record
@@ -108,6 +110,12 @@ def test_verify_needs_the_runs_own_copies_alone(run: RunPaths, tmp_path: Path) -
     content[-1] ^= 1
     weights.write_bytes(content)
     assert any(str(read_record(copy).init_from) in fault.file for fault in verify(copy, None).faults)
+
+
+def test_a_trial_is_reproduced_from_the_runs_copy(run: RunPaths) -> None:
+    plan = plan_of(run)
+    number = next(int(folder.parent.parent.name) for folder in stored_epochs(run.trials_folder))
+    assert reproduce(trained_in_run(run, plan, number), plan.dataset).outcome is Outcome.BIT
 
 
 def test_a_resumed_run_begins_with_its_copy_and_refuses_another(run: RunPaths) -> None:

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 
 from sweep.report.status import print_status, status_lines
 from sweep.results.evaluations import make_main
-from sweep.results.status import RunState, RunStatus, read_status, seconds_left, status_document
+from sweep.results.run_state import RunState
+from sweep.results.status import RunStatus, read_status, seconds_left, status_document
 from sweep.runs.driver import DriverRecord, DriverState, End, Phase
 from sweep.runs.paths import RunPaths
 from sweep.study.ranking import rank

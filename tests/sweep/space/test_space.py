@@ -224,7 +224,7 @@ def test_missing_space_lists_what_there_is(tmp_path, monkeypatch):
     with pytest.raises(SpaceError) as caught:
         find_space("mygrp.yaml")
     assert "does not exist" in str(caught.value)
-    assert "grpo.yaml, okvqa.yaml" in str(caught.value) and "near it: mygrpo.yaml" in str(caught.value)
+    assert "beams.yaml, grpo.yaml, okvqa.yaml" in str(caught.value) and "near it: mygrpo.yaml" in str(caught.value)
 
 
 def test_folder_and_binary_files_are_refused(tmp_path):
@@ -257,7 +257,7 @@ def test_shipped_space_parses_and_its_first_trials_resolve(name, tmp_path):
         asked = owner.ask()
         assert isinstance(asked, AskedTrial) and asked.number == index
         if index < len(made.points):
-            assert made.points[index].items() <= asked.params.items()
+            assert made.points[index // made.repeats].items() <= asked.params.items()
         assert asked.settings == made.resolve(asked.params, 0)
 
 
@@ -266,9 +266,9 @@ def test_grpo_space_samples_and_tries_what_it_must():
     assert {"grpo.kl_beta", "grpo.lr", "grpo.clip_epsilon", "reward.mode", "grpo.ppo_clip_only"} <= set(
         made.distributions
     )
-    published = [(point["grpo.ppo_clip_only"], point.get("grpo.kl_beta"), point["grpo.lr"]) for point in made.points]
-    assert published == [(False, 0.1, 5e-6), (False, 0.1, 5e-5), (False, 0.15, 5e-5), (True, None, 5e-5)]
-    warm_ups = {json.dumps(made.resolve(point, 0).rce_key()) for point in made.points}
+    assert len(made.points) == 1  # a published one; spaces/plans.yaml has them all
+    other = {**made.points[0], "grpo.lr": 1e-3, "reward.mode": "soft_only"}
+    warm_ups = {json.dumps(made.resolve(point, 0).rce_key()) for point in (*made.points, other)}
     assert len(warm_ups) == 1  # one RCE for all trials, on purpose
     assert RewardMode.LEGACY not in {reward.mode for reward in reachable_rewards(made)}
 

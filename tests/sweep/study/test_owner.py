@@ -233,7 +233,7 @@ def test_plain_optuna_sees_everything(make_space, open_owner, drive, tmp_path):
 
 def notes_of(owner):
     """What optuna-dashboard shows, read as its `_note.py` reads it: the study's note, then the trials' by number."""
-    found = owner._storage.get_study_system_attrs(owner._study_id)
+    found = owner._storage.get_study_system_attrs(owner._storage.study_id)
 
     def note(prefix):
         pieces = {key: text for key, text in found.items() if key.startswith(f"{prefix}note_str:")}
@@ -261,14 +261,27 @@ def test_a_persons_note_stays_and_an_old_study_gets_its_names(make_space, open_o
     owner = open_owner(space)
     assert len(notes_of(owner)[0]) > 4500  # in several pieces
     number = owner.ask().number
-    owner._storage.set_study_system_attr(owner._study_id, f"dashboard:{owner._id(number)}:note_str:0", "mine")
-    owner._storage.set_study_system_attr(owner._study_id, f"dashboard:{owner._id(number)}:note_ver", 1)
+    owner._storage.set_study_system_attr(owner._storage.study_id, f"dashboard:{owner._id(number)}:note_str:0", "mine")
+    owner._storage.set_study_system_attr(owner._storage.study_id, f"dashboard:{owner._id(number)}:note_ver", 1)
     owner.fail(number, "no memory")
     owner.close()
     with sqlite3.connect(tmp_path / "study.db") as connection:
         connection.execute("delete from study_system_attributes where key = 'study:metric_names'")
     again = open_owner(space)
     assert again._study.metric_names == ["val_loss"] and notes_of(again)[1] == "mine"
+
+
+def test_what_is_shown_below_the_studys_note_replaces_what_was_there_before(make_space, open_owner):
+    owner = open_owner(make_space(**RANDOM))
+    first = notes_of(owner)[0]
+    for more in ("long " * 900, "short", "short"):
+        owner.note_study(more)
+        assert notes_of(owner)[0] == f"{first}\n\n{more}"
+    storage = owner._storage
+    assert storage.get_study_system_attrs(storage.study_id)["dashboard:note_ver"] == 3, "the same is not written"
+    storage.set_study_system_attr(storage.study_id, "dashboard:note_str:0", "mine")
+    owner.note_study("ours")
+    assert notes_of(owner)[0] == "mine", "what a person wrote stays"
 
 
 def test_sqlite_is_in_wal_mode(make_space, open_owner, tmp_path):

@@ -196,13 +196,13 @@ def test_tensorboard_events_hold_every_epoch_once(tmp_path: Path, dataset: Datas
     from tensorboardX.proto.event_pb2 import Event
 
     steps: dict[int, int] = {}
-    for file in (tmp_path / "trials/0000/tensorboard").iterdir():
+    for file in (tmp_path / "tensorboard/trial-0000").iterdir():
         raw = file.read_bytes()
         while raw:
             length = int.from_bytes(raw[:8], "little")
             event = Event.FromString(raw[12 : 12 + length])
             raw = raw[16 + length :]
-            if any(value.tag == "val_loss" for value in event.summary.value):
+            if any(value.tag == "Validation/val_loss" for value in event.summary.value):
                 steps[event.step] = steps.get(event.step, 0) + 1
     assert steps == dict.fromkeys(range(1, 9), 1)
 

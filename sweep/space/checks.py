@@ -28,6 +28,7 @@ from sweep.space.model import SpaceModel
 from sweep.space.nearest import nearest
 from sweep.space.parameters import FixedParameter, Parameter
 
+ARCHITECTURE = ("model.hidden", "model.layers", "model.heads", "model.decoder")
 MAX_GRID = 100_000
 MAX_PROBES = 2_000
 MAX_CONDITIONS = 20_000
@@ -73,6 +74,12 @@ def _sections_problems(space: SpaceModel) -> Iterator[Problem]:
             check_template(space.vlm.prompt.template)
         except SpaceError as error:
             yield Problem(("vlm", "prompt", "template"), str(error).removeprefix("prompt.template: "))
+    for path in ARCHITECTURE if space.init_from is not None else ():
+        if path in space.parameters:
+            yield Problem(
+                ("parameters", path),
+                f"init_from decides the selector's architecture, so {path} cannot vary; say it in trial.model alone",
+            )
     if space.collect is not None and space.data.path is not None:
         yield Problem(("collect",), "makes the data that data.path names already; keep one of them")
 

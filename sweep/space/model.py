@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 from optuna.distributions import BaseDistribution
@@ -87,6 +88,11 @@ class SpaceModel(FrozenModel):
     data: DataSettings = DataSettings()
     trial: TrialSettings = Field(default=TrialSettings(), description="Settings that all trials share.")
     parameters: dict[str, Parameter] = Field(default={}, description="What varies, by the setting's dotted path.")
+    init_from: Path | None = Field(
+        default=None,
+        description="Weights that all trials begin with, instead of their seed's: a folder that export wrote, or a .pt "
+        "or .ckpt file of Lever-Plus. With rce.epochs 0 they are the reference policy of GRPO.",
+    )
     enqueue: tuple[dict[str, Scalar], ...] = Field(default=(), description="Points to try first; the rest is sampled.")
     sampler: SamplerSettings = TpeSettings()
     pruner: PrunerSettings = MedianSettings()

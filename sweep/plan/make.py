@@ -86,7 +86,7 @@ def _plan(
         check_length(own, dataset)
     evaluation = plan_evaluation(request, dataset, own if request.answers is request.space else None, answers)
     table = own if own is not None or evaluation is None else evaluation.items
-    shared = _shared_images(dataset, table)
+    shared = shared_images(dataset, table)
     check_shared_images(shared, request, by_query=data.path is not None and not is_native(data.path))
     parameters = _parameters(request.space, dataset.width)
     return Plan(request, data, dataset, summary, parameters, evaluation, collected, shared)
@@ -98,7 +98,8 @@ def _own_items(request: Request, data: DataSettings, answers: Answers) -> ItemTa
     return open_source(request.space, request.shared).table if needed and request.space.items is not None else None
 
 
-def _shared_images(dataset: Dataset, table: ItemTable | None) -> tuple[SharedImages, ...]:
+def shared_images(dataset: Dataset, table: ItemTable | None) -> tuple[SharedImages, ...]:
+    """Queries that share an image with others. Without items, equal embeddings are taken for one image."""
     queries = QueryTable(dataset.query_items, dataset.pool_items, dataset.pool_starts, dataset.split)
     if table is None:
         return tuple(find_shared_images(queries, equal_rows(dataset.embeddings), Sign.EMBEDDING))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Group
 from selector.data import Split
 from selector.data.description import DataDescription, ModeDescription
 from selector.settings import AdvantageMode
+from sweep.items.shared_images import SharedImages
 from sweep.report.plan import data_table
 from sweep.report.tables import labelled, plain_table, titled
 
@@ -18,8 +19,8 @@ MOST = 12
 """Sizes that are listed one by one. What is above the last of them is added up."""
 
 
-def render_data(found: DataDescription) -> Group:
-    """Everything, at 80 columns."""
+def render_data(found: DataDescription, shared: Sequence[SharedImages] = ()) -> Group:
+    """Everything, at 80 columns, with the queries that share an image with others, by kind."""
     summary, overlap = found.summary, found.overlap
     jaccard = "" if overlap.jaccard is None else f"; two pools share {overlap.jaccard:.1%} of their candidates"
     rows = [("positives per group", _sizes(found.positives)), ("beams per group", _sizes(found.group_sizes))]
@@ -27,6 +28,7 @@ def render_data(found: DataDescription) -> Group:
         rows.append(("proposed by", ", ".join(f"{name} {count}" for name, count in found.proposers.items())))
     rows.append(("candidates", f"{overlap.candidates} different ones, each in {overlap.uses:.1f} pools{jaccard}"))
     rows.append(("positive", f"{summary.positive_beams_share:.1%} of all beams ({summary.positives_by})"))
+    rows += [("shared images", one.sentence) for one in shared] or [("shared images", "none between queries")]
     return Group(data_table(summary), labelled(rows), "", _rewards(found), "", _contrast(found))
 
 
@@ -69,7 +71,7 @@ def _usable(found: DataDescription) -> list[ModeDescription]:
     return [mode for mode in found.modes if not mode.missing]
 
 
-def data_document(found: DataDescription) -> dict[str, Any]:
+def data_document(found: DataDescription, shared: Sequence[SharedImages] = ()) -> dict[str, Any]:
     """The same as plain values for JSON. Splits and kinds stand by their names."""
     summary = asdict(found.summary)
     for name in ("queries", "zero_variance_groups", "zero_variance_share"):
@@ -87,6 +89,7 @@ def data_document(found: DataDescription) -> dict[str, Any]:
         "group_sizes": {str(size): count for size, count in found.group_sizes.items()},
         "proposers": found.proposers,
         "overlap": asdict(found.overlap),
+        "shared_images": [asdict(one) for one in shared],
     }
 
 

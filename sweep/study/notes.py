@@ -6,9 +6,8 @@ there, the version is written last, so a new note is whole or not there. A note 
 
 from __future__ import annotations
 
-from optuna.storages import BaseStorage
-
 from sweep.space.search_space import SearchSpace
+from sweep.study.kept import KeptStorage
 from sweep.study.summaries import TrialSummary
 
 PIECE = 2045
@@ -46,46 +45,44 @@ def trial_note(trial: TrialSummary) -> str:
     return "\n\n".join(lines)
 
 
-def save_note(storage: BaseStorage, study_id: int, trial_id: int | None, body: str) -> None:
+def save_note(storage: KeptStorage, trial_id: int | None, body: str) -> None:
     """Store a note, unless there is one already: a person may have written it.
 
     Args:
         storage: of the study.
-        study_id: Optuna's.
         trial_id: Optuna's. None: the note is the study's.
         body: Markdown, not empty.
     """
-    if f"{_owner(trial_id)}note_ver" not in storage.get_study_system_attrs(study_id):
-        _write(storage, study_id, _owner(trial_id), body, 1)
+    if not storage.has_study_system_attr(f"{_owner(trial_id)}note_ver"):
+        _write(storage, _owner(trial_id), body, 1)
 
 
-def extend_study_note(storage: BaseStorage, study_id: int, first: str, more: str) -> None:
+def extend_study_note(storage: KeptStorage, first: str, more: str) -> None:
     """Put something below the study's note, in the place of what was below it before.
 
     Args:
         storage: of the study.
-        study_id: Optuna's.
         first: how our own note begins. One that begins otherwise was written by a person, and stays.
         more: Markdown.
     """
-    attributes, owner = storage.get_study_system_attrs(study_id), _owner(None)
+    attributes, owner = storage.get_study_system_attrs(storage.study_id), _owner(None)
     pieces = sum(key.startswith(f"{owner}note_str:") for key in attributes)
     before = "".join(attributes[f"{owner}note_str:{place}"] for place in range(pieces))
     body = f"{first}\n\n{more}"
     if before.startswith(first) and before != body:
-        _write(storage, study_id, owner, body, int(attributes[f"{owner}note_ver"]) + 1, pieces)
+        _write(storage, owner, body, int(attributes[f"{owner}note_ver"]) + 1, pieces)
 
 
 def _owner(trial_id: int | None) -> str:
     return "dashboard:" if trial_id is None else f"dashboard:{trial_id}:"
 
 
-def _write(storage: BaseStorage, study_id: int, owner: str, body: str, version: int, pieces: int = 0) -> None:
+def _write(storage: KeptStorage, owner: str, body: str, version: int, pieces: int = 0) -> None:
     """`pieces`: that the note had so far. Those that it needs no more become empty."""
     for place in range(max(pieces, -(-len(body) // PIECE))):
         piece = body[place * PIECE : (place + 1) * PIECE]
-        storage.set_study_system_attr(study_id, f"{owner}note_str:{place}", piece)
-    storage.set_study_system_attr(study_id, f"{owner}note_ver", version)
+        storage.set_study_system_attr(storage.study_id, f"{owner}note_str:{place}", piece)
+    storage.set_study_system_attr(storage.study_id, f"{owner}note_ver", version)
 
 
 def _plain(text: str) -> str:

@@ -16,16 +16,18 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, NoReturn, Self
 
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import SpaceError, StudyError
 from sweep.space.search_space import SearchSpace
 from sweep.study import budget
+from sweep.study.kept import KeptStorage
 from sweep.study.notes import extend_study_note, save_note, study_note, trial_note
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
 from sweep.study.records import Record, record_of
@@ -57,18 +59,23 @@ class StudyOwner:
     """Owns the study of one run. Make it with `StudyOwner.open`."""
 
     def __init__(
-        self, study: optuna.Study, space: SearchSpace, url: str, started: float, clock: Callable[[], float]
+        self,
+        study: optuna.Study,
+        storage: KeptStorage,
+        space: SearchSpace,
+        url: str,
+        started: float,
+        clock: Callable[[], float],
     ) -> None:
         self.space = space
         self.url = without_password(url)
         self.started = started
         self._clock = clock
         self._study = study
+        self._storage = storage
         # Samplers look at the study's pruner: with Hyperband they learn from a trial's own bracket only.
         self._study.pruner = build_pruner(space.pruner, space.pruned_epochs())
         self._view = PrunerView(study, space.pruning_starts)
-        self._storage = study._storage  # no public accessor; kept once
-        self._study_id = self._storage.get_study_id_from_name(study.study_name)
         self._planner = Planner(space)
         self._suggester = Suggester(study, self._planner)
         # Hyperband makes its brackets when first asked; samplers must find them made, also right after a restart.
@@ -89,8 +96,8 @@ class StudyOwner:
         Raises:
             StudyError: the storage cannot be used, or the study belongs to something else.
         """
-        study, started = open_study(storage_url, study_name, space, clock())
-        return cls(study, space, storage_url, started, clock)
+        study, storage, started = open_study(storage_url, study_name, space, clock())
+        return cls(study, storage, space, storage_url, started, clock)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -108,6 +115,7 @@ class StudyOwner:
         Parameters not yet drawn when it was killed are drawn now. A trial whose parameters cannot be trained is
         failed and left out.
         """
+        self._storage.refresh()
         unfinished = [trial for trial in self._trials() if not trial.state.is_finished()]
         adopted: list[AskedTrial] = []
         for trial in unfinished:
@@ -119,6 +127,7 @@ class StudyOwner:
     def ask(self) -> AskedTrial | NoTrial:
         """The next trial, or why there is none: for good, or for now (`NoTrial.final`)."""
         while True:
+            self._storage.refresh()
             trials = self._trials()
             waiting = next((trial for trial in trials if trial.state is TrialState.WAITING), None)
             if waiting is None:  # else somebody enqueued a point with plain Optuna
@@ -135,20 +144,22 @@ class StudyOwner:
                 return asked
 
     def _pop(self, waiting: FrozenTrial) -> AskedTrial | None:
-        """Start the first waiting trial."""
-        self._suggester.prepare(waiting)
-        return self._settle(self._study.ask(), waiting)
+        """Start the first waiting trial. What it is given is stored as a whole."""
+        with self._storage.transaction():
+            self._suggester.prepare(waiting)
+            return self._settle(self._study.ask(), waiting)
 
     def _resume(self, running: FrozenTrial) -> AskedTrial | None:
         identity = self._id(running.number)
-        if not details(running).key:
-            # Killed while drawing. What a sampler noted of its joint draw is drawn again; Optuna's GP would take the
-            # note for another running trial and keep away from it.
-            for key in running.system_attrs:
-                if ":relative_params:" in key:
-                    self._storage.set_trial_system_attr(identity, key, "")
-        self._suggester.prepare(running)
-        return self._settle(optuna.trial.Trial(self._study, identity), running)
+        with self._storage.transaction():
+            if not details(running).key:
+                # Killed while drawing, by a version that stored one value at a time. What a sampler noted of its joint
+                # draw is drawn again; Optuna's GP would take it for another running trial and keep away from it.
+                for key in running.system_attrs:
+                    if ":relative_params:" in key:
+                        self._storage.set_trial_system_attr(identity, key, "")
+            self._suggester.prepare(running)
+            return self._settle(optuna.trial.Trial(self._study, identity), running)
 
     def _settle(self, trial: optuna.Trial, frozen: FrozenTrial) -> AskedTrial | None:
         """Draw what is not drawn yet and store what is known then; None if it cannot be trained (told FAIL)."""
@@ -185,7 +196,8 @@ class StudyOwner:
         if trial.state is not TrialState.RUNNING or step in trial.intermediate_values:
             return
         stored = float(value) if math.isfinite(value) else math.nan
-        self._storage.set_trial_intermediate_value(self._id(number), step, stored)
+        with suppress(UpdateFinishedTrialError):  # another program has ended it
+            self._storage.set_trial_intermediate_value(self._id(number), step, stored)
 
     def should_prune(self, number: int) -> bool:
         """Whether the trial should stop after its newest epoch. A decision to stop stays, also over a restart.
@@ -229,7 +241,10 @@ class StudyOwner:
         """Store a JSON value with a trial that has not ended; False if it has (Optuna lets ended trials rest)."""
         if self._trial(number).state.is_finished():
             return False
-        self._storage.set_trial_user_attr(self._id(number), key, value)
+        try:
+            self._storage.set_trial_user_attr(self._id(number), key, value)
+        except UpdateFinishedTrialError:  # by another program, just now
+            return False
         return True
 
     # -- ending trials ------------------------------------------------------------------------------------------------
@@ -253,18 +268,22 @@ class StudyOwner:
         return self._end(number, TrialState.FAIL, reason, None, None)
 
     def _end(self, number: int, state: TrialState, reason: str, value: float | None, standing: Standing | None) -> bool:
-        if not self._note(number, REASON, reason):
+        try:
+            with self._storage.transaction():
+                if not self._note(number, REASON, reason):
+                    return False
+                if standing is not None:
+                    self._note(number, STANDING, asdict(standing))
+                self._study.tell(number, value, state=state, skip_if_finished=True)
+                save_note(self._storage, self._id(number), trial_note(summary(self._trial(number))))
+        except UpdateFinishedTrialError:  # by another program, just now
             return False
-        if standing is not None:
-            self._note(number, STANDING, asdict(standing))
-        self._study.tell(number, value, state=state, skip_if_finished=True)
-        identity = self._id(number)
-        save_note(self._storage, self._study_id, identity, trial_note(summary(self._trial(number))))
         return True
 
     def note_study(self, text: str) -> None:
         """Show people Markdown below the study's note. It replaces what an earlier call put there."""
-        extend_study_note(self._storage, self._study_id, study_note(self.space), text)
+        with self._storage.transaction():
+            extend_study_note(self._storage, study_note(self.space), text)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -292,6 +311,6 @@ class StudyOwner:
 
     def _id(self, number: int) -> int:
         try:
-            return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            return self._storage.get_trial_id_from_study_id_trial_number(self._storage.study_id, number)
         except KeyError:
             raise StudyError(f"study {self._study.study_name!r} has no trial {number}") from None

@@ -24,6 +24,7 @@ from sqlalchemy.engine import URL
 
 from selector.errors import first_line
 from sweep.errors import StudyError
+from sweep.study import tables
 from sweep.study.storage import BUSY_SECONDS, parsed, refused, without_password
 from sweep.study.summaries import TrialSummary, summary
 
@@ -56,8 +57,8 @@ def read_trials(url: str, name: str) -> list[FrozenTrial]:
     Raises:
         StudyError: there is no such database or study, it cannot be read, or it holds what no study has.
     """
-    with _study(url, name) as (storage, study):
-        return storage.get_all_trials(study, deepcopy=False)
+    with _study(url, name) as (storage, study), storage.engine.connect() as connection:
+        return tables.read_trials(connection, study)
 
 
 def read_attributes(url: str, name: str) -> dict[str, Any]:

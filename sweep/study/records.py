@@ -13,11 +13,11 @@ from typing import Any
 import optuna
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.exceptions import OptunaError
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import StudyError
 from sweep.space.search_space import SearchSpace
+from sweep.study.kept import KeptStorage
 from sweep.study.notes import save_note, trial_note
 from sweep.study.reading import read_trials
 from sweep.study.storage import open_study, without_password
@@ -107,8 +107,8 @@ def store_records(
     """
     trials = [trial_of(record) for record in records]
     begun = [trial.datetime_start.timestamp() for trial in trials if trial.datetime_start is not None]
-    study, _ = open_study(url, name, space, min(begun, default=0.0) if started is None else started)
-    storage, identity = study._storage, study._study_id  # no public way to add a trial that runs
+    _, storage, _ = open_study(url, name, space, min(begun, default=0.0) if started is None else started)
+    identity = storage.study_id  # a study has no public way to add a trial that runs
     if storage.get_n_trials(identity):
         raise StudyError(f"study {name!r} in {without_password(url)} has trials: it is not built again")
     try:
@@ -122,13 +122,13 @@ def store_records(
         storage.remove_session()
 
 
-def _store(trial: FrozenTrial, storage: BaseStorage, identity: int) -> None:
+def _store(trial: FrozenTrial, storage: KeptStorage, identity: int) -> None:
     try:
         stored = storage.create_new_trial(identity, template_trial=trial)
     except ValueError as error:  # a choice that there is not, or other choices than an earlier trial had
         raise StudyError(f"the record of trial {trial.number} is damaged ({error})") from None
     if trial.state.is_finished():
-        save_note(storage, identity, stored, trial_note(summary(trial)))
+        save_note(storage, stored, trial_note(summary(trial)))
 
 
 def _time(text: str | None) -> datetime | None:

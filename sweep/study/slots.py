@@ -43,18 +43,14 @@ class Planner:
         Args:
             trials: all trials of the study, each fully sampled.
         """
-        placed = [
-            (slot.configuration, slot.repeat, trial)
-            for trial in trials
-            if (slot := slot_of(trial)).configuration is not None
-        ]
-        if not placed:
-            return self._new(0, trials)
-        configuration, repeat, last = max(placed, key=lambda item: (item[0], item[1]))
-        assert configuration is not None  # noqa: S101 (filtered above; mypy cannot see it)
-        if repeat + 1 < self.space.repeats:
-            return NextTrial(Slot(configuration, repeat + 1), dict(last.params))
-        return self._new(configuration + 1, trials)
+        for last in reversed(trials):  # slots are filled in the order of the trials' numbers
+            slot = slot_of(last)
+            if slot.configuration is None:
+                continue
+            if slot.repeat + 1 < self.space.repeats:
+                return NextTrial(Slot(slot.configuration, slot.repeat + 1), dict(last.params))
+            return self._new(slot.configuration + 1, trials)
+        return self._new(0, trials)
 
     def drawn_before(self, configuration: int | None) -> int:
         """How many configurations before this one were not given by `enqueue`."""

@@ -21,6 +21,7 @@ from selector.files import lfs_problem
 from sweep.errors import StudyError
 from sweep.space.compare import differences, identity
 from sweep.space.search_space import SearchSpace
+from sweep.study.kept import KeptStorage
 from sweep.study.notes import save_note, study_note
 
 BUSY_SECONDS = 30.0
@@ -121,29 +122,25 @@ def _masked(text: str) -> str:
     return re.sub(r":[^:/]*@|(?<=://):?[^@]*@", ":***@", text) if "@" in text else text
 
 
-def open_study(url: str, name: str, space: SearchSpace, now: float) -> tuple[optuna.Study, float]:
-    """The study of a run, created or found again, and when it was first started (seconds since the epoch).
+def open_study(url: str, name: str, space: SearchSpace, now: float) -> tuple[optuna.Study, KeptStorage, float]:
+    """The study of a run, created or found again, its storage, and when it was first started (seconds since the epoch).
 
     Raises:
         StudyError: see `open_storage`; or the study was made by other means, or with another search space.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = open_storage(url)
+    tables = open_storage(url)
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            direction="minimize",
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            load_if_exists=True,
-        )
+        study = optuna.create_study(storage=tables, study_name=name, direction="minimize", load_if_exists=True)
+        storage = KeptStorage(tables, tables.get_study_id_from_name(name))
+        study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
         _claim(study, space, without_password(url), now)
-        _name_for_people(study, space)
+        _name_for_people(study, storage, space)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise StudyError(
             f"storage {without_password(url)} cannot be used: {_first_line(error, make_url(url))}"
         ) from None
-    return study, float(study.user_attrs[STARTED])
+    return study, storage, float(study.user_attrs[STARTED])
 
 
 def _claim(study: optuna.Study, space: SearchSpace, where: str, now: float) -> None:
@@ -165,14 +162,13 @@ def _claim(study: optuna.Study, space: SearchSpace, where: str, now: float) -> N
         study.set_user_attr(STARTED, now)
 
 
-def _name_for_people(study: optuna.Study, space: SearchSpace) -> None:
+def _name_for_people(study: optuna.Study, storage: KeptStorage, space: SearchSpace) -> None:
     """What Optuna's own views show: the metric's name, and a note."""
     if study.metric_names is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "experimental"; the name is for people alone
             study.set_metric_names(["val_loss"])
-    storage = study._storage  # no public accessor
-    save_note(storage, storage.get_study_id_from_name(study.study_name), None, study_note(space))
+    save_note(storage, None, study_note(space))
 
 
 def has_study(url: str, name: str) -> bool:

@@ -66,7 +66,8 @@ def _why(one: Receipt) -> str:
     others = counted(len(one.compared_with), "complete trial")
     if one.value <= one.threshold:
         return f"{one.reason}: at {one.value:.4f} and no better than {others} there"
-    return f"{one.reason}: {one.value:.4f} is above {one.threshold:.4f}, by the {others} that had got as far"
+    line = "the median" if one.reason.startswith("median") else "the limit"
+    return f"{one.reason}: {one.value:.4f} is above {one.threshold:.4f}, {line} of {others} that had got as far"
 
 
 def _numbers(numbers: Sequence[int]) -> str:

@@ -69,7 +69,7 @@ def _findings(diagnosis: Diagnosis) -> Findings:
     found = tuple(
         Finding(one.code.value, one.title, one.evidence, one.advice, one.trials) for one in diagnosis.findings
     )
-    looked = tuple(f"Not looked at: {one}" for one in diagnosis.not_looked)
+    looked = tuple(f"Not known: {one}" for one in diagnosis.not_looked)
     return Findings("findings", "What was found, worst first", found, looked)
 
 

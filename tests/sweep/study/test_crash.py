@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 import pytest
-from optuna.storages import RDBStorage
+from sqlalchemy.engine.default import DefaultDialect
 
 from sweep.runs.paths import sqlite_url
 from sweep.space import parse_space
@@ -28,17 +28,6 @@ GRID_PARAMETERS = """
   grpo.kl_beta: {type: float, low: 0.1, high: 0.3, step: 0.1, when: {grpo.ppo_clip_only: false}}
   grpo.lr: {type: categorical, choices: [1e-5, 1e-4]}
 """
-WRITES = (
-    "_create_new_trial",
-    "_set_trial_param",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
-    "set_trial_state_values",
-    "set_trial_intermediate_value",
-    "set_study_user_attr",
-    "set_study_system_attr",
-    "create_new_study",
-)
 
 
 class Killed(BaseException):
@@ -47,26 +36,24 @@ class Killed(BaseException):
 
 @pytest.fixture
 def kill_after(monkeypatch):
-    """`kill_after(n)`: the n-th write to the database from now on still happens, and nothing after it."""
+    """`kill_after(n)`: the n-th transaction from now on is still stored, and nothing after it."""
     left = [10**9]
+    commit = DefaultDialect.do_commit
 
-    def counted(write):
-        def wrapper(self, *args, **kwargs):
-            if left[0] <= 0:
-                raise Killed
-            result = write(self, *args, **kwargs)
+    def counted(self, connection):
+        if not connection.in_transaction:  # nothing was written
+            return commit(self, connection)
+        if left[0] > 0:
+            commit(self, connection)
             left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return result
+        if left[0] <= 0:
+            raise Killed
+        return None
 
-        return wrapper
+    monkeypatch.setattr(DefaultDialect, "do_commit", counted)
 
-    for name in WRITES:
-        monkeypatch.setattr(RDBStorage, name, counted(getattr(RDBStorage, name)))
-
-    def arm(writes):
-        left[0] = writes
+    def arm(transactions):
+        left[0] = transactions
 
     return arm
 
@@ -95,7 +82,7 @@ def test_killed_again_and_again_gives_the_undisturbed_run(make_space, open_owner
     while True:
         lives += 1
         assert lives < 200
-        kill_after(9 + lives % 4)  # a different place in the life of a trial every time
+        kill_after(6 + lives % 4)  # a different place in the life of a trial every time
         try:
             owner = open_owner(space, "killed.db")
             drive(owner)
@@ -108,20 +95,20 @@ def test_killed_again_and_again_gives_the_undisturbed_run(make_space, open_owner
     assert all(row.state in (TrialState.COMPLETE, TrialState.PRUNED) for row in owner.summaries())
 
 
-def test_any_write_can_be_the_last(make_space, open_owner, drive, kill_after):
+def test_any_transaction_can_be_the_last(make_space, open_owner, drive, kill_after):
     space = make_space(repeats="2", budget="{trials: 3}", sampler="{type: qmc}", pruner="{type: none}")
     undisturbed = open_owner(space, "undisturbed.db")
     drive(undisturbed)
     expected = _history(undisturbed)
-    for writes in range(1, 36, 4):
-        file = f"killed{writes}.db"
-        kill_after(writes)
+    for transactions in range(1, 28, 3):
+        file = f"killed{transactions}.db"
+        kill_after(transactions)
         with pytest.raises(Killed):
             drive(open_owner(space, file))
         kill_after(10**9)
         owner = open_owner(space, file)
         drive(owner)
-        assert _history(owner) == expected, f"killed after {writes} writes"
+        assert _history(owner) == expected, f"killed after {transactions} transactions"
         owner.close()
 
 

@@ -233,7 +233,7 @@ def test_plain_optuna_sees_everything(make_space, open_owner, drive, tmp_path):
 
 def notes_of(owner):
     """What optuna-dashboard shows, read as its `_note.py` reads it: the study's note, then the trials' by number."""
-    found = owner._storage.get_study_system_attrs(owner._study_id)
+    found = owner._storage.get_study_system_attrs(owner._storage.study_id)
 
     def note(prefix):
         pieces = {key: text for key, text in found.items() if key.startswith(f"{prefix}note_str:")}
@@ -261,8 +261,8 @@ def test_a_persons_note_stays_and_an_old_study_gets_its_names(make_space, open_o
     owner = open_owner(space)
     assert len(notes_of(owner)[0]) > 4500  # in several pieces
     number = owner.ask().number
-    owner._storage.set_study_system_attr(owner._study_id, f"dashboard:{owner._id(number)}:note_str:0", "mine")
-    owner._storage.set_study_system_attr(owner._study_id, f"dashboard:{owner._id(number)}:note_ver", 1)
+    owner._storage.set_study_system_attr(owner._storage.study_id, f"dashboard:{owner._id(number)}:note_str:0", "mine")
+    owner._storage.set_study_system_attr(owner._storage.study_id, f"dashboard:{owner._id(number)}:note_ver", 1)
     owner.fail(number, "no memory")
     owner.close()
     with sqlite3.connect(tmp_path / "study.db") as connection:
@@ -277,8 +277,8 @@ def test_what_is_shown_below_the_studys_note_replaces_what_was_there_before(make
     for more in ("long " * 900, "short", "short"):
         owner.note_study(more)
         assert notes_of(owner)[0] == f"{first}\n\n{more}"
-    assert owner._storage.get_study_system_attrs(owner._study_id)["dashboard:note_ver"] == 3, "the same is not written"
-    owner._storage.set_study_system_attr(owner._study_id, "dashboard:note_str:0", "mine")
+    assert owner._storage.get_study_system_attrs(owner._storage.study_id)["dashboard:note_ver"] == 3, "the same is not written"
+    owner._storage.set_study_system_attr(owner._storage.study_id, "dashboard:note_str:0", "mine")
     owner.note_study("ours")
     assert notes_of(owner)[0] == "mine", "what a person wrote stays"
 

@@ -158,7 +158,7 @@ def test_a_sweep_killed_and_a_server_lost_end_as_an_undisturbed_one(
     monkeypatch.setenv("SWEEP_STORAGE", url)
     space = str(write_space(tmp_path, storage=url, **SHORT))
     output = finish(start(tmp_path, "run", space, "--name", "whole"))
-    assert "best: trial" in output and "s3cret" not in output
+    assert "run folder: runs/whole" in output and "s3cret" not in output
     again = finish(start(tmp_path, "run", space, "--name", "whole", "--runs", "elsewhere"))
     assert "has a study 'whole' already" in again
 

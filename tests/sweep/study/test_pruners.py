@@ -4,8 +4,10 @@ import math
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from sweep.study import StudyOwner, TrialState
+from sweep.study.kept import KeptStorage
 
 SAMPLERS = [
     "{type: tpe, n_startup_trials: 3}",
@@ -36,16 +38,30 @@ STEPPED = """
 """
 
 
-def in_memory(space):
-    """The owner on Optuna's memory storage: the matrix is about algorithms, not about databases."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(study_name="fake", sampler=optuna.samplers.RandomSampler(seed=0))
-    return StudyOwner(study, space, "sqlite:///unused", 0.0, lambda: 0.0)
+@pytest.fixture(scope="module")
+def tables():
+    """A database in memory: the matrix is about algorithms, and making tables takes longer than a case."""
+    return RDBStorage("sqlite://")
+
+
+@pytest.fixture
+def in_memory(tables, request):
+    """Makes the owner of a study of this test."""
+
+    def make(space):
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        name = request.node.nodeid
+        optuna.create_study(storage=tables, study_name=name)
+        storage = KeptStorage(tables, tables.get_study_id_from_name(name))
+        study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
+        return StudyOwner(study, storage, space, "sqlite:///unused", 0.0, lambda: 0.0)
+
+    return make
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_sampler_with_pruner(make_space, drive, sampler, pruner):
+def test_sampler_with_pruner(make_space, drive, in_memory, sampler, pruner):
     space = make_space(
         sampler=sampler, pruner=pruner, parameters=STEPPED, enqueue="[{grpo.batch_size: 16}]", budget="{trials: 12}"
     )
@@ -59,7 +75,7 @@ def test_sampler_with_pruner(make_space, drive, sampler, pruner):
 
 
 @pytest.mark.parametrize("pruner", [pruner for pruner in PRUNERS if "none" not in pruner and "patience" not in pruner])
-def test_pruner_stops_some_and_only_in_grpo(make_space, drive, pruner):
+def test_pruner_stops_some_and_only_in_grpo(make_space, drive, in_memory, pruner):
     space = make_space(
         sampler="{type: random}",
         pruner=pruner,
@@ -136,7 +152,7 @@ def test_nan_in_other_trials_does_not_reach_a_pruner(make_space, open_owner):
     assert owner.should_prune(second) is True
 
 
-def test_grid_gives_every_combination_once(make_space, drive):
+def test_grid_gives_every_combination_once(make_space, drive, in_memory):
     space = make_space(
         sampler="{type: grid}",
         pruner="{type: none}",

@@ -1,0 +1,197 @@
+"""Optuna's tables, read and written in whole: six questions for all trials, one transaction for all that changed.
+
+Optuna's own storage asks and writes one value at a time, each through objects of SQLAlchemy. What is read and written
+here is the same, to the letter (`tests/sweep/study/test_tables.py` holds both against each other).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._rdb import models  # the schema has no public name
+from optuna.trial import FrozenTrial
+from sqlalchemy import Connection, Row, Table, delete, exists, insert, select, update
+
+TRIALS: Table = models.TrialModel.__table__
+PARAMS: Table = models.TrialParamModel.__table__
+VALUES: Table = models.TrialValueModel.__table__
+STEPS: Table = models.TrialIntermediateValueModel.__table__
+USER_ATTRS: Table = models.TrialUserAttributeModel.__table__
+SYSTEM_ATTRS: Table = models.TrialSystemAttributeModel.__table__
+STUDY_SYSTEM_ATTRS: Table = models.StudySystemAttributeModel.__table__
+
+
+def read_trials(connection: Connection, study_id: int, after: int = -1) -> list[FrozenTrial]:
+    """Trials of a study in the order in which they were made.
+
+    Args:
+        connection: to a database with Optuna's tables.
+        study_id: Optuna's number of the study.
+        after: only trials whose number in the database (not in the study) is higher.
+
+    Raises:
+        ValueError, TypeError, KeyError, LookupError: a row holds what Optuna never writes.
+    """
+    chosen = (TRIALS.c.study_id == study_id) & (TRIALS.c.trial_id > after)
+    rows = connection.execute(select(TRIALS).where(chosen).order_by(TRIALS.c.trial_id)).all()
+
+    def parts(table: Table) -> dict[int, list[Row[Any]]]:
+        (key,) = table.primary_key.columns
+        found: dict[int, list[Row[Any]]] = defaultdict(list)
+        query = select(table).join(TRIALS, table.c.trial_id == TRIALS.c.trial_id).where(chosen).order_by(key)
+        for row in connection.execute(query):
+            found[row.trial_id].append(row)
+        return found
+
+    params, values, steps = parts(PARAMS), parts(VALUES), parts(STEPS)
+    user, system = parts(USER_ATTRS), parts(SYSTEM_ATTRS)
+    return [
+        FrozenTrial(
+            number=row.number,
+            state=row.state,
+            value=None,
+            values=_values(values[row.trial_id]),
+            datetime_start=_local(row.datetime_start),
+            datetime_complete=_local(row.datetime_complete),
+            params={
+                one.param_name: _distribution(one.distribution_json).to_external_repr(one.param_value)
+                for one in params[row.trial_id]
+            },
+            distributions={one.param_name: _distribution(one.distribution_json) for one in params[row.trial_id]},
+            user_attrs={one.key: json.loads(one.value_json) for one in user[row.trial_id]},
+            system_attrs={one.key: json.loads(one.value_json) for one in system[row.trial_id]},
+            intermediate_values={
+                one.step: models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(
+                    one.intermediate_value, one.intermediate_value_type
+                )
+                for one in steps[row.trial_id]
+            },
+            trial_id=row.trial_id,
+        )
+        for row in rows
+    ]
+
+
+def write_trial(connection: Connection, before: FrozenTrial, after: FrozenTrial) -> None:
+    """Store what a trial has become.
+
+    Args:
+        connection: in a transaction.
+        before: what the database holds.
+        after: the same trial. Parameters, steps and attributes may have come or changed, none has gone.
+
+    Raises:
+        UpdateFinishedTrialError: another process has changed the trial's state meanwhile.
+    """
+    identity = before._trial_id
+    row: dict[str, Any] = {"state": after.state}
+    row["datetime_start"], row["datetime_complete"] = _utc(after.datetime_start), _utc(after.datetime_complete)
+    same = (TRIALS.c.trial_id == identity) & (TRIALS.c.state == before.state)
+    if connection.execute(update(TRIALS).where(same).values(row)).rowcount != 1:
+        raise UpdateFinishedTrialError(f"trial {before.number} was changed by another process")
+    _insert(connection, PARAMS, _param_rows(before, after))
+    _insert(connection, VALUES, _value_rows(before, after))
+    changed = _changed(before.intermediate_values, after.intermediate_values)
+    _remove(connection, STEPS, STEPS.c.step, identity, changed.keys() & before.intermediate_values.keys())
+    _insert(connection, STEPS, [_step_row(identity, step, value) for step, value in changed.items()])
+    for table, old, new in (
+        (USER_ATTRS, before.user_attrs, after.user_attrs),
+        (SYSTEM_ATTRS, before.system_attrs, after.system_attrs),
+    ):
+        attributes = _changed(old, new)
+        _remove(connection, table, table.c.key, identity, attributes.keys() & old.keys())
+        _insert(
+            connection,
+            table,
+            [{"trial_id": identity, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()],
+        )
+
+
+def write_study_attributes(connection: Connection, study_id: int, attributes: Mapping[str, Any]) -> None:
+    """Store system attributes of a study, in place of those of the same names."""
+    table = STUDY_SYSTEM_ATTRS
+    ours = (table.c.study_id == study_id) & table.c.key.in_(list(attributes))
+    connection.execute(delete(table).where(ours))
+    rows = [{"study_id": study_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+    _insert(connection, table, rows)
+
+
+def has_study_attribute(connection: Connection, study_id: int, key: str) -> bool:
+    """Whether a study has a system attribute of this name."""
+    table = STUDY_SYSTEM_ATTRS
+    found = select(exists().where((table.c.study_id == study_id) & (table.c.key == key)))
+    return bool(connection.execute(found).scalar_one())
+
+
+def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+def _remove(connection: Connection, table: Table, column: Any, trial_id: int, keys: set[Any]) -> None:  # noqa: ANN401
+    if keys:
+        connection.execute(delete(table).where((table.c.trial_id == trial_id) & column.in_(list(keys))))
+
+
+def _changed(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: value for key, value in new.items() if key not in old or not _equal(old[key], value)}
+
+
+def _equal(first: Any, second: Any) -> bool:  # noqa: ANN401
+    return bool(first == second) or (first != first and second != second)
+
+
+def _param_rows(before: FrozenTrial, after: FrozenTrial) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial_id": before._trial_id,
+            "param_name": name,
+            "param_value": after.distributions[name].to_internal_repr(value),
+            "distribution_json": distribution_to_json(after.distributions[name]),
+        }
+        for name, value in after.params.items()
+        if name not in before.params
+    ]
+
+
+def _value_rows(before: FrozenTrial, after: FrozenTrial) -> list[dict[str, Any]]:
+    if before.values is not None or after.values is None:
+        return []
+    rows = []
+    for objective, value in enumerate(after.values):
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        rows.append({"trial_id": before._trial_id, "objective": objective, "value": stored, "value_type": kind})
+    return rows
+
+
+def _step_row(trial_id: int, step: int, value: float) -> dict[str, Any]:
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+
+
+def _values(rows: list[Row[Any]]) -> list[float] | None:
+    if not rows:
+        return None
+    found = {row.objective: models.TrialValueModel.stored_repr_to_value(row.value, row.value_type) for row in rows}
+    return [found[objective] for objective in range(len(rows))]
+
+
+@lru_cache(maxsize=4096)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
+
+
+def _local(stored: datetime | None) -> datetime | None:
+    """The database has UTC without a zone, and Optuna's trials have local time without one."""
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def _utc(local: datetime | None) -> datetime | None:
+    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)

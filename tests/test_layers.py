@@ -24,6 +24,7 @@ FLOORS = {
     "sweep.trials": 6,
     "sweep.evaluation": 6,
     "sweep.collect": 6,
+    "sweep.embed": 6,
     "sweep.demo": 6,
     "sweep.study": 5,
     "sweep.vlm": 5,

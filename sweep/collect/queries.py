@@ -115,8 +115,8 @@ def _pool(
         found = nearest(item, np.flatnonzero(usable_M), count, similar_M, unit_MD)
         usable_M[found] = False
         chosen = np.concatenate([chosen, found])
-    rest = np.flatnonzero(usable_M)
     wanted = size - len(chosen)
+    rest = np.flatnonzero(usable_M) if wanted else chosen[:0]
     if wanted < len(rest):
         rest = rest[np.argpartition(draws[rest, 0], wanted)[:wanted]]
     chosen = np.concatenate([chosen, rest])

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from selector.errors import UserError
+from sweep.collect.digest import embeddings_hash
+from sweep.embed.store import TABLE
 from sweep.errors import RunError, StudyError
 from sweep.evaluation.records import read_evaluation
 from sweep.plan.plan import Plan
@@ -165,6 +167,7 @@ def _recomputed(
         found.notes.append("nothing was computed again from data that is not the run's")
         yield from other
         return
+    yield from _embeddings(plan, record)
     weights = Weights(paths, plan)
     yield from weights.faults()
     found.epochs = weights.recomputed
@@ -175,6 +178,16 @@ def _recomputed(
         found.answers += check.answers
         found.rows += check.rows
     yield from _ranking(paths, plan, ranked)
+
+
+def _embeddings(plan: Plan, record: RunRecord) -> Iterator[Fault]:
+    """Whether the data holds the embeddings that the run says it made."""
+    if record.embed is None:
+        return
+    hashes = record.embed.get("hashes")
+    stored = hashes.get(TABLE) if isinstance(hashes, dict) else None
+    found = embeddings_hash(plan.dataset.embeddings)
+    yield from faults_of("run.json", stored, found, where=f"embed.hashes.{TABLE}", source=str(plan.data.path))
 
 
 def _declared(paths: RunPaths, place: EvaluationPaths, plan: Plan, record: RunRecord) -> EvaluationSettings | None:

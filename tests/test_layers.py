@@ -209,6 +209,7 @@ def test_the_metric_needs_nothing_but_python() -> None:
         ("sweep.cli.app", "torch pyarrow pydantic ray transformers optuna"),
         ("sweep.cli.status", "torch scipy ray transformers"),
         ("sweep.cli.watch", "ray transformers plotly"),
+        ("sweep.cli.listing", "torch scipy ray transformers optuna"),
         ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
         ("sweep.cli.spaces sweep.plan.make", "ray transformers"),
         ("sweep.cli.runs sweep.driver.run", "ray transformers cmaes scipy.stats"),

@@ -39,7 +39,8 @@ class BeamSet:
     def shown(self) -> Int64Array:
         """Item ids of all beams, [beams, S]."""
         owners = np.repeat(np.arange(len(self.queries)), np.diff(self.starts))
-        return self.queries.pool_items[self.queries.pool_starts[owners][:, None] + self.picks]
+        shown: Int64Array = self.queries.pool_items[self.queries.pool_starts[owners][:, None] + self.picks]
+        return shown
 
     @classmethod
     def of(cls, plan: CollectionPlan) -> BeamSet:

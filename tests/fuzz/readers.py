@@ -18,9 +18,9 @@ from sweep.errors import SpaceError
 from sweep.evaluation.records import Evaluation, read_evaluation, settings_digest
 from sweep.items import ItemsSettings, ItemTable, open_items
 from sweep.report.evaluation import render
-from sweep.results.evaluations import DECLARED
 from sweep.results.card import Card, CardOptions
 from sweep.results.card_text import card_text
+from sweep.results.evaluations import DECLARED
 from sweep.results.export import Exported
 from sweep.results.policies import Policy, policies, winner_checkpoint
 from sweep.runs.paths import RunPaths

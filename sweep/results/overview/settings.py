@@ -6,6 +6,7 @@ import math
 
 from sweep.results.importance import Importance, Target
 from sweep.results.importance import Interval as Ends
+from sweep.results.overview.limits import limited
 from sweep.results.overview.model import (
     Axis,
     Block,
@@ -162,11 +163,11 @@ def _slice(sources: Sources, name: str, parameter: Varied) -> Chart | None:
         Series("complete trials", Mark.POINTS, x, y, Role.FIRST, labels=labels),
         Series("the best", Mark.POINTS, (x[best],), (y[best],), Role.SECOND, labels=(labels[best],)),
     )
-    axis = Axis(name)
+    axis, (losses, notes) = Axis(name), limited("val_loss (lower is better)", y)
     value = known[best][1]
     shown = f"{value:.3g}" if isinstance(value, float) else str(value)
     alt = f"val_loss of {len(known)} complete trials over {name}. The best has {shown}"
     if not isinstance(parameter, CategoricalParameter):
         axis = Axis(name, parameter.log, (parameter.low, parameter.high))
         alt += f", in a range from {parameter.low:g} to {parameter.high:g}"
-    return Chart(f"slice_{name}", name, axis, Axis("val_loss (lower is better)"), series, f"{alt}.")
+    return Chart(f"slice_{name}", name, axis, losses, series, f"{alt}.", notes)

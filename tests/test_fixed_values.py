@@ -27,7 +27,7 @@ from sweep.demo.world import make_world
 from sweep.evaluation.bootstrap import ACCURACIES, Bootstrap
 from sweep.evaluation.questions import choose_questions
 from sweep.evaluation.rows import select_randomly
-from sweep.settings.collect import BuildSettings, CollectSettings, PoolSettings
+from sweep.settings.collect import BuildSettings, CollectSettings, PoolBy, PoolSettings
 from sweep.settings.demo import WorldSettings
 from sweep.settings.evaluation import SplitName
 from sweep.settings.vlm import ModelSettings, VlmSettings
@@ -112,7 +112,7 @@ def test_made_data() -> None:
 def test_pools_and_beams() -> None:
     unit = unit_rows(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
     settings = BuildSettings(count=20, pool=PoolSettings(size=6))
-    queries = build_queries(settings, np.arange(60) // 2, np.ones(60, dtype=bool), unit, 1)
+    queries = build_queries(settings, np.arange(60) // 2, np.ones(60, dtype=bool), {PoolBy.SIMILARITY: unit}, 1)
     assert queries.pool(0).tolist() == [32, 16, 52, 56, 55, 58]
     assert (short(queries.pool_items), short(queries.split)) == ("2544c622182d411b", "e8741c2331a664b7")
     drawn = sampled(score_policy(np.zeros(5)), 2, 0, 17, "random")

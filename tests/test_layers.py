@@ -24,6 +24,7 @@ FLOORS = {
     "sweep.trials": 6,
     "sweep.evaluation": 6,
     "sweep.collect": 6,
+    "sweep.embed": 6,
     "sweep.demo": 6,
     "sweep.study": 5,
     "sweep.vlm": 5,
@@ -46,10 +47,11 @@ TORCH_ALONE = {
     "selector/errors.py",
     "selector/files.py",
 }
-LATE = {"ray", "torch", "transformers", "wandb", "mlflow"}
+LATE = {"ray", "torch", "transformers", "wandb", "mlflow", "huggingface_hub"}
 """What takes seconds to load, or need not be installed, and may therefore be imported inside a function."""
-LATE_MODULES = {"sweep.study.cmaes"}
-"""Modules of our own that bring such a thing: cmaes loads scipy.stats, a fifth of a driver's start, and few need it."""
+LATE_MODULES = {"sweep.study.cmaes", "selector.hub"}
+"""Modules of our own that bring such a thing: cmaes loads scipy.stats, a fifth of a driver's start, and few need it.
+The hub's library takes a second."""
 
 
 class Import(NamedTuple):
@@ -208,6 +210,7 @@ def test_the_metric_needs_nothing_but_python() -> None:
         ("sweep.cli.app", "torch pyarrow pydantic ray transformers optuna"),
         ("sweep.cli.status", "torch scipy ray transformers"),
         ("sweep.cli.watch", "ray transformers plotly"),
+        ("sweep.cli.listing", "torch scipy ray transformers optuna"),
         ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
         ("sweep.cli.spaces sweep.plan.make", "ray transformers"),
         ("sweep.cli.runs sweep.driver.run", "ray transformers cmaes scipy.stats"),

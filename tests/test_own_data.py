@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 from sweep.evaluation.records import read_evaluation
 from sweep.plan.cost import measure
 from sweep.runs.paths import RunPaths
-from tests.clip import write_clip
 from tests.sweep.commands import call
+from tests.sweep.embed.checkpoints import clip_checkpoint
 from tests.sweep.vlm.models import write_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -52,7 +52,7 @@ def download(folder: Path) -> None:
     ):
         (folder / "okvqa" / name).write_text(json.dumps(content))
     write_checkpoint(folder / "models/vlm")
-    write_clip(folder / "models/clip")
+    clip_checkpoint(folder / "models/clip")
 
 
 def test_the_walk_as_written(

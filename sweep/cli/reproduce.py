@@ -74,7 +74,10 @@ def reproduce(
             dataset = plan.dataset
         say = _Progress(write_error if as_json else write)
         say.line(f"training {trained.label} again ...")
-        found = trained_again(trained, dataset, epoch, tolerance, say)
+        try:
+            found = trained_again(trained, dataset, epoch, tolerance, say)
+        except KeyboardInterrupt:  # 1 would mean that it is not the same
+            raise typer.Exit(130) from None
     if as_json:
         write(document_text(reproduction_document(found)))
     else:

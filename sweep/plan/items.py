@@ -10,7 +10,7 @@ from selector.arrays import Float32Array
 from selector.data.embeddings import load_embeddings
 from selector.errors import DataError
 from sweep.demo.store import make_demo_items
-from sweep.embed.store import EmbeddingManifest, read_manifest, read_table
+from sweep.embed.store import EmbeddingManifest, is_embedded, read_manifest, read_table
 from sweep.errors import SpaceError
 from sweep.items import ItemTable, open_items
 from sweep.runs.paths import SharedPaths
@@ -46,6 +46,14 @@ class EmbeddingTables:
         """Those that `sweep embed`, or a run, made. Raises DataError."""
         manifest = read_manifest(folder)
         return cls(read_table(folder, manifest), separate_tables(settings, folder, manifest), manifest)
+
+
+def _made_folder(named: Path) -> Path | None:
+    """The folder of `sweep embed` that a path names, itself or by its table. None where it names another file."""
+    if named.is_dir():
+        return named
+    is_table = named.name == EMBEDDINGS_FILE and is_embedded(named.parent)
+    return named.parent if is_table else None
 
 
 def separate_tables(
@@ -98,7 +106,7 @@ class Source:
             DataError: none is named and none lies beside the items, or one cannot be read.
         """
         named, beside = settings.embeddings, None if self.folder is None else self.folder / EMBEDDINGS_FILE
-        folder = named if named is not None and named.is_dir() else made if named is None else None
+        folder = made if named is None else _made_folder(named)
         if folder is not None:
             return EmbeddingTables.of_folder(folder, settings)
         file = named or beside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from sweep.space import SearchSpace
 
 NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Machine:
         """What the process finds around it. Looks only: nothing is started on a GPU."""
         cards = len(list(NVIDIA_CARDS.iterdir())) if NVIDIA_CARDS.is_dir() else 0
         gpus = torch.cuda.device_count()
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _granted())
         smallest = min((torch.cuda.get_device_properties(gpu).total_memory for gpu in range(gpus)), default=0)
         return cls(len(os.sched_getaffinity(0)), gpus, cards, memory, smallest)
 
@@ -47,6 +49,14 @@ class Machine:
             gpus += f" (the NVIDIA driver lists {self.cards}; torch {torch.__version__}"
             gpus += f" was built for CUDA {torch.version.cuda})" if torch.version.cuda else " was built without CUDA)"
         return f"{self.cpus} CPU{'' if self.cpus == 1 else 's'} and {gpus}"
+
+
+def _granted() -> int:
+    """Bytes of memory that the control group of a container grants."""
+    try:
+        return int(MEMORY_LIMIT.read_text())
+    except (OSError, ValueError):  # there is no limit, or no such group
+        return sys.maxsize
 
 
 def lacking(space: SearchSpace, machine: Machine) -> Iterator[str]:

@@ -34,8 +34,9 @@ def _phase(phase: Phase) -> str:
             f"{amounts['images']:,.0f} images and {amounts['questions']:,.0f} questions, width {amounts['width']:.0f}"
         )
     else:
+        known = f"{amounts['known']:,.0f} known already" if "known" in amounts else "known ones not looked up"
         tokens, unshared = amount_text(amounts["tokens"], "tokens"), amount_text(amounts["computed"], "not shared")
-        text = f"{most}{amounts['prompts']:,.0f} prompts ({amounts['known']:,.0f} known already), {tokens} ({unshared})"
+        text = f"{most}{amounts['prompts']:,.0f} prompts ({known}), {tokens} ({unshared})"
         size = f"{amounts['tokens per image']:.0f}"
         text += f", {amounts['images']:,.0f} images of {size} token{'' if size == '1' else 's'}"
     return f"{text}, {amount_text(phase.flops, 'FLOP')}{_time(phase)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,14 +19,14 @@ from tempfile import TemporaryDirectory
 from typing import IO, Annotated, Literal, cast
 
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from selector.data.native import write_native
 from selector.settings import FrozenModel
 from sweep.errors import RunError
 from sweep.plan.items import demo_items_folder
 from sweep.plan.plan import Plan
-from sweep.results.seal import BUNDLED, SEAL, UNSEALED, collected_folder
+from sweep.results.seal import BUNDLED, SCRATCH, collected_folder
 from sweep.results.unaltered import refuse_changed
 from sweep.results.verify import verify
 from sweep.runs.driver import driver_state
@@ -40,7 +40,7 @@ FORMAT: Literal["sweep-bundle/1"] = "sweep-bundle/1"
 CONTENTS = "bundle.json"
 ENDINGS = (".tar.zst", ".tar.gz")
 STUDY = "study.db*"
-OF_A_MACHINE = tuple(pattern for pattern in UNSEALED if pattern not in (SEAL, "run.log", STUDY, *BUNDLED))
+OF_A_MACHINE = ("ray.log", *SCRATCH)
 """Files of a run that no bundle holds: they mean something on one machine only."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """A run's name."""
@@ -114,14 +114,22 @@ def write_bundle(paths: RunPaths, file: Path, plan: Plan | None = None) -> Bundl
             **_run_files(paths, Path(scratch)),
             **({} if plan is None else _data_files(paths, plan, Path(scratch))),
         }
-        entries = [Entry(name=name, bytes=_bytes(one), sha256=one.sha256()) for name, one in sorted(found.items())]
-        text = Contents(format=FORMAT, run=paths.name, files=tuple(entries)).model_dump_json(indent=1).encode()
+        contents = _contents(paths, found)
+        text = contents.model_dump_json(indent=1).encode()
         with stored_at(file).replacing() as temporary, _packed(temporary, file.name) as archive:
             _add(archive, f"{paths.name}/{CONTENTS}", [text], len(text))
-            for entry in entries:
+            for entry in contents.files:
                 _add_file(archive, f"{paths.name}/{entry.name}", entry, found[entry.name])
             archive.write(bytes(2 * tarfile.BLOCKSIZE))
-    return Bundled(file, len(entries), sum(entry.bytes for entry in entries), plan is not None)
+    return Bundled(file, len(contents.files), sum(entry.bytes for entry in contents.files), plan is not None)
+
+
+def _contents(paths: RunPaths, found: Mapping[str, StoredPath]) -> Contents:
+    try:
+        entries = [Entry(name=name, bytes=_bytes(one), sha256=one.sha256()) for name, one in sorted(found.items())]
+        return Contents(format=FORMAT, run=paths.name, files=tuple(entries))
+    except ValidationError as error:
+        raise RunError(f"{paths.shown}: {error.errors()[0]['msg']}; rename the run's folder, or that file") from None
 
 
 def _run_files(paths: RunPaths, scratch: Path) -> dict[str, StoredPath]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from selector.errors import UserError
+from sweep.collect.digest import embeddings_hash
+from sweep.embed.store import TABLE
 from sweep.errors import RunError, StudyError
 from sweep.evaluation.records import read_evaluation
 from sweep.plan.plan import Plan
@@ -20,6 +22,7 @@ from sweep.results.differences import Fault, faults_of, known_fields, without_ec
 from sweep.results.evaluations import DECLARED, main_evaluation
 from sweep.results.ranking import held_out_rows, ranking_document
 from sweep.results.seal import SEAL, is_sealed, seal_faults
+from sweep.results.verify_data import lineage_faults
 from sweep.results.verify_evaluation import EvaluationCheck, VerifiedRow
 from sweep.results.verify_study import STUDY, name_in, study_faults
 from sweep.results.verify_trials import (
@@ -165,6 +168,8 @@ def _recomputed(
         found.notes.append("nothing was computed again from data that is not the run's")
         yield from other
         return
+    yield from lineage_faults(plan.data.path, plan.dataset)
+    yield from _embeddings(plan, record)
     weights = Weights(paths, plan)
     yield from weights.faults()
     found.epochs = weights.recomputed
@@ -175,6 +180,16 @@ def _recomputed(
         found.answers += check.answers
         found.rows += check.rows
     yield from _ranking(paths, plan, ranked)
+
+
+def _embeddings(plan: Plan, record: RunRecord) -> Iterator[Fault]:
+    """Whether the data holds the embeddings that the run says it made."""
+    if record.embed is None:
+        return
+    hashes = record.embed.get("hashes")
+    stored = hashes.get(TABLE) if isinstance(hashes, dict) else None
+    found = embeddings_hash(plan.dataset.embeddings)
+    yield from faults_of("run.json", stored, found, where=f"embed.hashes.{TABLE}", source=str(plan.data.path))
 
 
 def _declared(paths: RunPaths, place: EvaluationPaths, plan: Plan, record: RunRecord) -> EvaluationSettings | None:

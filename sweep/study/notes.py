@@ -79,10 +79,11 @@ def _owner(trial_id: int | None) -> str:
 
 def _write(storage: KeptStorage, owner: str, body: str, version: int, pieces: int = 0) -> None:
     """`pieces`: that the note had so far. Those that it needs no more become empty."""
-    for place in range(max(pieces, -(-len(body) // PIECE))):
-        piece = body[place * PIECE : (place + 1) * PIECE]
-        storage.set_study_system_attr(storage.study_id, f"{owner}note_str:{place}", piece)
-    storage.set_study_system_attr(storage.study_id, f"{owner}note_ver", version)
+    with storage.transaction():
+        for place in range(max(pieces, -(-len(body) // PIECE))):
+            piece = body[place * PIECE : (place + 1) * PIECE]
+            storage.set_study_system_attr(storage.study_id, f"{owner}note_str:{place}", piece)
+        storage.set_study_system_attr(storage.study_id, f"{owner}note_ver", version)
 
 
 def _plain(text: str) -> str:

@@ -282,8 +282,7 @@ class StudyOwner:
 
     def note_study(self, text: str) -> None:
         """Show people Markdown below the study's note. It replaces what an earlier call put there."""
-        with self._storage.transaction():
-            extend_study_note(self._storage, study_note(self.space), text)
+        extend_study_note(self._storage, study_note(self.space), text)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -49,8 +49,15 @@ def model_identity(settings: ModelSettings) -> str:
 
 
 def pinned(settings: ModelSettings, identity: str) -> ModelSettings:
-    """The settings with the commit that the identity names: a branch may move before a worker looks it up."""
-    return settings if identity.startswith("sha256:") else settings.replace(revision=identity.rpartition("@")[2])
+    """The settings as a worker shall have them, who may work in another folder, and later.
+
+    A relative folder becomes absolute. A hub name gets the commit that the identity names, as a branch may move.
+    """
+    if settings.path == DEMO_MODEL:
+        return settings
+    if identity.startswith("sha256:"):
+        return settings.replace(path=str(resolve_folder(settings).absolute()))
+    return settings.replace(revision=identity.rpartition("@")[2])
 
 
 def answer_key(identity: str, settings: VlmSettings, table: VlmTable, item: WorkItem, device: str) -> str:

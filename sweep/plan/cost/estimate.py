@@ -90,14 +90,15 @@ def _embedded(
     return Phase("embed", amounts, whole, at_most=False, workers=workers, seconds=seconds, gpu_seconds=gpu_seconds)
 
 
-def _asked(work: AnswerWork, cost: PromptCost, known: int, machine: Machine, measured: Measured | None) -> Phase:
+def _asked(work: AnswerWork, cost: PromptCost, known: int | None, machine: Machine, measured: Measured | None) -> Phase:
     workers, gpus = fitting(work.vlm.workers.cpus, work.vlm.workers.gpus, work.vlm.workers.count, machine)
-    left = 1 - known / max(work.prompts, 1)
+    left = 1 - (known or 0) / max(work.prompts, 1)
     seconds = None
     if measured is not None and work.phase in measured.prompt:
         whole = work.prompts * measured.prompt[work.phase] + work.images * measured.image[work.phase]
         seconds = whole * left / max(workers, 1)
-    amounts = {"prompts": work.prompts, "known": known, "tokens": cost.tokens, "computed": cost.computed}
+    amounts = {"prompts": work.prompts, "tokens": cost.tokens, "computed": cost.computed}
+    amounts |= {} if known is None else {"known": known}
     amounts |= {"images": work.images, "tokens per image": cost.image_tokens}
     gpu_seconds = None if seconds is None else seconds * gpus
     return Phase(work.phase, amounts, cost.flops * left, work.at_most, workers, seconds, gpu_seconds)

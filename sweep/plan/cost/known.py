@@ -16,8 +16,13 @@ KNOWN_SAMPLE = 400
 """Prompts that are looked up in the answer store. A key takes the bytes of its images."""
 
 
-def known_prompts(work: AnswerWork, answers: StoredPath) -> int:
-    """Prompts whose answers are stored, by the share among some of those that are asked whatever happens."""
+def known_prompts(work: AnswerWork, answers: StoredPath) -> int | None:
+    """Prompts whose answers are stored, by the share among some of those that are asked whatever happens.
+
+    None where answers are kept elsewhere.
+    """
+    if answers.is_remote:  # all of the store would be fetched
+        return None
     store = AnswerStore(answers)
     if not work.stored or not store.parts():
         return 0

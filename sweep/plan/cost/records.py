@@ -35,7 +35,7 @@ class Phase:
 
     Attributes:
         name: `embed`, `collect`, `train`, `evaluate`.
-        amounts: numbers by what they count.
+        amounts: numbers by what they count. `known` is missing where answers are kept elsewhere.
         flops: of matrix products.
         at_most: whether it may be less.
         seconds: on this machine, with all workers that fit it. None where nothing was measured.

@@ -6,24 +6,21 @@ the most that rows can differ: trials that agree share prompts, so that fewer ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from selector.arrays import Float32Array
-from selector.data import Dataset
-from selector.data.dataset import Outcome
+from selector.data import Dataset, Split
 from selector.training.stage import training_queries
-from sweep.collect.beams import Beams, dataset_of, propose_beams
-from sweep.errors import SpaceError
+from sweep.collect.prompts import prompts_by_round
 from sweep.evaluation.questions import Questions, choose_questions
 from sweep.evaluation.rows import Selections, select_nothing, select_randomly, select_similar
 from sweep.items import ItemTable
+from sweep.plan.cost.beam_set import BeamSet
 from sweep.plan.cost.checkpoint import Checkpoint
-from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
-from sweep.settings.collect import BeamCounts, CollectSettings, PoolBy, PoolSettings
+from sweep.plan.plan import AnyPlan, EmbeddingPlan, EvaluationPlan, Plan
 from sweep.settings.embed import EmbedSettings, Inputs
 from sweep.settings.evaluation import EvaluationSettings, evaluation_splits
 from sweep.settings.vlm import VlmSettings
@@ -32,7 +29,6 @@ from sweep.space.model import extremes
 from sweep.vlm.work import WorkItem
 
 SAMPLED_QUERIES = 48
-DRAWN_WIDTH = 4
 WARM_UP_SECTIONS = ("model.", "rce.", "train_queries", "seed")
 
 
@@ -113,70 +109,38 @@ def embed_work(plan: EmbeddingPlan) -> EmbedWork:
     return EmbedWork(plan.settings, plan.space.vlm, table, images, questions, plan.width)
 
 
-def stand_in(plan: EmbeddingPlan, settings: CollectSettings, vlm: VlmSettings) -> CollectionPlan:
-    """A collection of the same size as the one that will follow, over embeddings that are drawn.
-
-    Pools and beams are drawn at random: by whatever they are chosen later, there are as many.
-    """
-    beams = BeamCounts(similarity=0, similarity_sampled=0, random=settings.beams.total)
-    settings = settings.replace(beams=beams, selector=None)
-    if settings.queries is None:
-        pool = PoolSettings(size=settings.build.pool.size, by=PoolBy.RANDOM)
-        settings = settings.replace(build=settings.build.replace(pool=pool))
-    drawn = np.random.default_rng(0).standard_normal((len(plan.items), DRAWN_WIDTH), dtype=np.float32)
-    proposed = propose_beams(settings, plan.items, drawn)
-    return CollectionPlan(plan.request, settings, vlm, plan.items, proposed, plan.folder)
-
-
-def dataset_to_be(plan: Plan | CollectionPlan) -> Dataset:
-    """The plan's data. Where it is still to be measured, the same queries and beams with drawn outcomes."""
-    if isinstance(plan, Plan):
-        return plan.dataset
-    beams = plan.beams
-    generator = np.random.default_rng(0)
-    drawn: Float32Array = generator.integers(0, 2, len(beams)).astype(np.float32)
-    return dataset_of(beams, np.ones(len(beams), dtype=bool), dict.fromkeys(Outcome, drawn))
-
-
-def answer_works(plan: Plan | CollectionPlan, dataset: Dataset) -> Iterator[AnswerWork]:
-    """The phases of a plan that ask the model, in their order."""
-    if isinstance(plan, CollectionPlan):
-        yield _collection(plan.beams, plan)
-        if plan.space.evaluation is not None:
-            yield _evaluation(plan.space, plan.space.evaluation, plan.vlm, plan.items, dataset)
-    elif plan.evaluation is not None:
-        yield _evaluation(plan.space, plan.evaluation.settings, plan.evaluation.vlm, plan.evaluation.items, dataset)
-
-
-def _collection(beams: Beams, plan: CollectionPlan) -> AnswerWork:
-    queries = beams.queries
-    chosen = np.unique(np.linspace(0, len(queries) - 1, SAMPLED_QUERIES).astype(np.int64))
+def _collection(beams: BeamSet) -> AnswerWork:
+    queries, shown = beams.queries, beams.shown
+    train = int((queries.split == int(Split.TRAIN)).sum())
+    rounds = prompts_by_round(beams.settings, train, first=len(shown))
     sample = tuple(
-        WorkItem(int(queries.query_items[query]), tuple(shown))
-        for query in chosen
-        for shown in beams.shown(int(query)).tolist()
+        WorkItem(int(queries.query_items[query]), tuple(demonstrations))
+        for query in _some(len(queries))
+        for demonstrations in shown[beams.starts[query] : beams.starts[query + 1]].tolist()
     )
-    owners = np.repeat(np.arange(len(queries)), np.diff(beams.beam_starts))
-    shown_items = queries.pool_items[queries.pool_starts[owners][:, None] + beams.beam_picks]
-    images = plan.items.image_ids()[np.concatenate([shown_items.reshape(-1), queries.query_items])]
+    images = beams.items.image_ids()[np.concatenate([shown.reshape(-1), queries.query_items])]
     return AnswerWork(
         phase="collect",
-        vlm=plan.vlm,
-        table=plan.items,
+        vlm=beams.vlm,
+        table=beams.items,
         questions=len(queries),
-        prompts=len(beams),
+        prompts=sum(rounds),
         images=len(np.unique(images)),
         sample=tuple(sorted(sample)),
         stored=sample,
-        stored_share=1.0,
-        score=plan.settings.gt_prob,
-        at_most=False,
+        stored_share=rounds[0] / sum(rounds),
+        score=beams.settings.gt_prob,
+        at_most=len(rounds) > 1,
     )
 
 
-def _evaluation(
-    space: SearchSpace, settings: EvaluationSettings, vlm: VlmSettings, table: ItemTable, dataset: Dataset
-) -> AnswerWork:
+def _some(count: int) -> list[int]:
+    """Places of a few of so many, from all over them."""
+    return sorted({*np.linspace(0, count - 1, SAMPLED_QUERIES).astype(np.int64).tolist()})
+
+
+def _evaluation(space: SearchSpace, plan: EvaluationPlan, dataset: Dataset) -> AnswerWork:
+    settings, table = plan.settings, plan.items
     image_ids = table.image_ids()
     fixed = int(settings.no_demonstrations) + (1 + settings.random_draws) * len(settings.shot_numbers)
     rows = warm_ups(space, settings) + settings.top * settings.epochs_per_trial
@@ -185,7 +149,7 @@ def _evaluation(
     for split in evaluation_splits(settings):
         questions = choose_questions(dataset, split, settings.samples, settings.seed, image_ids.tolist())
         asked += len(questions)
-        places = np.unique(np.linspace(0, len(questions) - 1, SAMPLED_QUERIES).astype(np.int64)).tolist()
+        places = _some(len(questions))
         references = [
             *([select_nothing(questions, settings.shot_numbers[-1])] if settings.no_demonstrations else []),
             select_randomly(questions, settings.shot_numbers[-1], settings.random_draws, settings.seed),
@@ -199,7 +163,7 @@ def _evaluation(
     images = len(np.unique(image_ids[np.concatenate(shown)])) if shown else 0
     return AnswerWork(
         phase="evaluate",
-        vlm=vlm,
+        vlm=plan.vlm,
         table=table,
         questions=asked,
         prompts=prompts,
@@ -263,14 +227,18 @@ class Works:
     @classmethod
     def of(cls, plan: AnyPlan) -> Works:
         """Raises ModelError where the checkpoint's small files cannot be read, SpaceError where no run follows."""
-        embed, known = None, plan
-        if isinstance(known, EmbeddingPlan):
-            if known.collect is None or known.space.vlm is None:
-                raise SpaceError(f"space {known.space.name!r} has no section collect: only its items are embedded")
-            embed, known = embed_work(known), stand_in(known, known.collect, known.space.vlm)
-        dataset = dataset_to_be(known)
-        answers = tuple(answer_works(known, dataset))
+        embed = embed_work(plan) if isinstance(plan, EmbeddingPlan) else None
+        if isinstance(plan, Plan):
+            beams, dataset, width = None, plan.dataset, plan.dataset.width
+            asked = plan.evaluation
+        else:
+            beams = BeamSet.drawn(plan) if isinstance(plan, EmbeddingPlan) else BeamSet.of(plan)
+            dataset = beams.dataset()
+            width = plan.width if isinstance(plan, EmbeddingPlan) else int(plan.beams.embeddings.shape[1])
+            evaluation = plan.space.evaluation
+            asked = None if evaluation is None else EvaluationPlan(evaluation, beams.vlm, plan.items)
+        answers = [] if beams is None else [_collection(beams)]
+        answers += [] if asked is None else [_evaluation(plan.space, asked, dataset)]
         checkpoint = Checkpoint(answers[0].vlm) if answers else None
-        width = dataset.width if embed is None else embed.width
-        beams = len(known.beams) if isinstance(known, CollectionPlan) else 0
-        return cls(embed, answers, train_work(plan.space, dataset, width), checkpoint, beams)
+        measured = 0 if beams is None else len(beams.picks)
+        return cls(embed, tuple(answers), train_work(plan.space, dataset, width), checkpoint, measured)

@@ -110,6 +110,7 @@ def test_export_gives_the_trials_picks_with_selector_and_torch_alone(
     assert sorted(path.name for path in out.iterdir()) == [
         "README.md",
         "config.json",
+        "epochs.jsonl",
         "manifest.json",
         "model.safetensors",
     ]

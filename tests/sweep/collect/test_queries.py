@@ -11,7 +11,7 @@ from selector.data.embeddings import unit_rows
 from selector.data.queries import QueryTable
 from selector.errors import DataError
 from sweep.collect.queries import build_queries, cosines, load_queries, nearest
-from sweep.settings.collect import BuildSettings
+from sweep.settings.collect import BuildSettings, PoolBy, PoolSettings
 from tests.selector.data.builders import write_queries
 from tests.sweep.collect.worlds import embeddings, table
 
@@ -20,7 +20,7 @@ def build(world, seed=0, **values):
     values = {"pool": {"size": 8}, "split": {"val": 0.2, "test": 0.2}} | values
     answered = np.array([len(world.answers(item)) > 0 for item in range(len(world))])
     asked = BuildSettings.model_validate(values)
-    return build_queries(asked, world.images, answered, unit_rows(embeddings(world)), seed)
+    return build_queries(asked, world.images, answered, {PoolBy.SIMILARITY: unit_rows(embeddings(world))}, seed)
 
 
 def as_dict(queries):
@@ -123,6 +123,64 @@ def test_nearest_is_exact_with_ties_by_item(items, count, seed):
     expected = [one for _, one in sorted(zip(-exact, among, strict=True))][:count]
     noisy = unit @ unit[0] + rng.uniform(-1e-6, 1e-6, size=items + 1).astype(np.float32)
     assert nearest(0, among, count, noisy, unit).tolist() == expected
+
+
+@given(st.integers(0, 9999), st.sampled_from([1, 2, 7, 64]), st.integers(1, 30), st.booleans())
+@test_settings(max_examples=30, deadline=None)
+def test_a_mixed_pool_is_that_of_brute_force_in_blocks_of_any_size(seed, block, size, whole_numbers):
+    """By image, then by question, then at random. Items on one image tie in their image, ties go by item id."""
+    rng = np.random.default_rng(seed)
+    items, on_image = 90, 2 if seed % 2 else 1
+    images, answered = np.arange(items) // on_image, rng.random(items) < 0.9
+    made = rng.integers(-1, 2, size=(2, items, 3)) if whole_numbers else rng.normal(size=(2, items, 8))
+    made[0] = made[0][images]
+    unit = dict(zip((PoolBy.IMAGE, PoolBy.QUESTION), map(unit_rows, made.astype(np.float32)), strict=True))
+    shares = {"image": 0.5, "question": 0.2, "random": 0.3}
+    asked = BuildSettings.model_validate({"count": 40, "pool": {"size": size, "shares": shares}})
+    counts = asked.pool.counts()
+    found = build_queries(asked, images, answered, unit, seed, block)
+    held_out = np.isin(images, images[found.query_items[found.split != Split.TRAIN]])
+    for query, item in enumerate(found.query_items.tolist()):
+        left = [one for one in range(items) if answered[one] and not held_out[one] and images[one] != images[item]]
+        pool, expected = set(found.pool(query).tolist()), set()
+        assert len(pool) == min(size, len(left)) and pool <= set(left)
+        for kind, rows in unit.items():
+            exact = {one: -float(rows[one].astype(np.float64) @ rows[item].astype(np.float64)) for one in left}
+            near = sorted(left, key=lambda one: (round(exact[one], 12), one))[: counts.get(kind, 0)]
+            expected |= set(near)
+            left = [one for one in left if one not in near]
+        assert expected <= pool
+    again = build_queries(asked, images, answered, unit, seed)
+    assert np.array_equal(found.pool_items, again.pool_items)
+
+
+@pytest.mark.parametrize(
+    ("pool", "counts"),
+    [
+        ({}, {"similarity": 24}),
+        ({"by": "random"}, {}),
+        ({"by": "question", "size": 5}, {"question": 5}),
+        ({"shares": {"random": 0.25, "image": 0.5, "question": 0.25}}, {"image": 32, "question": 16}),
+        ({"size": 5, "shares": {"similarity": 0.3, "image": 0.3, "question": 0.4}}, None),
+    ],
+)
+def test_counts_of_a_pool(pool, counts):
+    asked = PoolSettings.model_validate(pool)
+    found = {str(kind): count for kind, count in asked.counts().items()}
+    assert found == counts if counts is not None else sum(found.values()) == asked.size
+
+
+@pytest.mark.parametrize(
+    ("pool", "reason"),
+    [
+        ({"shares": {"image": 0.5}}, "add up to 0.5"),
+        ({"by": "image", "shares": {"image": 1}}, "shares are for by: mixed"),
+        ({"share": 0.5, "shares": {"image": 1}}, "both given"),
+    ],
+)
+def test_shares_that_mean_nothing_are_refused(pool, reason):
+    with pytest.raises(ValueError, match=reason):
+        PoolSettings.model_validate(pool)
 
 
 def test_impossible_requests_are_refused():

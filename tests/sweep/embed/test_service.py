@@ -160,7 +160,7 @@ def test_a_damaged_part_is_computed_again_and_a_damaged_table_is_refused(
     table = np.load(again.folder / "embeddings.npy")
     table[7, 3] += 1e-6
     np.save(again.folder / "embeddings.npy", table)
-    with pytest.raises(DataError, match=r"is not what manifest.json says"):
+    with pytest.raises(DataError, match=r"is not what manifest\.json says"):
         again.table()
 
 

@@ -72,6 +72,7 @@ def test_equal_bytes_without_what_belongs_to_a_machine(
     """Somebody has the study open, with a change that is not in the database file yet."""
     (copy / "ray.log").write_text("of this machine")
     (copy / "run.log").write_text("what happened")
+    (copy / "report.html").write_text("what was found")
     (copy / "tune").mkdir()
     (copy / "tune" / "scratch").write_text("x")
     with closing(sqlite3.connect(copy / "study.db")) as connection:
@@ -84,7 +85,7 @@ def test_equal_bytes_without_what_belongs_to_a_machine(
     assert files[0].read_bytes() == files[1].read_bytes() and written[0].bytes > files[0].stat().st_size
     found = import_bundle(files[0], stored_at(elsewhere), "other")
     names = set(found.run.root.walk())
-    assert {"run.json", "space.yaml", "study.db", "run.log", "seal.json", "ranking.json"} <= names
+    assert {"run.json", "space.yaml", "study.db", "run.log", "seal.json", "ranking.json", "report.html"} <= names
     assert not [name for name in names if name.startswith(("ray", "tune", "driver", "study.db-", "bundle"))]
     assert {path.stat().st_mode & 0o7777 for path in found.run.root.local().rglob("*.json")} == {0o666 & ~umask()}
     with closing(sqlite3.connect(found.run.study_file.local())) as connection:
@@ -106,6 +107,10 @@ def test_a_run_that_was_changed_is_driven_or_has_links_is_not_packed(copy: Path,
     with pytest.raises(RunError, match=r"link.txt is a link"):
         write_bundle(paths, file)
     (copy / "link.txt").unlink()
+    renamed = copy.rename(copy.with_name("my run"))
+    with pytest.raises(RunError, match="rename the run's folder"):
+        write_bundle(RunPaths.at(renamed), file)
+    renamed.rename(copy)
     weights = next(copy.glob("trials/*/best/*/model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(RunError, match="run mine was changed since it was written"):

@@ -277,8 +277,9 @@ def test_what_is_shown_below_the_studys_note_replaces_what_was_there_before(make
     for more in ("long " * 900, "short", "short"):
         owner.note_study(more)
         assert notes_of(owner)[0] == f"{first}\n\n{more}"
-    assert owner._storage.get_study_system_attrs(owner._storage.study_id)["dashboard:note_ver"] == 3, "the same is not written"
-    owner._storage.set_study_system_attr(owner._storage.study_id, "dashboard:note_str:0", "mine")
+    storage = owner._storage
+    assert storage.get_study_system_attrs(storage.study_id)["dashboard:note_ver"] == 3, "the same is not written"
+    storage.set_study_system_attr(storage.study_id, "dashboard:note_str:0", "mine")
     owner.note_study("ours")
     assert notes_of(owner)[0] == "mine", "what a person wrote stays"
 

@@ -17,7 +17,9 @@ class WandbSettings(FrozenModel):
 
     project: Name = Field(default="demonstration-sweep", description="Where the trials are shown.")
     entity: Name | None = Field(default=None, description="User or team; null: the account's own.")
-    mode: Literal["online", "offline"] | None = Field(default=None, description="null: WANDB_MODE, else online.")
+    mode: Literal["online", "offline"] | None = Field(
+        default=None, description="offline: files for `wandb sync`; null: WANDB_MODE, else online."
+    )
 
 
 class MlflowSettings(FrozenModel):

@@ -78,7 +78,10 @@ def embed_items(work: Embedding, folder: StoredPath, console: Console, run: Part
         manifest = EmbeddingManifest(
             model=described["model"],
             path=checkpoint.path,
-            made={**described, **combination(work.settings)},
+            made={
+                **{name: value for name, value in described.items() if name != "model"},
+                **combination(work.settings),
+            },
             items=work.items.fingerprint(),
             rows=len(work.items),
             width=int(np.load(temporary / f"{TABLE}.npy", mmap_mode="r").shape[1]),

@@ -76,12 +76,9 @@ def embed_items(work: Embedding, folder: StoredPath, console: Console, run: Part
         hashes = write_tables(temporary, vectors, work.settings)
         checkpoint = embedding_checkpoint(work.settings, work.vlm)
         manifest = EmbeddingManifest(
-            model=described["model"],
+            model=described.pop("model"),
             path=checkpoint.path,
-            made={
-                **{name: value for name, value in described.items() if name != "model"},
-                **combination(work.settings),
-            },
+            made={**described, **combination(work.settings)},
             items=work.items.fingerprint(),
             rows=len(work.items),
             width=int(np.load(temporary / f"{TABLE}.npy", mmap_mode="r").shape[1]),

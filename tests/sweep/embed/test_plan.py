@@ -183,7 +183,7 @@ def test_a_run_remembers_its_embeddings_and_verify_checks_them(space: Path) -> N
 
 
 def test_the_pool_gives_the_same_bytes(space: Path, ray_session: None, tmp_path: Path) -> None:
-    """Two workers on Ray against one process. One image is gone when a worker looks: what is done stays."""
+    """Two workers on Ray against one process."""
     first = planned(space, "embed.workers.cpus=0.5", "embed.workers.count=2")
     assert isinstance(first, EmbeddingPlan)
     embed_plan(first, "test", QUIET)

@@ -17,6 +17,10 @@ class CheckpointError(UserError):
     """A stored selector is missing, incomplete or altered."""
 
 
+class HubError(UserError):
+    """The Hugging Face hub cannot be reached, or refuses."""
+
+
 def first_line(error: Exception) -> str:
     """What an exception says, without the C++ stack that torch writes below it."""
     return printable((str(error).splitlines() or [type(error).__name__])[0])

@@ -18,19 +18,24 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from selector.errors import CheckpointError, SettingsError, first_line, printable
+from selector.errors import CheckpointError, HubError, SettingsError, first_line, printable
 from selector.files import lfs_problem
-from selector.tensors import read_tensors
+from selector.tensors import read_tensors, tensor_bytes
 
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+"""What may be the name of a repository on the Hugging Face hub: owner/name."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
@@ -291,12 +296,19 @@ class PointerSelector(nn.Module):
         return picks[0] if single else picks
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> PointerSelector:
+    def from_pretrained(cls, folder: str | Path, revision: str | None = None) -> PointerSelector:
         """Load an exported selector (`config.json` and `model.safetensors`) on the CPU, in evaluation mode.
+
+        Args:
+            folder: with both files; or `owner/name` on the Hugging Face hub, which needs the package huggingface_hub.
+            revision: on the hub: branch, tag or commit. None: the newest of the main branch.
 
         Raises:
             CheckpointError: a file is missing, unreadable or does not fit the other.
+            HubError: there is no such folder, and the hub does not give it either.
         """
+        if not Path(folder).is_dir() and HUB_ID.fullmatch(str(folder)):
+            folder = _hub(str(folder)).fetched(str(folder), revision)
         config_file = Path(folder) / CONFIG_FILE
         if problem := lfs_problem(config_file):
             raise CheckpointError(f"{config_file}: {problem}")
@@ -311,6 +323,28 @@ class PointerSelector(nn.Module):
         model = cls(config)
         model.load_weights(weights, weights_file)
         return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` into a folder, which is made. Needs torch alone."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / CONFIG_FILE).write_text(json.dumps(self.config_dict(), indent=2) + "\n", encoding="utf-8")
+        (place / WEIGHTS_FILE).write_bytes(tensor_bytes(self.state_dict()))
+
+    def push_to_hub(self, repo_id: str, private: bool | None = None) -> str:
+        """Upload to the Hugging Face hub with a short card. `sweep export --push` uploads results and lineage too.
+
+        Args:
+            repo_id: `owner/name`. Made where there is none.
+            private: whether a new repository is private. None: as the owner's account has it.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            HubError: the hub cannot be reached, or refuses; or the package huggingface_hub is missing.
+        """
+        return str(_hub(repo_id).push(self, repo_id, private))
 
     def load_weights(self, weights: dict[str, Tensor], source: Path) -> None:
         """Load a complete state.
@@ -331,6 +365,18 @@ class PointerSelector(nn.Module):
     def config_dict(self) -> dict[str, dict[str, object]]:
         """What `config.json` holds."""
         return {"selector": asdict(self.config)}
+
+
+def _hub(repo_id: str) -> ModuleType:
+    """`selector.hub`, which is loaded only where the hub is needed."""
+    try:
+        return import_module("selector.hub")
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise HubError(
+            f"{repo_id}: no such folder here, and the Hugging Face hub needs `pip install huggingface_hub`"
+        ) from None
 
 
 def check_size(config: SelectorConfig, weights: dict[str, Tensor], source: Path) -> None:

@@ -1,14 +1,16 @@
-"""Reads safetensors files with torch alone.
+"""Reads and writes safetensors files with torch alone, as an exported selector is used where only torch is installed.
 
-Written files come from the `safetensors` library. This reader exists because an exported selector must load where only
-torch is installed. Format: 8 bytes little-endian header length, a JSON header of name -> dtype, shape, data_offsets,
-then the data (specification: the safetensors project's format page).
+What is written equals what the `safetensors` library writes, to the byte. Format: 8 bytes little-endian header length,
+a JSON header of name -> dtype, shape, data_offsets, then the data (specification: the safetensors project's format
+page).
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -56,6 +58,21 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         return _tensors(raw, 8 + size, entries)
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{file}: not a valid safetensors file ({first_line(error)[:200]})") from error
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """A safetensors file of dense tensors of one type, in the order of their names."""
+    header, parts, at = {}, [], 0
+    names = {dtype: name for name, dtype in _DTYPES.items()}
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        size = value.numel() * value.element_size()
+        header[name] = {"dtype": names[value.dtype], "shape": [*value.shape], "data_offsets": [at, at + size]}
+        parts.append(ctypes.string_at(value.data_ptr(), size) if size else b"")
+        at += size
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
 def _tensors(raw: bytearray, base: int, entries: dict[str, dict[str, object]]) -> dict[str, Tensor]:

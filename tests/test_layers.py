@@ -47,10 +47,11 @@ TORCH_ALONE = {
     "selector/errors.py",
     "selector/files.py",
 }
-LATE = {"ray", "torch", "transformers", "wandb", "mlflow"}
+LATE = {"ray", "torch", "transformers", "wandb", "mlflow", "huggingface_hub"}
 """What takes seconds to load, or need not be installed, and may therefore be imported inside a function."""
-LATE_MODULES = {"sweep.study.cmaes"}
-"""Modules of our own that bring such a thing: cmaes loads scipy.stats, a fifth of a driver's start, and few need it."""
+LATE_MODULES = {"sweep.study.cmaes", "selector.hub"}
+"""Modules of our own that bring such a thing: cmaes loads scipy.stats, a fifth of a driver's start, and few need it.
+The hub's library takes a second."""
 
 
 class Import(NamedTuple):

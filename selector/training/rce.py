@@ -18,13 +18,18 @@ from selector.validation import Evaluator
 
 
 class RceStage(TrainingStage):
-    """Warm-up from the seed's initialisation. `reference_weights()` is what GRPO starts from and is held to."""
+    """Warm-up from the seed's initialisation, or from the weights `init`, which the model and the reference then have.
+
+    `reference_weights()` is what GRPO starts from and is held to: without an epoch of RCE, `init` itself.
+    """
 
     stage = Stage.RCE
 
-    def __init__(self, settings: TrialSettings, data: TensorData, evaluate: Evaluator) -> None:
-        width = data.dataset.width
-        super().__init__(settings, data, evaluate, new_selector(settings, width), new_selector(settings, width))
+    def __init__(
+        self, settings: TrialSettings, data: TensorData, evaluate: Evaluator, init: dict[str, Tensor] | None = None
+    ) -> None:
+        model, reference = (new_selector(settings, data.dataset.width, init) for _ in range(2))
+        super().__init__(settings, data, evaluate, model, reference)
         rewards = compute_rewards(data.dataset.outcomes, settings.rce_reward)
         self._rewards = torch.from_numpy(rewards).to(data.device)
         self._best: dict[str, Tensor] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from selector.batches import TensorData
 from selector.data.dataset import Dataset
@@ -17,7 +18,10 @@ from selector.validation import Evaluator
 
 
 class Training:
-    """One trial. Iterate for a report per epoch. `model` is the current selector, `reference` the RCE policy."""
+    """One trial. Iterate for a report per epoch. `model` is the current selector, `reference` the RCE policy.
+
+    With `init` training begins with these weights instead of the seed's.
+    """
 
     def __init__(
         self,
@@ -25,11 +29,12 @@ class Training:
         dataset: Dataset,
         validation: ValidationSettings | None = None,
         device: str | torch.device = "cpu",
+        init: dict[str, Tensor] | None = None,
     ) -> None:
         self.settings = settings
         self._data = TensorData(dataset, torch.device(device))
         self._evaluate = Evaluator(self._data, validation or ValidationSettings())
-        self._rce = RceStage(settings, self._data, self._evaluate)
+        self._rce = RceStage(settings, self._data, self._evaluate, init)
         if settings.grpo.epochs:  # data that the second stage cannot use is refused before the first is trained
             GrpoStage(settings, self._data, self._evaluate, self._rce.reference_weights())
         self.model: PointerSelector = self._rce.model
@@ -48,6 +53,7 @@ def train(
     dataset: Dataset,
     validation: ValidationSettings | None = None,
     device: str | torch.device = "cpu",
+    init: dict[str, Tensor] | None = None,
 ) -> Iterator[EpochReport]:
     """Reports of RCE, then GRPO. Raises DataError or SettingsError at once if the data cannot serve them."""
-    return iter(Training(settings, dataset, validation, device))
+    return iter(Training(settings, dataset, validation, device, init))

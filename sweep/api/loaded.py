@@ -16,7 +16,7 @@ from sweep.evaluation.answer_table import read_answers
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.plan.requests import request_of_run
 from sweep.results.evaluations import evaluations, main_evaluation
-from sweep.results.export import Exported, chosen_checkpoint
+from sweep.results.export import Exported, ExportOptions, chosen_checkpoint
 from sweep.results.export import export as export_checkpoint
 from sweep.results.run_verdict import RunVerdict, verdict_of_run
 from sweep.runs.find import find_run
@@ -209,18 +209,22 @@ class Run:
         selector = PointerSelector.from_pretrained(source.local())
         return Best(number, manifest["step"], manifest["metrics"]["val_loss"], chosen, selector, manifest)
 
-    def export(self, out: str | Path, trial: str | int = BEST) -> Exported:
+    def export(
+        self, out: str | Path, trial: str | int = BEST, epoch: int | None = None, options: ExportOptions | None = None
+    ) -> Exported:
         """Write a selector into a new folder, as `sweep export` does.
 
         Args:
             out: a folder that does not exist or is empty.
             trial: as for `best`.
+            epoch: another stored epoch of that trial, counted over both stages.
+            options: other forms, and words of the model card.
 
         Raises:
             RunError: as for `best`, and if `out` is taken or the run was changed.
             CheckpointError: the stored checkpoint is damaged.
         """
-        return export_checkpoint(self._paths, str(trial), Path(out))
+        return export_checkpoint(self._paths, str(trial), Path(out), epoch, options)
 
 
 def load_run(run: str | Path | None = None, *, runs: str | Path = "runs") -> Run:

@@ -18,6 +18,8 @@ from sweep.plan.requests import request_of_run
 from sweep.report.documents import document_text, export_document, verification_document
 from sweep.report.verification import print_verification
 from sweep.results.bundle import write_bundle
+from sweep.results.card import LICENSE_UNKNOWN, CardOptions
+from sweep.results.export import ExportOptions, Format, export_given, names_a_path, pushed
 from sweep.results.export import export as export_checkpoint
 from sweep.results.verify import EVALUATIONS
 from sweep.results.verify import verify as verified
@@ -27,6 +29,7 @@ from sweep.storage.location import local_folder
 from sweep.terminal.console import screen
 from sweep.terminal.outlet import write
 from sweep.terminal.sizes import size_text
+from sweep.trials.given import read_whole
 
 app = typer.Typer()
 
@@ -37,7 +40,30 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder.")] = Path(
         "selector-export"
     ),
-    trial: Annotated[str, typer.Option("--trial", help="`best` or a trial's number.")] = "best",
+    trial: Annotated[
+        str, typer.Option("--trial", help="`best`, a trial's number, or the path of a selector from elsewhere.")
+    ] = "best",
+    epoch: Annotated[int | None, typer.Option("--epoch", min=1, help="Another stored epoch of that trial.")] = None,
+    formats: Annotated[
+        list[Format] | None, typer.Option("--format", help="What lies beside the safetensors; may be repeated.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="OWNER/NAME", help="Upload to the Hugging Face hub as well.")
+    ] = None,
+    shots: Annotated[int | None, typer.Option("--shots", min=1, max=64, help="Picks of torch-export.")] = None,
+    license_: Annotated[str, typer.Option("--license", help="The hub's identifier, such as mit.")] = LICENSE_UNKNOWN,
+    base_model: Annotated[
+        str | None,
+        typer.Option("--base-model", metavar="OWNER/NAME", help="The model that is shown the picks."),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", metavar="NAME", help="Its data on the hub; may be repeated.")
+    ] = None,
+    heads: Annotated[int | None, typer.Option("--heads", min=1, help="Heads of a file of Lever-Plus: 1.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Of such a file, which does not say it either.")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option("--dropout", help="Of such a file, for training on.")] = None,
     bundle: Annotated[
         Path | None,
         typer.Option("--bundle", metavar="FILE", parser=local_folder, help="Pack the whole run: .tar.zst or .tar.gz."),
@@ -47,18 +73,27 @@ def export(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the best checkpoint of a run, ready to use; or pack the whole run."""
-    paths = find_run(run, runs, storage)
+    """Write the best checkpoint of a run, or a selector from elsewhere, as people share models; or pack a whole run."""
+    options = ExportOptions(formats or (), shots, CardOptions(license_, base_model, dataset or ()))
     if bundle is not None:
-        _pack(paths, bundle, with_data, as_json)
+        _pack(find_run(run, runs, storage), bundle, with_data, as_json)
         return
     if with_data:
         raise RunError("--with-data is for --bundle FILE")
-    exported = export_checkpoint(paths, trial, out)
+    paths = None
+    if names_a_path(trial):
+        if epoch is not None:
+            raise RunError(f"--epoch {epoch}: {trial} is one selector and no trial; leave it out")
+        exported = export_given(read_whole(Path(trial), heads, temperature, dropout), out, options)
+    else:
+        paths = find_run(run, runs, storage)
+        exported = export_checkpoint(paths, trial, out, epoch, options)
+    commit = None if push is None else pushed(exported, push)
     if as_json:
-        write(document_text(export_document(paths, exported)))
+        write(document_text(export_document(paths, exported, commit)))
         return
-    screen().print(exported.sentence, soft_wrap=True, highlight=False, markup=False)
+    lines = [exported.sentence, *([] if commit is None else [f"uploaded: {commit}"])]
+    screen().print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
 
 
 def _pack(paths: RunPaths, file: Path, with_data: bool, as_json: bool) -> None:

@@ -82,6 +82,7 @@ def _made(paths: RunPaths, plan: AnyPlan) -> bool:
         storage=plan.space.storage,
         versions=versions(),
         overrides=plan.request.overrides,
+        init_from=None if plan.init is None else plan.init.sha256,
     )
     # For the owner's eyes: a space may name a database with its password.
     files = {paths.space_file.name: plan.request.text, paths.run_file.name: json_text(record.model_dump(mode="json"))}

@@ -20,7 +20,7 @@ from sweep.results.evaluation_changes import evaluation_changes
 from sweep.results.evaluations import Purpose, choose_name, main_evaluation, readable
 from sweep.results.example import with_example
 from sweep.results.ledger import Look, begin_look, end_look, split_digest
-from sweep.results.policies import panel_of, policies
+from sweep.results.policies import given_policies, panel_of, policies
 from sweep.results.verdict import verdict_by_answers
 from sweep.runs.driver import Phase
 from sweep.runs.paths import EvaluationPaths
@@ -46,7 +46,8 @@ def evaluate(plan: Plan, training: Training, session: Session, command: str) -> 
     if plan.evaluation is not None:
         evaluate_trials(plan, training.ranked, session, Purpose(command))
         # Finalists and answers came besides, and the folder has its bound still.
-        DiskBound(session.paths, plan.space, session.record.fingerprint, lambda: training.ranked, session.say).enforce()
+        fingerprint, init = session.record.fingerprint, session.record.init_from
+        DiskBound(session.paths, plan.space, fingerprint, lambda: training.ranked, session.say, init).enforce()
     main = main_evaluation(session.paths)
     return None if main is None else read_evaluation(main.file)
 
@@ -81,7 +82,8 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         )
         name = choose_name(paths, purpose, settings, source, declared=plan.request.is_declared)
         retrained, shots = _retrain(plan, ranked, session), settings.shot_numbers[-1]
-        found = policies(paths, ranked, settings.top, settings.epochs_per_trial, retrained, shots)
+        own = policies(paths, ranked, settings.top, settings.epochs_per_trial, retrained, shots)
+        found = [*given_policies(paths, settings), *own]
         session.pulse.phase(Phase.EVALUATING, "answers")
 
         def score(item: int, text: str, normalisation: AnswerNormalisation) -> float:

@@ -35,6 +35,7 @@ from sweep.storage.hashes import canonical_hash
 from sweep.study import TrialSummary, read_summaries
 from sweep.study.ranking import rank
 from sweep.terminal.console import quiet
+from sweep.trials.given import keep_given
 
 EDITABLE = ("space.yaml",)
 """What people may change between two commands: the study's owner says which sections of it."""
@@ -83,6 +84,8 @@ def execute(
         if rebuild:
             rebuild_study(plan, session)
         session.check_unchanged(plan)
+        if plan.init is not None:
+            keep_given(session.paths, plan.init)
         if has_trials:
             check_unaltered(session.paths, EDITABLE)
             session.keep_overrides(plan.request.overrides)

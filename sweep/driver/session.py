@@ -109,12 +109,21 @@ class Session:
             self.paths.run_file.write_json(self.record.model_dump(mode="json"), private=True)
 
     def check_unchanged(self, plan: Plan) -> None:
-        """Refuse to go on with other data, or without the study of trials that have run. Raises RunError."""
+        """Refuse to go on with other data or first weights, or without the study of trials that have run.
+
+        Raises:
+            RunError: one of them is not what the run began with.
+        """
         paths, fingerprint = self.paths, self.record.fingerprint
         if fingerprint != plan.summary.fingerprint:
             raise RunError(
                 f"run {paths.name} was started on data {fingerprint[:16]}, this data is "
                 f"{plan.summary.fingerprint[:16]}: restore the data, or start a new run"
+            )
+        if plan.init is not None and plan.init.sha256 != self.record.init_from:
+            raise RunError(
+                f"run {paths.name} was started from weights {str(self.record.init_from)[:16]}, {plan.init.name} holds "
+                f"{plan.init.sha256[:16]} now: restore the file, or start a new run"
             )
         if paths.trials_folder.glob("[0-9]*") and not count_trials(self.record.storage_url(paths), self.record.study):
             where = "the study" if self.record.storage is not None else str(paths.study_file)
@@ -134,6 +143,7 @@ class Session:
             keep_epochs=plan.space.keep_epochs,
             data_fingerprint=self.record.fingerprint,
             shots=plan.space.most_shots,
+            init=self.record.init_from,
             versions=versions(),  # of now: a resumed run may go on with other code than it began with
         )
 

@@ -90,7 +90,8 @@ def _run_trials(
     backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
     if plan.evaluation is not None:
         cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
-    bound = DiskBound(paths, plan.space, session.record.fingerprint, owner.summaries, session.say)
+    fingerprint, init = session.record.fingerprint, session.record.init_from
+    bound = DiskBound(paths, plan.space, fingerprint, owner.summaries, session.say, init)
     concurrency = backend.concurrency(plan.space)
     with _live_progress(plan, session, owner) as progress:
         session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))

@@ -14,6 +14,7 @@ class RowKind(StrEnum):
     RCE_ONLY = "rce_only"
     TRIAL = "trial"  # a trial's best epoch by val_loss
     EPOCH = "epoch"  # another epoch of a trial
+    CHECKPOINT = "checkpoint"  # a selector from elsewhere, which the settings name
     FINALIST_SEED = "finalist_seed"  # a trial's configuration under one fresh seed
     FINALIST = "finalist"  # the mean over its fresh seeds, made by the evaluation itself
 

@@ -60,6 +60,7 @@ class DiskBound:
         data_fingerprint: of the run's data.
         summaries: all trials, as the study has them now.
         say: shows a line to the user.
+        init: hash of the weights that all trials start from, if not the seed's.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class DiskBound:
         data_fingerprint: str,
         summaries: Callable[[], Sequence[TrialSummary]],
         say: Callable[[str], None],
+        init: str | None = None,
     ) -> None:
+        self._init = init
         self._paths = paths
         self._space = space
         self._fingerprint = data_fingerprint
@@ -174,7 +177,7 @@ class DiskBound:
         for row in rows:
             if not row.state.is_finished():
                 settings = self._space.resolve(row.params, row.repeat)
-                wanted.add(RceKey.of(settings, self._space.validation, self._fingerprint).digest)
+                wanted.add(RceKey.of(settings, self._space.validation, self._fingerprint, self._init).digest)
         stored = (self._paths.trials_folder, self._paths.finalists_folder)
         for folder in (step for trials in stored for step in stored_epochs(trials)):
             try:

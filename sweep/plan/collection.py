@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from selector.data.native import is_native
@@ -16,6 +18,7 @@ from sweep.embed.store import is_embedded
 from sweep.errors import SpaceError
 from sweep.items.shared_images import find_shared_images
 from sweep.plan.checks import check_shared_images, check_splits
+from sweep.plan.given import open_init
 from sweep.plan.items import Source, open_source
 from sweep.plan.plan import CollectionPlan, EmbeddingPlan
 from sweep.plan.requests import Request
@@ -55,7 +58,8 @@ def plan_collection(request: Request, add: Additions | None = None) -> Collectio
     check_splits(request, splits)
     check_model(vlm)
     widths = check_embedding_model(space.embed, vlm)
-    return EmbeddingPlan(request, space.embed, source.table, widths, folder, settings, splits, add)
+    plan = EmbeddingPlan(request, space.embed, source.table, widths, folder, settings, splits, add)
+    return replace(plan, init=open_init(request, plan.width))
 
 
 def plan_embedding(request: Request) -> EmbeddingPlan:
@@ -141,6 +145,7 @@ def _plan_beams(
         tables.manifest,
         measured_by,
         parent,
+        open_init(request, int(tables.table.shape[1])),
     )
 
 

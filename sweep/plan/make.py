@@ -22,6 +22,7 @@ from sweep.items import ItemTable
 from sweep.items.shared_images import SharedImages, Sign, equal_rows, find_shared_images
 from sweep.plan.checks import check_items, check_length, check_shared_images
 from sweep.plan.collection import is_collected, plan_collection
+from sweep.plan.given import open_init, read_rows
 from sweep.plan.items import open_source
 from sweep.plan.plan import AnyPlan, CollectionPlan, EvaluationPlan, Plan
 from sweep.plan.requests import Request
@@ -52,6 +53,8 @@ def make_plan(request: Request, answers: Answers = Answers.ASKED) -> AnyPlan:
     if not request.collects:
         return _plan(request, request.data, None, answers, request.collected)
     collection = plan_collection(request)
+    if answers is Answers.ASKED and request.space.evaluation is not None:
+        read_rows(request.space.evaluation, request.kept)
     if isinstance(collection, CollectionPlan) and is_collected(collection):
         return plan_of_collected(collection, answers)
     return collection
@@ -89,7 +92,8 @@ def _plan(
     shared = shared_images(dataset, table)
     check_shared_images(shared, request, by_query=data.path is not None and not is_native(data.path))
     parameters = _parameters(request.space, dataset.width)
-    return Plan(request, data, dataset, summary, parameters, evaluation, collected, shared)
+    init = open_init(request, dataset.width)
+    return Plan(request, data, dataset, summary, parameters, evaluation, collected, shared, init=init)
 
 
 def _own_items(request: Request, data: DataSettings, answers: Answers) -> ItemTable | None:
@@ -160,5 +164,6 @@ def plan_evaluation(
             )
     check_items(table, dataset, settings)
     if answers is Answers.ASKED:
+        read_rows(settings, request.kept, dataset.width)
         check_model(vlm)
     return EvaluationPlan(settings, vlm, table)

@@ -25,6 +25,7 @@ from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.vlm import VlmSettings
 from sweep.space import SearchSpace
 from sweep.storage.path import StoredPath
+from sweep.trials.given import Given
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class EmbeddingPlan:
         collect: the section `collect`, with the queries that lie beside the items. None where nothing is measured.
         splits: of the queries that will be asked, int8 [Q] (values of `Split`).
         add: what is added to which data set, for an extension.
+        init: what all trials begin with. None: each with its own seed's weights.
     """
 
     request: Request
@@ -65,6 +67,7 @@ class EmbeddingPlan:
     collect: CollectSettings | None
     splits: Int8Array
     add: Additions | None = None
+    init: Given | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -110,6 +113,7 @@ class Plan:
         collected: where the data is kept, if runs share it. `data` then names this machine's copy.
         shared: queries that share an image with others, by kind.
         embedded: what made the embeddings, where the run made them.
+        init: what all trials begin with. None: each with its own seed's weights.
     """
 
     request: Request
@@ -121,6 +125,7 @@ class Plan:
     collected: StoredPath | None = None
     shared: tuple[SharedImages, ...] = ()
     embedded: EmbeddingManifest | None = None
+    init: Given | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -148,6 +153,7 @@ class CollectionPlan:
         embedded: what made the embeddings, where the run made them.
         measured_by: digest of all that decides the outcome of a beam. Empty for beams that nobody will measure.
         parent: the data set that is extended. None: the data is new.
+        init: what all trials begin with. None: each with its own seed's weights.
     """
 
     request: Request
@@ -160,6 +166,7 @@ class CollectionPlan:
     embedded: EmbeddingManifest | None = None
     measured_by: str = ""
     parent: Parent | None = None
+    init: Given | None = None
 
     @property
     def space(self) -> SearchSpace:

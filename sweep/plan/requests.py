@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from selector.data.settings import DataSettings
@@ -13,6 +13,7 @@ from sweep.runs.paths import RunPaths, SharedPaths, data_at
 from sweep.runs.record import RunRecord, read_record
 from sweep.space import SearchSpace, check_named_files, find_space, merged, parse_override, parse_space
 from sweep.storage.path import StoredPath
+from sweep.trials.given import Given, all_kept
 from sweep.vlm.keys import answer_settings
 
 ANSWERS = ("items", "vlm", "evaluation")
@@ -33,6 +34,8 @@ class Request:
         collected: where the data is kept, if the run collected it. `data` then names this machine's copy.
         overrides: assignments `PATH=VALUE` of the command line that `space` has instead of what `text` says.
         exists: whether the run was created earlier. What would refuse a new run is only shown then.
+        init: the hash of the weights that an existing run began with. None: it is new, or each trial has its seed's.
+        kept: copies that an existing run has of selectors from elsewhere, by hash.
     """
 
     space: SearchSpace
@@ -44,6 +47,8 @@ class Request:
     collected: StoredPath | None = None
     overrides: tuple[str, ...] = ()
     exists: bool = False
+    init: str | None = None
+    kept: Mapping[str, Given] = field(default_factory=dict)
 
     @property
     def collects(self) -> bool:
@@ -141,7 +146,20 @@ def request_of_run(
     if answers is not None and other.evaluation is None:
         raise SpaceError(f"{answers}: has no section evaluation; name a space that has one, with --space FILE")
     shared = paths.shared_with(scratch)
-    return Request(space, text, source, _data(space, data, embeddings), other, shared, collected, own, exists=True)
+    settings = _data(space, data, embeddings)
+    return Request(
+        space,
+        text,
+        source,
+        settings,
+        other,
+        shared,
+        collected,
+        own,
+        exists=True,
+        init=record.init_from,
+        kept=all_kept(paths),
+    )
 
 
 def _with_its_metric(space: SearchSpace, record: RunRecord, paths: RunPaths) -> SearchSpace:

@@ -100,17 +100,18 @@ def _collection(plan: CollectionPlan) -> dict[str, Any]:
     }
 
 
-def export_document(paths: RunPaths, exported: Exported) -> dict[str, Any]:
-    """What `export` wrote."""
+def export_document(paths: RunPaths | None, exported: Exported, commit: str | None) -> dict[str, Any]:
+    """What `export` wrote, and where it was uploaded."""
     return {
         "format": "sweep-export/1",
-        "run": paths.name,
+        "run": None if paths is None else paths.name,
         "folder": str(exported.folder),
         "trial": exported.trial,
-        "epoch": exported.manifest["step"],
-        "val_loss": exported.manifest["metrics"]["val_loss"],
+        "epoch": exported.manifest.get("step"),
+        "val_loss": exported.manifest.get("metrics", {}).get("val_loss"),
         "chosen": exported.chosen,
         "verdict": exported.verdict,
+        "pushed": commit,
         "manifest": exported.manifest,
     }
 

@@ -15,6 +15,7 @@ from sweep.evaluation.questions import choose_questions, images_of
 from sweep.evaluation.records import Evaluation
 from sweep.evaluation.rows import Panel, PolicyRow, RowKind, build_panel
 from sweep.items import ItemTable
+from sweep.plan.given import read_rows
 from sweep.runs.paths import RunPaths
 from sweep.settings.evaluation import EvaluationSettings, SplitName
 from sweep.storage.path import StoredPath
@@ -22,6 +23,7 @@ from sweep.study import TrialSummary
 from sweep.study.ranking import compared
 from sweep.trials.checkpoints import read_checkpoint, read_manifest
 from sweep.trials.finalists import Retrained
+from sweep.trials.given import Given, all_kept, keep_given, kept_given
 from sweep.trials.rce_store import RceStore
 from sweep.trials.stored import best_epochs, check_epochs, stored_epochs
 
@@ -34,6 +36,22 @@ class Policy:
 
     row: PolicyRow
     load: Callable[[], PointerSelector]
+
+
+def given_policies(paths: RunPaths, settings: EvaluationSettings) -> list[Policy]:
+    """The selectors from elsewhere that an evaluation names. The run keeps a copy of each.
+
+    Raises:
+        SpaceError: one of them cannot be read. The message names the row.
+    """
+    found = read_rows(settings, all_kept(paths))
+    for given in found.values():
+        keep_given(paths, given)
+    return [_given(name, given) for name, given in found.items()]
+
+
+def _given(name: str, given: Given) -> Policy:
+    return Policy(PolicyRow(name, RowKind.CHECKPOINT, checkpoint=given.sha256), lambda: given.model)
 
 
 def winner_checkpoint(paths: RunPaths, evaluation: Evaluation) -> StoredPath | None:
@@ -144,6 +162,12 @@ def _warm_up(paths: RunPaths, digest: str, number: int, name: str) -> Policy:
 
 def policy_of(paths: RunPaths, name: str, kind: RowKind, checkpoint: str) -> Policy | None:
     """The policy that a row of an earlier comparison stands for, by the hash of its weights. None if it is gone."""
+    if kind is RowKind.CHECKPOINT:
+        try:
+            given = kept_given(paths, checkpoint)
+        except CheckpointError:  # said by others
+            return None
+        return None if given is None else _given(name, given)
     trials = paths.finalists_folder if kind is RowKind.FINALIST_SEED else paths.trials_folder
     folders = paths.rce_folder.glob("[!.]*") if kind is RowKind.RCE_ONLY else stored_epochs(trials)
     for folder in folders:

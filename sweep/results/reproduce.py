@@ -35,6 +35,7 @@ from sweep.settings.evaluation import SplitName
 from sweep.storage.local import stored_at
 from sweep.trials.checkpoints import MANIFEST_FILE, read_manifest
 from sweep.trials.compute import compute
+from sweep.trials.given import keep_given
 from sweep.trials.messages import TrialContext
 from sweep.trials.stored import step_of
 from sweep.trials.trial import Trial, load_shared
@@ -245,7 +246,10 @@ def _train(trained: Trained, dataset: Dataset, run: RunPaths, last: int, say: Ca
         data_fingerprint=trained.fingerprint,
         versions=versions(),
         shots=trained.shots,
+        init=None if trained.init is None else trained.init.sha256,
     )
+    if trained.init is not None:
+        keep_given(run, trained.init)
     on_cpu = trained.compute.get("device") == "cpu"
     data, evaluate = load_shared(dataset, context, 0.0 if on_cpu else 1.0)  # a GPU where there is one
     reports, digest = {}, ""

@@ -37,7 +37,7 @@ UNSEALED = (SEAL, "study.db*", "run.log", "ray.log", "report.html", *SCRATCH, *B
 """The seal, the study's bytes, text for people, what drivers say of themselves, locks, what Tune and W&B keep: no
 result rests on any of these bytes."""
 GROWING = ("ledger.jsonl",)
-CHECKPOINTS = ("rce/*", "trials/*/best/step-*", "trials/*/resume/step-*", "finalists/*/best/step-*")
+CHECKPOINTS = ("rce/*", "given/*", "trials/*/best/step-*", "trials/*/resume/step-*", "finalists/*/best/step-*")
 READERS = 8
 AGAIN = "if a later resume or evaluate was cut off, repeat it"
 

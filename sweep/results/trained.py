@@ -21,6 +21,7 @@ from sweep.space.model import Resources
 from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
 from sweep.trials.checkpoints import MANIFEST_FILE, check_files, read_manifest
+from sweep.trials.given import Given
 from sweep.trials.stored import read_history, step_of, trial_folders
 
 HISTORY = "epochs.jsonl"
@@ -44,6 +45,7 @@ class Trained:
         fingerprint: of the data.
         versions: that it was trained with.
         compute: how, as `sweep.trials.compute` says. Empty where that was not recorded.
+        init: the weights from elsewhere that it began with. None: its seed's.
     """
 
     label: str
@@ -58,6 +60,7 @@ class Trained:
     fingerprint: str
     versions: Mapping[str, str]
     compute: Mapping[str, Any] = field(default_factory=dict)
+    init: Given | None = None
 
     @property
     def steps(self) -> int:
@@ -106,6 +109,7 @@ def trained_in_run(paths: RunPaths, plan: Plan, number: int, seed: int | None = 
         fingerprint=record.fingerprint,
         versions=manifest.get("versions", record.versions),
         compute=manifest.get("compute") or _compute(plan.space.resources),
+        init=plan.init,
     )
 
 
@@ -119,11 +123,17 @@ def trained_in_export(folder: Path) -> Trained:
 
     Raises:
         CheckpointError: it is no whole export, or was altered.
+        RunError: the trial began with weights that an export does not hold.
     """
     place = stored_at(folder)
     manifest = check_files(place)
     if manifest.get("kind") != "epoch":
         raise CheckpointError(f"{place / MANIFEST_FILE}: kind is not 'epoch': an export of a trial is needed")
+    if manifest.get("init_from") is not None:
+        raise RunError(
+            f"{folder}: its trial began with weights from elsewhere (init_from), which an export does not hold; "
+            "reproduce it from its run"
+        )
     try:
         now = EpochReport.from_dict(manifest["metrics"])
         settings = TrialSettings.model_validate(manifest["settings"])

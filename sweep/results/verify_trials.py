@@ -66,10 +66,11 @@ def folder_faults(paths: RunPaths, folder: StoredPath) -> Iterator[Fault]:
 
 
 def checkpoints(paths: RunPaths) -> list[StoredPath]:
-    """The folders of all checkpoints of a run: warm-ups, stored epochs, finalists, and states that are left."""
+    """The folders of all checkpoints of a run: given ones, warm-ups, epochs, finalists, states that are left."""
     states = [file.parent for file in paths.trials_folder.glob(f"*/resume/step-*/{MANIFEST_FILE}")]
     warm_ups = [file.parent for file in paths.rce_folder.glob(f"[!.]*/{MANIFEST_FILE}")]
-    return [*warm_ups, *stored_epochs(paths.trials_folder), *states, *stored_epochs(paths.finalists_folder)]
+    given = [file.parent for file in paths.given_folder.glob(f"[!.]*/{MANIFEST_FILE}")]
+    return [*given, *warm_ups, *stored_epochs(paths.trials_folder), *states, *stored_epochs(paths.finalists_folder)]
 
 
 class WarmUps:
@@ -114,6 +115,8 @@ def manifest_faults(paths: RunPaths, folder: StoredPath, record: RunRecord, warm
     yield from faults_of(name, {key: manifest.get(key) for key in right}, right)
     data, of_run = manifest.get("data_fingerprint"), record.data_fingerprint
     yield from faults_of(name, data, of_run, where="data_fingerprint", source="run.json")
+    started = manifest.get("init_from")
+    yield from faults_of(name, started, record.init_from, where="init_from", source="run.json")
     if report is not None:
         right = {"stage": report.stage, "epoch": report.epoch, "metrics": _without_speed(report.to_dict())}
         found = {**{key: manifest.get(key) for key in right}, "metrics": _without_speed(manifest["metrics"])}

@@ -112,6 +112,11 @@ class RunPaths:
         return self.root / "rce"
 
     @property
+    def given_folder(self) -> StoredPath:
+        """Copies of selectors from elsewhere that the space names, by the hash of their weights."""
+        return self.root / "given"
+
+    @property
     def tune_folder(self) -> StoredPath:
         """Tune's own files; nothing of ours depends on them."""
         return self.root / "tune"

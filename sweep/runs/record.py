@@ -26,6 +26,7 @@ class RunRecord(FrozenModel):
         embed: what made the embeddings and their hashes, where section `embed` of the space did.
         study: the study's name: the run's when it was started, whatever its folder is called today.
         overrides: assignments `PATH=VALUE` of the command line that count instead of what `space.yaml` says.
+        init_from: SHA-256 of the weights that all trials start from. None: each from its own seed.
         storage: the study's URL; None for the file in the run folder, which may be moved or copied with it.
     """
 
@@ -39,6 +40,7 @@ class RunRecord(FrozenModel):
     storage: str | None
     versions: dict[str, str]
     overrides: tuple[str, ...] = ()
+    init_from: str | None = None
 
     @property
     def fingerprint(self) -> str:

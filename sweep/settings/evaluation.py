@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -12,6 +14,8 @@ from selector.settings import Fraction, FrozenModel, NonNegativeInt, PositiveInt
 from sweep.vqa.accuracy import AnswerNormalisation
 
 LEVEL = 0.05  # of all intervals and tests: 95 %
+OWN_ROW = re.compile(r"(trial \d|rce_only)")
+"""How the names of rows begin that are made of a run's own selectors."""
 ShotNumber = Annotated[int, Field(ge=1, le=64)]
 
 
@@ -63,6 +67,28 @@ class FinalistSettings(FrozenModel):
     seeds: NonNegativeInt = 0
 
 
+class CheckpointRow(FrozenModel):
+    """A row for a selector from elsewhere: a folder that `export` wrote, or a checkpoint of Lever-Plus.
+
+    Attributes:
+        name: of the row.
+        checkpoint: the folder, or the .pt or .ckpt file.
+        heads: attention heads of a .pt or .ckpt file, which does not say them (1 in Lever-Plus). Temperature and
+            dropout change no pick, so nobody asks for them.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    checkpoint: Path
+    heads: PositiveInt | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if value in set(Reference) or OWN_ROW.match(value):
+            raise ValueError(f"name {value!r} is that of a row which an evaluation has by itself; take another one")
+        return value
+
+
 class EvaluationSettings(FrozenModel):
     """Everything about the comparison.
 
@@ -84,6 +110,7 @@ class EvaluationSettings(FrozenModel):
         failure_limit: share of work items without an answer above which the evaluation stops. Fewer than 20 results
             are not judged by their share (`sweep.vlm.failure_limit`).
         finalists: the best trials trained again.
+        rows: selectors from elsewhere that are asked beside the trials.
     """
 
     shots: ShotNumber | tuple[ShotNumber, ...] = 4
@@ -99,6 +126,7 @@ class EvaluationSettings(FrozenModel):
     rank_by: Literal["mean"] | ShotNumber = "mean"
     racing: RacingSettings | None = None
     finalists: FinalistSettings = FinalistSettings()
+    rows: tuple[CheckpointRow, ...] = ()
     resamples: Annotated[int, Field(ge=1000, le=100_000)] = 10_000
     seed: NonNegativeInt = 0
     failure_limit: Fraction = 0.05
@@ -116,6 +144,9 @@ class EvaluationSettings(FrozenModel):
             raise ValueError(f"rank_by {self.rank_by} is none of the shots {list(self.shot_numbers)}")
         if self.baseline is Reference.NO_DEMONSTRATIONS and not self.no_demonstrations:
             raise ValueError("baseline is the row without demonstrations, but no_demonstrations is false")
+        names = [row.name for row in self.rows]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two rows have the name {twice!r}: give each its own")
         if self.train_rows and self.split is SplitName.TRAIN:
             raise ValueError("train_rows adds the train split beside another one, but split is train itself")
         return self

@@ -45,7 +45,11 @@ def _files(model: BaseModel, path: Place) -> Iterator[tuple[Place, Path]]:
         elif isinstance(value, Path):
             yield (*path, name), value
         elif isinstance(value, tuple):
-            yield from (((*path, name, place), item) for place, item in enumerate(value) if isinstance(item, Path))
+            for place, item in enumerate(value):
+                if isinstance(item, Path):
+                    yield (*path, name, place), item
+                elif isinstance(item, BaseModel):
+                    yield from _files(item, (*path, name, place))
 
 
 def _may_exist(file: Path) -> bool:

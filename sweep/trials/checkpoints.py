@@ -37,12 +37,13 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
         "rce.digest": (str,),
     },
     "rce": {"sha256": (str,), "seed": (int,), "reports": (list,), "key.settings.rce.keep": (str,)},
+    "given": {"sha256": (str,), "source.name": (str,), "source.sha256": (str,)},
     "resume": {"epoch": (int,), "numbers": (dict,), "history": (list,)},
 }
 """What is read of a manifest of each kind, by dotted path."""
 REPORTS = {"rce": "reports", "resume": "history"}
 """Where a manifest of a kind holds reports of epochs."""
-KINDS = {"best": "epoch", "rce": "rce", "resume": "resume"}
+KINDS = {"best": "epoch", "rce": "rce", "given": "given", "resume": "resume"}
 """Which kind stands in a run's folder of this name."""
 LARGEST = 2**63 - 1
 _REPORTS = TypeAdapter(list[EpochReport])

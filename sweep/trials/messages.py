@@ -17,6 +17,7 @@ class TrialContext:
     Attributes:
         run_folder: its path or URI. A worker opens it for itself, once (`RunPaths.at`).
         shots: picks by which a trial is compared with its reference. None: as many as a beam of the data has.
+        init: hash of the weights that all trials start from (`sweep.trials.given`). None: each from its own seed.
         session: names the mark that this driver left in the folder (`RunPaths.driver_mark`).
     """
 
@@ -28,6 +29,7 @@ class TrialContext:
     data_fingerprint: str
     versions: dict[str, str]
     shots: int | None = None
+    init: str | None = None
 
 
 @dataclass(frozen=True)

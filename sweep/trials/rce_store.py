@@ -36,9 +36,12 @@ class RceKey:
     data_fingerprint: str
 
     @classmethod
-    def of(cls, settings: TrialSettings, validation: ValidationSettings, data_fingerprint: str) -> RceKey:
-        """The key of a trial."""
-        return cls(settings.rce_key(), validation.model_dump(mode="json", exclude={"batch_size"}), data_fingerprint)
+    def of(
+        cls, settings: TrialSettings, validation: ValidationSettings, data_fingerprint: str, init: str | None = None
+    ) -> RceKey:
+        """The key of a trial. `init` is the hash of the weights that it starts from, if not the seed's."""
+        own = settings.rce_key() | ({} if init is None else {"init_from": init})
+        return cls(own, validation.model_dump(mode="json", exclude={"batch_size"}), data_fingerprint)
 
     @property
     def digest(self) -> str:

@@ -30,6 +30,7 @@ from sweep.runs.paths import RunPaths, TrialPaths
 from sweep.storage.path import StoredPath
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
 from sweep.trials.compute import compute
+from sweep.trials.given import given_weights
 from sweep.trials.messages import BestEpoch, EpochResult, TrialContext
 from sweep.trials.rce_store import RceKey, RceStore
 from sweep.trials.stored import step_of
@@ -60,7 +61,7 @@ class Trial:
         self._evaluate = evaluate
         self._paths: TrialPaths = paths or run.trial(number)
         self._store = RceStore(run.rce_folder)
-        self._key = RceKey.of(settings, context.validation, context.data_fingerprint)
+        self._key = RceKey.of(settings, context.validation, context.data_fingerprint, context.init)
         self._history: list[EpochReport] = []
         self._verdicts: list[tuple[Verdict, ...]] = []
 
@@ -96,7 +97,7 @@ class Trial:
         if done < self._settings.rce.epochs or not done:
 
             def make_stage() -> tuple[RceStage, list[EpochReport]]:
-                stage = RceStage(self._settings, self._data, self._evaluate)
+                stage = RceStage(self._settings, self._data, self._evaluate, self._init())
                 if resumed and resumed.state:
                     self._restore(stage, resumed.state)
                     return stage, list(self._history)
@@ -111,6 +112,10 @@ class Trial:
                 self._restore(grpo, resumed.state)
             for report in grpo:
                 yield report, grpo
+
+    def _init(self) -> dict[str, Tensor] | None:
+        """The weights that the run's trials start from, where they are not the seed's."""
+        return None if self._context.init is None else given_weights(self._run, self._context.init)
 
     def _restore(self, stage: TrainingStage, state: StageState) -> None:
         try:
@@ -203,6 +208,7 @@ class Trial:
             "seed": self._settings.seed,
             "settings": self._settings.model_dump(mode="json"),
             "data_fingerprint": self._context.data_fingerprint,
+            "init_from": self._context.init,
             "versions": self._context.versions,
             "compute": compute(self._data.device),
             "shots": self._evaluate.shots,

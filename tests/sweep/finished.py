@@ -29,7 +29,7 @@ from sweep.plan.requests import request_of_space
 from sweep.results.audit import with_audit
 from sweep.results.importance import importance_of_val_loss
 from sweep.results.importance_note import importance_note
-from sweep.results.policies import panel_of, policies
+from sweep.results.policies import given_policies, panel_of, policies
 from sweep.results.ranking import ranking_document
 from sweep.results.seal import seal
 from sweep.results.verdict import verdict_by_answers
@@ -40,6 +40,7 @@ from sweep.storage.local import stored_at
 from sweep.study import StudyOwner, TrialSummary
 from sweep.study.ranking import rank
 from sweep.trials.finalists import finalists, retrain
+from sweep.trials.given import keep_given
 from sweep.trials.trial import Trial, load_shared
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 from sweep.vqa.accuracy import AnswerNormalisation, accuracy
@@ -91,6 +92,9 @@ def finished_run(folder: Path, space: str = SPACE) -> RunPaths:
     plan = collected(collection)
     with open_session(paths, RayOptions(), screen_on(io.StringIO())) as session:
         session.name_data(plan)
+        session.check_unchanged(plan)
+        if plan.init is not None:
+            keep_given(paths, plan.init)
         ranked = trained(plan, session)
         evaluation = evaluated(plan, ranked, session)
         paths.ranking_file.write_json(ranking_document(plan, ranked, [], evaluation))
@@ -136,7 +140,8 @@ def evaluated(plan: Plan, ranked: Sequence[TrialSummary], session: Session, name
     wanted = finalists(paths, [row for row in ranked if row.is_complete], settings.finalists.count, 2)
     again = [retrain(context, paths, one, data, evaluator) for one in wanted]
     shots = settings.shot_numbers[-1]
-    found = policies(paths, ranked, settings.top, settings.epochs_per_trial, again, shots)
+    own = policies(paths, ranked, settings.top, settings.epochs_per_trial, again, shots)
+    found = [*given_policies(paths, settings), *own]
 
     def ask(items: Sequence[WorkItem]) -> Mapping[WorkItem, Result]:
         return {item: rule(table, item) for item in items}

@@ -17,6 +17,7 @@ from selector.data.native import read_native
 from sweep.driver.run import evaluate_again
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.ray.options import RayOptions
+from sweep.results.card_text import plain
 from sweep.results.run_verdict import verdict_of_run
 from sweep.results.verdict import verdict_by_answers, verdict_on_evaluation
 from sweep.runs.paths import RunPaths
@@ -120,7 +121,7 @@ def test_one_verdict_stands_on_the_screen_in_the_ranking_and_beside_an_export(
     assert ("home with" in screens[0]) == verdict.is_worth_taking
     code, output, _ = command("export", str(judged), "--out", str(tmp_path / "best"))
     assert code == 0 and verdict.sentence in output
-    assert f"Verdict of the run: {verdict.sentence}." in (tmp_path / "best" / "README.md").read_text()
+    assert f"Verdict of the run: {plain(verdict.sentence)}." in (tmp_path / "best" / "README.md").read_text()
 
 
 def test_the_audit_has_every_metric_that_costs_nothing(judged: Path) -> None:

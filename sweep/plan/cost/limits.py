@@ -54,13 +54,13 @@ def _time(cost: Cost, space: SearchSpace) -> Iterator[str]:
                 f"hours ends them after {budget.hours:g}: expect about {prompts:,}; raise it, or ask fewer beams"
             )
     training = next(phase for phase in cost.phases if phase.name == "train")
-    hours = space.budget.hours
-    if training.seconds is None or hours is None or training.seconds <= hours * HOUR or not space.budget.trials:
+    granted = space.budget.hours
+    if training.seconds is None or granted is None or training.seconds <= granted * HOUR or not space.budget.trials:
         return
-    trials = int(space.budget.trials * hours * HOUR / training.seconds)
+    trials = int(space.budget.trials * granted * HOUR / training.seconds)
     yield (
         f"budget: {space.budget.trials} trials take up to {training.seconds / HOUR:.1f} hours here, and budget.hours "
-        f"ends them after {hours:g}: expect about {trials}; raise it, or lower budget.trials or the epochs"
+        f"ends them after {granted:g}: expect about {trials}; raise it, or lower budget.trials or the epochs"
     )
 
 

@@ -114,7 +114,7 @@ def test_hostile_names_are_text(finished: RunPaths, exported: Exported) -> None:
     card = ModelCard(text)
     assert card.data.license == HOSTILE and card.data.datasets == [HOSTILE], "quoted, and the same when it is read"
     body = card.text
-    assert not re.search(r"(?<!\\)<", body) and "](http" not in body and "\x1b" not in body
+    assert not re.search(r"(?<!\\)(<|\]\()", body) and "http://" not in body and "\x1b" not in body
     assert not re.search(r"[\u202e\u2028]", body)
     headings = [line for line in body.splitlines() if line.startswith("#")]
     assert len(headings) == len([line for line in ModelCard(plain_card).text.splitlines() if line.startswith("#")])

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from sweep.results import additive
+from sweep.results.association import eta_squared
 from sweep.results.equivalents import equivalents
 from sweep.results.importance import (
     Effect,
     Importance,
     Measure,
-    eta_squared,
     importance_of_answers,
     importance_of_val_loss,
 )

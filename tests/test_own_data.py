@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from sweep.evaluation.records import read_evaluation
 from sweep.plan.cost import measure
 from sweep.runs.paths import RunPaths
+from sweep.space import load_space
 from tests.sweep.commands import call
 from tests.sweep.embed.checkpoints import clip_checkpoint
 from tests.sweep.vlm.models import write_checkpoint
@@ -76,7 +77,8 @@ def test_the_walk_as_written(
     costs = said["$ python -m sweep validate mine.yaml --measure"]
     assert re.search(r"embed +50 images and 2 questions", costs) and re.search(r"collect +400 prompts", costs)
     assert "in all" in costs and "measured on the CPU" in costs
-    assert "3 trials" in said["$ python -m sweep run mine.yaml"] or "verdict" in said["$ python -m sweep run mine.yaml"]
+    assert "verdict:" in said["$ python -m sweep run mine.yaml"]
+    assert load_space("okvqa.yaml").embed is not None  # the copy that `show-space` made
     paths = RunPaths.at(tmp_path / "runs/mine-1")
     assert {"similarity", "random"} < {row.name for row in read_evaluation(paths.evaluation("declared").file).rows}
     picks = json.loads(said["python"].split(":")[1])

@@ -46,21 +46,21 @@ def _time(cost: Cost, space: SearchSpace) -> Iterator[str]:
     budget = None if space.collect is None else space.collect.budget
     collecting = next((phase for phase in cost.phases if phase.name == "collect"), None)
     if budget is not None and budget.hours is not None and collecting is not None and collecting.seconds is not None:
-        hours = collecting.seconds / HOUR
-        if hours > budget.hours:
-            prompts = int(collecting.amounts["prompts"] * budget.hours / hours)
+        needed = collecting.seconds / HOUR
+        if needed > budget.hours:
+            prompts = int(collecting.amounts["prompts"] * budget.hours / needed)
             yield (
-                f"collect.budget: {collecting.amounts['prompts']:,.0f} prompts take up to {hours:.1f} hours here, and "
+                f"collect.budget: {collecting.amounts['prompts']:,.0f} prompts take up to {needed:.1f} hours here, and "
                 f"hours ends them after {budget.hours:g}: expect about {prompts:,}; raise it, or ask fewer beams"
             )
     training = next(phase for phase in cost.phases if phase.name == "train")
-    hours = space.budget.hours
-    if training.seconds is None or hours is None or training.seconds <= hours * HOUR or not space.budget.trials:
+    granted = space.budget.hours
+    if training.seconds is None or granted is None or training.seconds <= granted * HOUR or not space.budget.trials:
         return
-    trials = int(space.budget.trials * hours * HOUR / training.seconds)
+    trials = int(space.budget.trials * granted * HOUR / training.seconds)
     yield (
         f"budget: {space.budget.trials} trials take up to {training.seconds / HOUR:.1f} hours here, and budget.hours "
-        f"ends them after {hours:g}: expect about {trials}; raise it, or lower budget.trials or the epochs"
+        f"ends them after {granted:g}: expect about {trials}; raise it, or lower budget.trials or the epochs"
     )
 
 

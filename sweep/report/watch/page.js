@@ -51,6 +51,7 @@ function load(next) {
   frame.className = shown ? "next" : "";
   frame.addEventListener("load", async () => {
     await drawn(frame.contentDocument);
+    main.querySelector("p")?.remove();
     if (shown) { place(shown.contentWindow, frame.contentWindow); shown.remove(); }
     frame.className = "";
     shown = frame;

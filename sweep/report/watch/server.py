@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from sweep.results.status import RunStatus, read_status, status_document
 from sweep.runs.find import refresh
 from sweep.runs.paths import RunPaths
 from sweep.storage.outage import describe_os_error
+
+logger = logging.getLogger(__name__)
 
 HERE = "127.0.0.1"
 NAMES = (HERE, "localhost", "[::1]")
@@ -81,7 +84,7 @@ class Reports:
 
 
 class Watched:
-    """A run that is looked at. Calls come from many threads, and one at a time reads the run."""
+    """A run that is looked at. Calls come from many threads. A report may take long, and the status waits for none."""
 
     def __init__(
         self, paths: RunPaths, make: Callable[[RunPaths], str], clock: Callable[[], float] = time.monotonic
@@ -90,19 +93,20 @@ class Watched:
         self._paths = paths
         self._make = make
         self._clock = clock
-        self._lock = threading.Lock()
+        self._looking = threading.Lock()
+        self._making = threading.Lock()
         self._status: tuple[float, dict[str, Any]] | None = None
         self._report: Report | None = None
 
     def status(self) -> dict[str, Any]:
         """How the run stands, in the words of the command `status`, and which version of the report can be had."""
-        with self._lock:
+        with self._looking:
             return self._look()
 
     def report(self) -> str:
         """The report, made anew if there is a newer version to be had."""
-        with self._lock:
-            wanted = self._look()["report"]
+        with self._making:
+            wanted = self.status()["report"]
             if self._report is None or self._report.version != wanted:
                 begun = self._clock()
                 html = self._make(self._paths)
@@ -217,7 +221,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _report(self) -> str:
         try:
             return self.server.watched.report()
-        except (UserError, OSError) as error:
+        except Exception as error:  # a fault of the report must not end what shows how the run stands
+            if not isinstance(error, UserError | OSError):
+                logger.exception("the report could not be made")
             return f"<!doctype html><meta charset=utf-8><title>no report</title><p>no report: {escape(_reason(error))}"
 
     def _answer(self, status: HTTPStatus, kind: str, text: str, policy: str = OWN_POLICY) -> None:
@@ -246,5 +252,7 @@ def _is_here(host: str) -> bool:
     return name.lower() in NAMES and (not port or port.isdecimal())
 
 
-def _reason(error: UserError | OSError) -> str:
-    return str(error) if isinstance(error, UserError) else describe_os_error(error)
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return describe_os_error(error)
+    return str(error) if isinstance(error, UserError) else f"a fault of the program ({type(error).__name__}: {error})"

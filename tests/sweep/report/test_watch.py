@@ -133,6 +133,22 @@ def test_a_report_is_made_again_after_a_change_and_then_rests(
     assert (watched.status()["report"], watched.report(), made) == ("b", "b", ["a", "b"])
 
 
+def test_the_status_does_not_wait_for_a_report(finished: RunPaths) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(paths: RunPaths) -> str:
+        begun.set()
+        assert may_end.wait(SECONDS)
+        return "made"
+
+    with serving(finished, slow) as server:
+        reader = threading.Thread(target=ask, args=(server, "/report"))
+        reader.start()
+        assert begun.wait(SECONDS) and ask(server, "/status").status == 200
+        may_end.set()
+        reader.join()
+
+
 def test_data_and_items_are_read_once_they_are_there(finished: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     read, made = [], []
     described = object()

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from selector.arrays import Float32Array
 from sweep.embed.loading import DualParts, check_dual, load_dual
-from sweep.settings.embed import VISION_TOWER, EmbedSettings, Inputs
+from sweep.settings.embed import VISION_TOWER, Combine, EmbedSettings, Inputs
 from sweep.settings.vlm import ImageSettings, ModelSettings, VlmSettings
 from sweep.vlm.checkpoint import ModelError
 from sweep.vlm.engine.devices import to_device, watching_memory
@@ -74,6 +74,11 @@ def check_embedding_model(settings: EmbedSettings, vlm: VlmSettings | None) -> d
     if settings.model.path == VISION_TOWER:
         return {Inputs.IMAGE: tower_width(checkpoint)}
     widths = check_dual(checkpoint, texts=Inputs.QUESTION in kinds).widths
+    if settings.inputs is Inputs.BOTH and settings.combine is Combine.MEAN and widths[0] != widths[1]:
+        raise ModelError(
+            f"model {checkpoint.path}: its images have width {widths[0]} and its texts {widths[1]}, which have no "
+            "mean; set embed.combine to concatenation"
+        )
     return {kind: width for kind, width in zip((Inputs.IMAGE, Inputs.QUESTION), widths, strict=True) if kind in kinds}
 
 

@@ -72,11 +72,12 @@ def embed_items(work: Embedding, folder: StoredPath, console: Console, run: Part
         vectors[kind], missing = _gathered(inputs, done.vectors)
         unfit |= missing
     _check_missing(work, unfit)
+    model = described.pop("model")
     with folder.new_folder() as temporary:
         hashes = write_tables(temporary, vectors, work.settings)
         checkpoint = embedding_checkpoint(work.settings, work.vlm)
         manifest = EmbeddingManifest(
-            model=described["model"],
+            model=model,
             path=checkpoint.path,
             made={**described, **combination(work.settings)},
             items=work.items.fingerprint(),

@@ -22,7 +22,6 @@ from selector.arrays import Float32Array, Int64Array
 from selector.data.embeddings import load_embeddings, unit_rows
 from selector.data.json_text import read_json
 from selector.data.place import Place, file_label
-from selector.errors import DataError
 from selector.hashes import array_parts, content_hash
 from selector.settings import FrozenModel, NonNegativeInt, PositiveInt
 from sweep.settings.embed import Combine, EmbedSettings, Inputs
@@ -124,23 +123,15 @@ def write_tables(folder: Path, vectors: dict[Inputs, Vectors], settings: EmbedSe
 
     Args:
         folder: a new one.
-        vectors: of each kind that the settings embed.
+        vectors: of each kind that the settings embed. Of equal width for a mean.
         settings: how they are combined.
 
     Returns:
         The hash of each table, by name.
-
-    Raises:
-        DataError: a mean of vectors of different widths.
     """
     items = len(next(iter(vectors.values())).rows_M)
     both = settings.inputs is Inputs.BOTH
     widths = {kind: found.distinct.shape[1] for kind, found in vectors.items()}
-    if both and settings.combine is Combine.MEAN and len(set(widths.values())) > 1:
-        raise DataError(
-            f"embed.combine: images have width {widths[Inputs.IMAGE]} and questions {widths[Inputs.QUESTION]}, which "
-            "have no mean; use concatenation"
-        )
     width = sum(widths.values()) if settings.combine is Combine.CONCATENATION else next(iter(widths.values()))
     files = {TABLE: width, **({str(kind): one for kind, one in widths.items()} if both else {})}
     tables = {

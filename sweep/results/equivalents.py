@@ -62,7 +62,7 @@ def equivalents(trials: Sequence[FrozenTrial], starts: PruningStarts) -> Equival
     stopped.sort(key=lambda one: (-max(best[one.number]), one.number))
     length = max((max(curve) for curve in best.values() if curve), default=0)
     known = [one for one in complete if best[one.number]]
-    early_NE = np.array([_dense(best[one.number], length) for one in (*known, *stopped)]).reshape(-1, length)
+    early_NE = np.array([_dense(best[one.number], length) for one in (*known, *stopped)]).reshape(-1, max(length, 1))
     final_N = np.array([value[one.number] for one in known] + [math.nan] * len(stopped))
     for place, trial in enumerate(stopped, start=len(known)):
         own = best[trial.number]

@@ -150,7 +150,7 @@ def read_evidence(paths: RunPaths, make: Callable[[], Plan] | None) -> Evidence:
     evaluation = _evaluation(paths, space, missing)
     plan = _plan(make, missing)
     picks = {} if plan is None else _picks(paths, plan, trials, missing)
-    if not any(len(curve) for curve in (reports,)) and trials:
+    if trials and not reports:
         missing.append("Curves: no trial has a stored epoch.")
     return Evidence(space, trials, reports, evaluation, _groups(paths, space, plan), picks, tuple(missing))
 

@@ -9,21 +9,21 @@ from pydantic import Field, field_validator
 
 from selector.settings import FrozenModel
 
-Name = Annotated[str, Field(min_length=1, max_length=128)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class WandbSettings(FrozenModel):
-    """Weights & Biases. The key comes from `wandb login` or WANDB_API_KEY, never from here."""
+    """Weights & Biases. Its key is never here."""
 
     project: Name = Field(default="demonstration-sweep", description="Where the trials are shown.")
     entity: Name | None = Field(default=None, description="User or team; null: the account's own.")
     mode: Literal["online", "offline"] | None = Field(
-        default=None, description="offline: files for `wandb sync`; null: what WANDB_MODE says, else online."
+        default=None, description="offline: files for `wandb sync`; null: WANDB_MODE, else online."
     )
 
 
 class MlflowSettings(FrozenModel):
-    """MLflow. A user and password come from MLFLOW_TRACKING_USERNAME and _PASSWORD, never from here."""
+    """MLflow. Its password is never here."""
 
     uri: Annotated[str, Field(min_length=1, max_length=2000)] | None = Field(
         default=None,
@@ -45,7 +45,7 @@ class MlflowSettings(FrozenModel):
 
 
 class LoggersSettings(FrozenModel):
-    """Which services follow the run. What fails there is said, and changes nothing here."""
+    """Which services follow the run."""
 
-    wandb: WandbSettings | None = Field(default=None, description="Weights & Biases; {} for its defaults.")
-    mlflow: MlflowSettings | None = Field(default=None, description="MLflow; {} for its defaults.")
+    wandb: WandbSettings | None = Field(default=None, description="{} for its defaults.")
+    mlflow: MlflowSettings | None = Field(default=None, description="{} for its defaults.")

@@ -19,7 +19,6 @@ COLOURS = {
     Role.FOURTH: "#a87b16",
     Role.FIFTH: "#9a5fc0",
     Role.QUIET: "#7d858c",
-    Role.BAD: "#c8324a",
 }
 """Each has a contrast of 3.7 or more to both backgrounds, and they differ for people who see no red and green."""
 SYMBOLS = {Role.FIRST: "circle", Role.SECOND: "diamond", Role.FOURTH: "x-thin-open", Role.QUIET: "circle-open"}

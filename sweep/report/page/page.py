@@ -41,13 +41,8 @@ def report_html(paths: RunPaths, material: Material | None = None) -> str:
     return page_of(overview(paths, material))
 
 
-def page_of(document: Document, *, refresh: int | None = None) -> str:
-    """The whole page.
-
-    Args:
-        document: what it says.
-        refresh: seconds after which a browser loads it again. None: never.
-    """
+def page_of(document: Document) -> str:
+    """The whole page."""
     script = (HERE / "page.js").read_text(encoding="utf-8")
     has_charts = any(isinstance(block, Chart | Parallel) for one in document.sections for block in one.blocks)
     library, library_hash = _library() if has_charts else ("", "")
@@ -57,11 +52,10 @@ def page_of(document: Document, *, refresh: int | None = None) -> str:
         "form-action 'none'"
     )
     title = f"Sweep {document.run}"
-    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{refresh}">'
     return clean(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">{again}',
+            f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="referrer" content="no-referrer">',
             f"<title>{escape(title)}</title><style>{(HERE / 'page.css').read_text(encoding='utf-8')}</style></head>",

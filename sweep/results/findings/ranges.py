@@ -84,7 +84,8 @@ def _edge(effect: Effect, parameter: FloatParameter | IntParameter, values: list
         other = "low" if end == "high" else "high"
         kept = _at(parameter, min(1.0, max(0.0, far)))
         if 0 < far < 1 and kept != bound:
-            changes.append(Change(("parameters", effect.path, other), kept, f"far from the best {len(values)}"))
+            why = f"was {shown(getattr(parameter, other))}: what lies beyond is far from the best {len(values)}"
+            changes.append(Change(("parameters", effect.path, other), kept, why))
     return Finding(
         Code.EDGE_OF_RANGE,
         Severity.LOSS,

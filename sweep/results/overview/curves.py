@@ -10,6 +10,7 @@ import numpy as np
 
 from selector.reports import EpochReport
 from sweep.evaluation.wording import counted
+from sweep.results.overview.limits import limited
 from sweep.results.overview.model import Axis, Block, Chart, Mark, Role, Section, Series, Text
 from sweep.results.overview.sources import Sources
 
@@ -89,8 +90,9 @@ def _chart(
         f"{metric.meaning} The median over {counted(len(everything), 'trial')} goes from {first[1][1]:.4g} at epoch "
         f"{first[0]} to {last[1][1]:.4g} at epoch {last[0]}."
     )
-    axes = Axis("epoch over both stages", edges=edges), Axis(metric.title)
-    return Chart(f"curve_{metric.field}", metric.title, *axes, tuple(series), alt)
+    axis, notes = limited(metric.title, [value for curve in everything for _, value in curve])
+    steps_axis = Axis("epoch over both stages", edges=edges)
+    return Chart(f"curve_{metric.field}", metric.title, steps_axis, axis, tuple(series), alt, notes)
 
 
 def _curve(field: str, reports: Sequence[EpochReport]) -> list[tuple[int, float]]:

@@ -74,7 +74,6 @@ class Role(StrEnum):
     FOURTH = "fourth"
     FIFTH = "fifth"
     QUIET = "quiet"
-    BAD = "bad"
 
 
 class Mark(StrEnum):

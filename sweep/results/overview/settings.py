@@ -6,6 +6,7 @@ import math
 
 from sweep.results.importance import Importance, Target
 from sweep.results.importance import Interval as Ends
+from sweep.results.overview.limits import limited
 from sweep.results.overview.model import (
     Axis,
     Block,
@@ -35,26 +36,22 @@ def settings_section(sources: Sources) -> Section:
     if not varied:
         return Section("settings", "What mattered", (Text(("Nothing varies: every trial has the same settings.",)),))
     by_loss, by_answers = sources.evidence.importance, sources.evidence.importance_of_answers
-    blocks: list[Block] = [Text(tuple(_sentences(by_loss, by_answers)), strong=True), *_bars(by_loss, by_answers)]
+    blocks: list[Block] = [Text((_sentence(by_loss), _sentence(by_answers)), strong=True), *_bars(by_loss, by_answers)]
     blocks += [_table(found, sources) for found in (by_loss, by_answers) if not found.reason]
     for name, parameter in list(varied.items())[:SLICES]:
         blocks += [chart] if (chart := _slice(sources, name, parameter)) is not None else []
     return Section("settings", "What mattered", tuple(blocks))
 
 
-def _sentences(by_loss: Importance, by_answers: Importance) -> list[str]:
-    """The answer in words, for each target."""
-    return [_sentence(found) for found in (by_loss, by_answers)]
-
-
 def _sentence(found: Importance) -> str:
+    """The answer in words."""
     what = "val_loss" if found.target is Target.VAL_LOSS else "accuracy by answers"
     if found.reason:
         return f"What decided {what} cannot be told: {found.reason}."
-    told = [f"{one.path} ({_ends(one.importance)})" for one in found.told]
+    told = [f"{one.path} (explains {_ends(one.importance)} of its variance)" for one in found.told]
     untold = [one.path for one in found.effects if not one.is_told]
     first = f"{', '.join(told)} surely mattered for {what}" if told else f"No parameter surely mattered for {what}"
-    rest = f"; of {', '.join(untold)} that cannot be told" if untold and told else ""
+    rest = f". Whether {', '.join(untold)} mattered cannot be told" if untold and told else ""
     return f"{first}{rest}."
 
 
@@ -162,11 +159,11 @@ def _slice(sources: Sources, name: str, parameter: Varied) -> Chart | None:
         Series("complete trials", Mark.POINTS, x, y, Role.FIRST, labels=labels),
         Series("the best", Mark.POINTS, (x[best],), (y[best],), Role.SECOND, labels=(labels[best],)),
     )
-    axis = Axis(name)
+    axis, (losses, notes) = Axis(name), limited("val_loss (lower is better)", y)
     value = known[best][1]
     shown = f"{value:.3g}" if isinstance(value, float) else str(value)
     alt = f"val_loss of {len(known)} complete trials over {name}. The best has {shown}"
     if not isinstance(parameter, CategoricalParameter):
         axis = Axis(name, parameter.log, (parameter.low, parameter.high))
         alt += f", in a range from {parameter.low:g} to {parameter.high:g}"
-    return Chart(f"slice_{name}", name, axis, Axis("val_loss (lower is better)"), series, f"{alt}.")
+    return Chart(f"slice_{name}", name, axis, losses, series, f"{alt}.", notes)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sweep.evaluation.wording import counted
 from sweep.results.overview.alike import alike_table
+from sweep.results.overview.limits import limited
 from sweep.results.overview.model import (
     Axis,
     Block,
@@ -98,9 +99,10 @@ def history_chart(sources: Sources) -> Chart:
     alt = f"val_loss of {counted(len(ordered), 'trial')} in the order of their numbers."
     if best:
         alt += f" The best falls from {best[0][1]:.4f} (trial {best[0][0]}) to {best[-1][1]:.4f}."
-    notes = (f"{counted(failed, 'trial')} failed.",) if failed else ()
-    axes = Axis("trial"), Axis("best val_loss (lower is better)")
-    return Chart("history", "Every trial, and the best so far", *axes, tuple(series), alt, notes)
+    losses = [value for row in ordered if (value := _loss(row)) is not None]
+    axis, notes = limited("best val_loss (lower is better)", losses)
+    notes = (*notes, f"{counted(failed, 'trial')} failed.") if failed else notes
+    return Chart("history", "Every trial, and the best so far", Axis("trial"), axis, tuple(series), alt, notes)
 
 
 def _loss(row: TrialSummary) -> float | None:

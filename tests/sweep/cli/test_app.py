@@ -87,9 +87,18 @@ def test_a_run_uses_no_loader_that_executes_data(finished: Path) -> None:
     kinds = {
         path.suffix for path in finished.rglob("*") if path.is_file() and "tune" not in path.relative_to(finished).parts
     }
-    assert kinds <= {".json", ".jsonl", ".yaml", ".db", ".db-wal", ".db-shm", ".log", ".lock", ".safetensors"} | {
-        path.suffix for path in finished.rglob("events.out.tfevents.*")
-    }
+    assert kinds <= {
+        ".json",
+        ".jsonl",
+        ".yaml",
+        ".db",
+        ".db-wal",
+        ".db-shm",
+        ".log",
+        ".lock",
+        ".safetensors",
+        ".html",
+    } | {path.suffix for path in finished.rglob("events.out.tfevents.*")}
 
 
 def test_status_of_a_named_run_and_of_none(finished: Path, tmp_path: Path, command: Command) -> None:

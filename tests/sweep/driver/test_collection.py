@@ -21,6 +21,7 @@ from sweep.collect.store import CARD
 from sweep.driver import collection
 from sweep.driver.collection import measure
 from sweep.plan.collection import plan_collection
+from sweep.plan.cost.work import Works
 from sweep.plan.plan import CollectionPlan
 from sweep.plan.requests import request_of_space
 from sweep.report.data import data_document, render_data
@@ -103,7 +104,9 @@ def root(tmp_path_factory) -> Path:
 def plan_of(root: Path, text: str = SPACE, add: Additions | None = None) -> CollectionPlan:
     file = root / "space.yaml"
     file.write_text(text)
-    return plan_collection(request_of_space(str(file), SharedPaths.beside(stored_at(root / "runs"))), add)
+    plan = plan_collection(request_of_space(str(file), SharedPaths.beside(stored_at(root / "runs"))), add)
+    assert isinstance(plan, CollectionPlan)
+    return plan
 
 
 def measured(root: Path, name: str, **values) -> tuple[Path, str]:
@@ -248,6 +251,14 @@ def test_the_plan_says_what_will_be_asked_and_stays_within_80_columns(root: Path
         "beams to measure  0 of 2 picks" in " ".join(texts[1].split(" ")).replace("   ", "  ") or "0 of 2" in texts[1]
     )
     assert read_manifest(parent).fingerprint[:16] in texts[1] and "12 of 2 picks" in texts[2]
+
+
+def test_the_cost_counts_all_rounds(root: Path) -> None:
+    plan = plan_of(root, SPACE + ROUNDS)
+    for text, expected in ((SPACE, plan.prompts[:1]), (SPACE + ROUNDS, plan.prompts)):
+        work = Works.of(plan_of(root, text)).answers[0]
+        assert (work.prompts, work.at_most) == (sum(expected), len(expected) > 1)
+        assert work.stored_share == pytest.approx(expected[0] / sum(expected))
 
 
 def test_hours_are_recorded_as_prompts(root: Path) -> None:

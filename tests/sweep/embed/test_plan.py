@@ -23,6 +23,9 @@ from sweep.embed.worker import Embedder, EmbedTable
 from sweep.errors import SpaceError
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import plan_embedding
+from sweep.plan.cost.estimate import estimate
+from sweep.plan.cost.work import Works
+from sweep.plan.machine import Machine
 from sweep.plan.make import make_plan
 from sweep.plan.plan import CollectionPlan, EmbeddingPlan, Plan
 from sweep.plan.requests import request_of_run, request_of_space
@@ -93,7 +96,7 @@ def test_a_run_is_planned_with_embeddings_first_and_then_with_what_they_give(spa
     rows = dict(describe_embedding(first))
     assert rows["embedded"] == "image and question by mean, width 24"
     assert rows["beams to measure"] == "up to 300 of 2 picks, 5 per query"
-    assert plan_document(first, [])["embed"]["queries"] == {
+    assert plan_document(first, estimate(first, Works.of(first), Machine.here(), None), [])["embed"]["queries"] == {
         name: int((first.splits == split).sum()) for name, split in (("train", 0), ("val", 1), ("test", 2))
     }
     embedded_here(first)
@@ -180,7 +183,7 @@ def test_a_run_remembers_its_embeddings_and_verify_checks_them(space: Path) -> N
 
 
 def test_the_pool_gives_the_same_bytes(space: Path, ray_session: None, tmp_path: Path) -> None:
-    """Two workers on Ray against one process. One image is gone when a worker looks: what is done stays."""
+    """Two workers on Ray against one process."""
     first = planned(space, "embed.workers.cpus=0.5", "embed.workers.count=2")
     assert isinstance(first, EmbeddingPlan)
     embed_plan(first, "test", QUIET)

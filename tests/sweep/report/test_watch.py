@@ -20,7 +20,7 @@ from sweep.driver.pulse import Pulse
 from sweep.errors import RunError
 from sweep.report.page.page import report_html
 from sweep.report.watch import server as watching
-from sweep.report.watch.server import Watched, WatchServer, listen
+from sweep.report.watch.server import Reports, Watched, WatchServer, listen
 from sweep.results.overview.sources import Material
 from sweep.runs.driver import Phase
 from sweep.runs.paths import RunPaths
@@ -131,6 +131,26 @@ def test_a_report_is_made_again_after_a_change_and_then_rests(
     assert (watched.status()["report"], watched.report(), made) == ("a", "a", ["a"]), "it rests four times as long"
     now[0] += 2.0
     assert (watched.status()["report"], watched.report(), made) == ("b", "b", ["a", "b"])
+
+
+def test_data_and_items_are_read_once_they_are_there(finished: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, made = [], []
+    described = object()
+
+    def material(paths: RunPaths, scratch: Path) -> Material:
+        read.append(scratch)
+        return Material(data=described if len(read) == 2 else None)  # type: ignore[arg-type]
+
+    def html(paths: RunPaths, material: Material) -> str:
+        made.append(material.data)
+        return ""
+
+    monkeypatch.setattr(watching, "read_material", material)
+    monkeypatch.setattr(watching, "report_html", html)
+    reports = Reports(Path("elsewhere"))
+    for _ in range(4):
+        reports(finished)
+    assert made == [None, described, described, described] and read == [Path("elsewhere")] * 2
 
 
 def test_a_taken_port_is_passed_over(finished: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:

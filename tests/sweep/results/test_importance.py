@@ -58,7 +58,6 @@ def by_path(found: Importance) -> dict[str, Effect]:
         (lr_alone, "grpo.lr", 20),
         (best_in_the_middle, "grpo.lr", 20),
         (mode_alone, "reward.mode", 20),
-        (kl_where_in_use, "grpo.kl_beta", 60),
         (best_in_the_middle, "grpo.lr", 300),
         (kl_where_in_use, "grpo.kl_beta", 300),
     ],
@@ -84,10 +83,10 @@ def test_values_are_read_on_any_scale() -> None:
 
 
 def test_nothing_is_told_of_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each study says something with 5 %, so that more than 3 of 20 would be a surprise. Intervals play no part."""
+    """Each study says something with 5 %, so that more than 2 of 12 would be a surprise. Intervals play no part."""
     monkeypatch.setattr(additive, "RESAMPLES", 2)
-    studies = (study_of(lambda point: noise(point, 1.0), 20, seed=seed) for seed in range(20, 40))
-    assert sum(bool(importance_of_val_loss(space_of(), trials).told) for trials in studies) <= 3
+    studies = (study_of(lambda point: noise(point, 1.0), 20, seed=seed) for seed in range(20, 32))
+    assert sum(bool(importance_of_val_loss(space_of(), trials).told) for trials in studies) <= 2
 
 
 def test_a_sampler_that_learns_makes_no_parameter_important() -> None:

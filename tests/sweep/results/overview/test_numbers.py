@@ -169,6 +169,21 @@ def test_data_card(document: Plain, finished: RunPaths) -> None:
     assert sum(row["zero_variance"] for row in block(document, "data_splits")["rows"]) == flat
 
 
+def test_phases_and_alike_trials(document: Plain, finished: RunPaths) -> None:
+    """Seconds of the driver's record, and a matrix of which each side is the other."""
+    spent = json.loads(finished.driver_file.read_bytes())["spent"]
+    rows = block(document, "phases")["rows"]
+    assert [row["seconds"] for row in rows[:-1]] == [one["seconds"] for one in spent]
+    assert rows[-1]["seconds"] == pytest.approx(sum(one["seconds"] for one in spent))
+    alike = {row["trial"]: row for row in block(document, "alike")["rows"]}
+    complete = [row["trial"] for row in block(document, "trials")["rows"] if row["rank"]]
+    assert list(alike) == complete
+    for first, row in alike.items():
+        others = {second: row[f"trial_{second}"] for second in complete if second != first}
+        assert row["share"] == max(others.values()) == others[row["most_alike"]] and row[f"trial_{first}"] is None
+        assert all(alike[second][f"trial_{first}"] == share for second, share in others.items())
+
+
 def test_lineage_names_the_very_file(document: Plain, finished: RunPaths) -> None:
     rows = {row["what"]: row["value"] for row in block(document, "lineage")["rows"]}
     folder = finished.root.local() / rows["best checkpoint"].partition(":")[0]

@@ -18,6 +18,7 @@ import pytest
 from sweep.report.markdown import markdown_of
 from sweep.report.page.charts import figure_of
 from sweep.report.page.page import page_of
+from sweep.results.overview.limits import limited
 from sweep.results.overview.make import overview
 from sweep.results.overview.model import Axis, Chart, Document, Mark, Series
 from sweep.results.overview.sources import Material
@@ -156,5 +157,13 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     paths = made_run(tmp_path, ["complete"] * 3)
     paths.trial(1).history_file.write_text("{not json\n")
     found = plain(overview(paths, NO_MATERIAL))
-    assert "0001/epochs.jsonl" in texts(found, "verdict")
+    assert [note for note in block(found, "findings")["notes"] if "0001/epochs.jsonl" in note]
     assert len(block(found, "trials")["rows"]) == 3
+
+
+def test_one_value_far_away_flattens_no_chart() -> None:
+    """It is said how many points are off the chart. Everything is in the data all the same."""
+    axis, notes = limited("val_loss", [2.0, 2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9, 2.95, 1e4])
+    assert axis.bottom is not None and axis.top is not None and 1.9 < axis.bottom < 2.0 and 2.95 < axis.top < 3.1
+    assert notes == ("1 point lies above the chart, up to 1e+04. A double click shows all.",)
+    assert limited("val_loss", [2.0, 2.1, 2.2, 2.3, 2.9]) == (Axis("val_loss"), ())

@@ -40,7 +40,8 @@ def download(folder: Path) -> None:
     for number in range(1, IMAGES + 1):
         colour = draw.choice(COLOURS)
         image = Image.new("RGB", (draw.choice((56, 64, 84)), 56), "black")
-        ImageDraw.Draw(image).rectangle((10, 10, 40, 40), fill=colour)
+        left, top = number % 20, number // 3
+        ImageDraw.Draw(image).rectangle((left, top, left + 30, top + 30), fill=colour)
         image.save(folder / f"coco/train2014/COCO_train2014_{number:012}.jpg")
         both = {"image_id": number, "question_id": 10 * number}
         questions.append({**both, "question": f"What is the colour of this {draw.choice(('square', 'shape'))}?"})

@@ -15,9 +15,9 @@ import torch
 from selector.advantages import group_advantages, zero_variance
 from selector.arrays import Float32Array
 from selector.batches import TensorData
-from selector.data.columns import array_of, read_table
+from selector.data.collection import CollectionRecord
 from selector.data.dataset import Dataset, Outcome, Split
-from selector.data.native import BEAMS, Note, is_native
+from selector.data.native import Note, is_native, read_manifest, read_note
 from selector.data.summary import DataSummary, describe
 from selector.errors import DataError
 from selector.rewards import compute_rewards, missing_fields
@@ -76,6 +76,7 @@ class DataDescription:
         positives: number of groups by how many positive beams they have.
         group_sizes: number of groups by how many beams they have.
         proposers: beams by how they came about. Empty where the data does not say.
+        collection: its rounds and the data sets that it extends. None where the data does not say.
     """
 
     summary: DataSummary
@@ -84,6 +85,7 @@ class DataDescription:
     group_sizes: dict[int, int]
     proposers: dict[str, int]
     overlap: PoolOverlap
+    collection: CollectionRecord | None = None
 
 
 def describe_data(dataset: Dataset, folder: Path | None = None) -> DataDescription:
@@ -111,6 +113,7 @@ def describe_data(dataset: Dataset, folder: Path | None = None) -> DataDescripti
         _counted(np.diff(dataset.beam_starts).tolist()),
         _proposers(folder),
         _overlap(dataset),
+        read_manifest(folder).collection if folder is not None and is_native(folder) else None,
     )
 
 
@@ -161,13 +164,8 @@ def _groups(dataset: Dataset, rewards: Float32Array) -> tuple[dict[Split, int], 
 
 
 def _proposers(folder: Path | None) -> dict[str, int]:
-    if folder is None or not is_native(folder):
-        return {}
-    table = read_table(folder / BEAMS)
-    if Note.PROPOSER.value not in table.column_names:
-        return {}
-    names = array_of(table, Note.PROPOSER.value).to_pylist()
-    return dict(Counter(names).most_common())
+    names = None if folder is None or not is_native(folder) else read_note(folder, Note.PROPOSER)
+    return dict(Counter(names or ()).most_common())
 
 
 def _overlap(dataset: Dataset) -> PoolOverlap:

@@ -3,9 +3,10 @@
     queries.parquet     query_item int64, pool list<int64> (item ids), split int8 (values of `Split`)
     beams.parquet       query_item int64, picks list<int64> (pool positions), one float32 column per measured outcome.
                         Beams of a query stand together, queries in the order of queries.parquet. Where the beams were
-                        measured here also `Note` columns, string: for people, never read by training
+                        measured here also `Note` columns: for people, never read by training
     embeddings.parquet  embedding fixed_size_list<float32>[D], row number = item id
-    manifest.json       format, version, fingerprint, row counts, source and counts of the import
+    manifest.json       format, version, fingerprint, row counts, source and counts of the import. Where the beams were
+                        measured here also how (`selector.data.collection`)
 
 The manifest is written last, by renaming, and means that the folder is complete. Its fingerprint must equal that of
 the values read. So an altered or half-written folder is refused. Notes are not part of the fingerprint.
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 
 from selector.arrays import Float32Array, Int64Array
 from selector.data.checks import check_dataset, check_embeddings
+from selector.data.collection import CollectionRecord
 from selector.data.columns import (
     array_of,
     check_columns,
@@ -49,13 +51,15 @@ PART_SUFFIX = ".part"
 
 
 class Note(StrEnum):
-    """Optional columns of beams.parquet, text for people. Every beam has one, or none has."""
+    """Optional columns of beams.parquet, for people. Every beam has one, or none has."""
 
     PREDICTION = "prediction"  # what the model answered
     PROPOSER = "proposer"  # how the beam came about
+    ROUND = "round"  # when it was measured, from 1
 
 
-Notes = Mapping[Note, Sequence[str]]
+NOTE_TYPES = {Note.PREDICTION: pa.string(), Note.PROPOSER: pa.string(), Note.ROUND: pa.int64()}
+Notes = Mapping[Note, Sequence[str] | Sequence[int]]
 
 
 class RowCounts(FrozenModel):
@@ -75,6 +79,7 @@ class Manifest(FrozenModel):
     rows: RowCounts
     source: str
     counts: dict[str, NonNegativeInt]
+    collection: CollectionRecord | None = None
 
 
 def is_native(folder: Path) -> bool:
@@ -82,14 +87,21 @@ def is_native(folder: Path) -> bool:
     return any((folder / name).exists() for name in TABLES)
 
 
-def write_native(dataset: Dataset, folder: Path, source: str, notes: Notes | None = None) -> Manifest:
+def write_native(
+    dataset: Dataset,
+    folder: Path,
+    source: str,
+    notes: Notes | None = None,
+    collection: CollectionRecord | None = None,
+) -> Manifest:
     """Store a data set.
 
     Args:
         dataset: any that passes `check_dataset`.
         folder: missing or empty. Its parents are made.
         source: where the data came from, for people. One line.
-        notes: texts per beam, in the data set's order.
+        notes: one entry per beam, in the data set's order.
+        collection: how the beams were measured, where they were measured here.
 
     Raises:
         DataError: the folder holds something, cannot be written, or the data set is not valid.
@@ -107,6 +119,7 @@ def write_native(dataset: Dataset, folder: Path, source: str, notes: Notes | Non
         rows=RowCounts(queries=dataset.queries, beams=len(dataset.beam_picks), items=len(dataset.embeddings)),
         source=source,
         counts=dict(dataset.counts),
+        collection=collection,
     )
     written: list[Path] = []
     try:
@@ -115,7 +128,7 @@ def write_native(dataset: Dataset, folder: Path, source: str, notes: Notes | Non
             raise place.error("the folder is not empty; name a new or an empty folder")
         for file_name, table in _tables(dataset, notes or {}).items():
             _write_table(table, folder / file_name, written)
-        _replace(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        _replace(folder / MANIFEST, manifest.model_dump_json(indent=2, exclude_none=True) + "\n")
     except BaseException as error:
         for path in written:
             path.unlink(missing_ok=True)
@@ -153,6 +166,19 @@ def read_native(folder: Path) -> Dataset:
     return dataset
 
 
+def read_note(folder: Path, note: Note) -> list[Any] | None:
+    """A column of notes, one entry per beam. None where the data has none.
+
+    Raises:
+        DataError: the table cannot be read, or the column has another type.
+    """
+    table = read_table(folder / BEAMS)
+    if note.value not in table.column_names:
+        return None
+    check_columns(table, _beam_columns(table), Place(file_label(folder / BEAMS)))
+    return list(array_of(table, note.value).to_pylist())
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a native folder.
 
@@ -188,7 +214,7 @@ def _tables(dataset: Dataset, notes: Notes) -> dict[str, pa.Table]:
     columns |= {
         outcome.value: pa.array(dataset.outcomes[outcome]) for outcome in Outcome if outcome in dataset.outcomes
     }
-    columns |= {note.value: pa.array(notes[note], pa.string()) for note in Note if note in notes}
+    columns |= {note.value: pa.array(notes[note], NOTE_TYPES[note]) for note in Note if note in notes}
     queries = QueryTable(dataset.query_items, dataset.pool_items, dataset.pool_starts, dataset.split)
     flat = pa.array(np.ascontiguousarray(dataset.embeddings).reshape(-1))
     return {
@@ -223,7 +249,7 @@ def _replace(path: Path, text: str) -> None:
 
 def _beam_columns(beams: pa.Table) -> dict[str, pa.DataType]:
     """The columns that beams.parquet may have, as far as it has them."""
-    optional = {outcome.value: pa.float32() for outcome in Outcome} | {note.value: pa.string() for note in Note}
+    optional = {outcome.value: pa.float32() for outcome in Outcome} | {note.value: NOTE_TYPES[note] for note in Note}
     found = {name: kind for name, kind in optional.items() if name in beams.column_names}
     return {"query_item": pa.int64(), "picks": pa.list_(pa.int64())} | found
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from selector.errors import DataError
 from sweep.cli.detach import Detached, start_detached
 from sweep.cli.options import (
     RUNS,
@@ -32,6 +33,7 @@ from sweep.cli.options import (
     Storage,
     with_loggers,
 )
+from sweep.collect.extend import Additions
 from sweep.collect.store import check_empty
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
@@ -190,6 +192,14 @@ def collect(
         Path,
         typer.Option("--out", metavar="FOLDER", parser=local_folder, help="A new folder for the data, in native form."),
     ],
+    add: Annotated[
+        Path | None,
+        typer.Option("--add", metavar="DATA", help="Extend this data set, which was collected with the same settings."),
+    ] = None,
+    queries: Annotated[int, typer.Option("--queries", min=0, help="With --add: how many training queries more.")] = 0,
+    beams: Annotated[
+        int, typer.Option("--beams", min=0, help="With --add: beams more for each training group without contrast.")
+    ] = 0,
     runs: Runs = RUNS,
     address: Address = None,
     cpus: Cpus = None,
@@ -198,8 +208,11 @@ def collect(
     overrides: Set = None,
 ) -> None:
     """Measure the beams of a space with its model: the data that trials are trained on."""
+    if (add is None) == bool(queries or beams):
+        raise DataError("an extension needs --add DATA, and --queries N or --beams N or both: what is added to what")
     with _waiting(space):
-        plan = plan_collection(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
+        request = request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ())
+        plan = plan_collection(request, None if add is None else Additions(data=add, queries=queries, beams=beams))
     check_empty(out)
     with _interruption():
         collect_into(out, plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))

@@ -45,17 +45,35 @@ def collect_digest(
         DataError: a file that the settings name is missing or cannot be read.
     """
     beams: dict[str, Any] = settings.model_dump(mode="json", exclude={"queries", "selector", *_TABLES})
+    # As before there were any: the same collection keeps its name.
+    for name in ("held_out_beams", "rounds", "budget"):
+        if beams[name] is None:
+            del beams[name]
     if settings.build.pool.shares is None:
-        del beams["build"]["pool"]["shares"]  # as before there were any: the same collection keeps its name
+        del beams["build"]["pool"]["shares"]
     if separate:
         beams["separate"] = {kind.value: found for kind, found in separate.items()}
     if settings.queries is not None:
         beams["queries"] = _hash_of(settings.queries)
     if settings.selector is not None:
         beams["selector"] = [_hash_of(settings.selector / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
-    asked = vlm.model_dump(mode="json", include={"prompt", "images", "decoding"})
-    asked["precision"] = vlm.model.precision.value
-    return canonical_hash([VERSION, CLEANUP_VERSION, beams, items, embeddings, asked, model])
+    return canonical_hash([VERSION, CLEANUP_VERSION, beams, items, embeddings, _asked(vlm), model])
+
+
+def outcome_digest(settings: CollectSettings, items: str, embeddings: str, vlm: VlmSettings, model: str) -> str:
+    """All that can change the outcome of one beam, as 64 hex digits. Two collections of one digest can be joined.
+
+    The arguments are those of `collect_digest`.
+    """
+    scored = settings.model_dump(mode="json", include={"picks", "metric", "gt_prob"})
+    return canonical_hash([VERSION, CLEANUP_VERSION, scored, items, embeddings, _asked(vlm), model])
+
+
+def _asked(vlm: VlmSettings) -> dict[str, Any]:
+    return {
+        **vlm.model_dump(mode="json", include={"prompt", "images", "decoding"}),
+        "precision": vlm.model.precision.value,
+    }
 
 
 def embeddings_hash(embeddings: Float32Array) -> str:

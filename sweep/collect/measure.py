@@ -47,6 +47,28 @@ class CollectProgress:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Beams with their results.
+
+    Attributes:
+        beams: those that were asked.
+        outcomes: float32 [sum N] per column but `vqa_correct`. An accuracy of NaN: no answer.
+        texts: the model's answer per beam, empty where there is none.
+        failures: beams without an answer, by kind.
+    """
+
+    beams: Beams
+    outcomes: dict[Outcome, Float32Array]
+    texts: list[str]
+    failures: Counter[str]
+
+    @property
+    def accuracy(self) -> Float32Array:
+        """Per beam, float32 [sum N]. NaN: no answer."""
+        return self.outcomes[Outcome.ACC_SCORE]
+
+
+@dataclass(frozen=True)
 class Collected:
     """Measured beams.
 
@@ -54,12 +76,14 @@ class Collected:
         dataset: checked. `dataset.counts` equals `counts`.
         predictions: the model's answer per beam.
         proposers: who proposed each beam.
+        rounds: the round that each beam was proposed in, from 1.
         counts: what was left out or noticed. Zeros are left out.
     """
 
     dataset: Dataset
     predictions: list[str]
     proposers: list[str]
+    rounds: list[int]
     counts: dict[str, int]
 
 
@@ -157,45 +181,58 @@ class Measurement:
             informative_validation_groups=self._informative_groups,
         )
 
-    def collected(self) -> Collected:
-        """The data set, when every beam has its result.
+    def measured(self) -> Measured:
+        """The beams with their results, when every beam has its own.
 
         Raises:
-            DataError: no beam was answered, or none of the training or of the validation queries'.
             RuntimeError: a beam has no result.
         """
         missing = np.flatnonzero(~self._seen)
         if len(missing):
             raise RuntimeError(f"{len(missing)} of {len(self._beams)} beams have no result")
-        kept = ~np.isnan(self._accuracy)
-        counts = dict(sorted((+self._counts(kept)).items()))
-        if not kept.any():
-            raise DataError(f"collect: no beam was answered ({_listed(self._failures)})")
-        dataset = dataset_of(self._beams, kept, self._outcomes(kept), counts)
-        check_dataset(dataset, "collect", embeddings_file="the embeddings")
-        rows = np.flatnonzero(kept).tolist()
-        proposers = [self._beams.proposers[row].value for row in rows]
-        return Collected(dataset, [self._texts[row] for row in rows], proposers, counts)
-
-    def _outcomes(self, kept: BoolArray) -> dict[Outcome, Float32Array]:
         beams = self._beams
         relevant = [
             relevance(item, beams.shown(query), beams.unit)
             for query, item in enumerate(beams.queries.query_items.tolist())
         ]
-        outcomes = {
-            Outcome.CORRECT: is_correct(self._accuracy[kept]).astype(np.float32),
-            Outcome.ACC_SCORE: self._accuracy[kept],
-            Outcome.GT_PROB: self._gt[kept],
-            Outcome.REL_SCORE: np.concatenate(relevant)[kept],
-        }
+        outcomes = {Outcome.ACC_SCORE: self._accuracy, Outcome.GT_PROB: self._gt}
+        outcomes[Outcome.REL_SCORE] = np.concatenate([np.zeros(0, dtype=np.float32), *relevant])
         if not self._gt_prob:
             del outcomes[Outcome.GT_PROB]
-        return outcomes
+        return Measured(beams, outcomes, self._texts, self._failures)
 
-    def _counts(self, kept: BoolArray) -> Counter[str]:
-        answered = np.add.reduceat(kept, self._beams.beam_starts[:-1])
-        return self._beams.counts + self._failures + Counter(queries_without_answers=int((answered == 0).sum()))
+    def collected(self) -> Collected:
+        """The data set of these beams alone. Raises as `measured` and `collected_of` do."""
+        return collected_of(self.measured())
+
+
+def collected_of(measured: Measured) -> Collected:
+    """The data set of measured beams.
+
+    Raises:
+        DataError: no beam was answered, or none of the training or of the validation queries'.
+    """
+    beams, kept = measured.beams, ~np.isnan(measured.accuracy)
+    counts = dict(sorted((+_counts(measured, kept)).items()))
+    if not kept.any():
+        raise DataError(f"collect: no beam was answered ({_listed(measured.failures)})")
+    outcomes = {Outcome.CORRECT: is_correct(measured.accuracy[kept]).astype(np.float32)}
+    outcomes |= {outcome: values[kept] for outcome, values in measured.outcomes.items()}
+    dataset = dataset_of(beams, kept, outcomes, counts)
+    check_dataset(dataset, "collect", embeddings_file="the embeddings")
+    rows = np.flatnonzero(kept).tolist()
+    return Collected(
+        dataset,
+        [measured.texts[row] for row in rows],
+        [beams.proposers[row].value for row in rows],
+        beams.rounds[kept].tolist(),
+        counts,
+    )
+
+
+def _counts(measured: Measured, kept: BoolArray) -> Counter[str]:
+    answered = np.add.reduceat(kept, measured.beams.beam_starts[:-1])
+    return measured.beams.counts + measured.failures + Counter(queries_without_answers=int((answered == 0).sum()))
 
 
 def _listed(failures: Counter[str]) -> str:

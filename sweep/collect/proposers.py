@@ -1,8 +1,8 @@
 """Proposing distinct beams for one query.
 
-All proposers give ordered, distinct sequences of S distinct pool positions. Each gives one fixed list per (seed, query
-item, proposer), of which a count takes the first. So another query's beams never change. One more proposer or a larger
-count only adds beams (for beam search: up to a width of K, or S <= 2).
+All proposers give ordered, distinct sequences of S distinct pool positions. Each gives one list per (seed, query item,
+proposer) and what was measured of the query. A count takes its first new ones. So another query's beams never change.
+One more proposer or a larger count only adds beams (for beam search: up to a width of K, or S <= 2).
 
 Sampling is without replacement over whole sequences: Gumbel-top-k on the tree of prefixes (Kool, van Hoof and Welling,
 "Stochastic Beams and Where to Find Them", ICML 2019). Every prefix carries the largest perturbed log-probability of
@@ -26,7 +26,8 @@ import torch
 from selector.arrays import Float32Array, Float64Array, Int64Array
 from selector.model import PointerSelector
 from selector.seeds import derive_seed
-from sweep.settings.collect import CollectSettings, Proposer
+from sweep.settings.collect import CollectSettings
+from sweep.settings.proposers import Proposer, ProposerCounts
 
 Picks = tuple[int, ...]
 
@@ -49,27 +50,51 @@ class Proposals:
     short: int
 
 
+@dataclass(frozen=True)
+class Known:
+    """What was measured of a query before.
+
+    Attributes:
+        picks: distinct sequences. None of them is proposed again.
+        credit_K: of every candidate, for `combined` (`credit`).
+    """
+
+    picks: tuple[Picks, ...]
+    credit_K: Float64Array
+
+
 def propose(
-    settings: CollectSettings, item: int, cosine_K: Float64Array, selector_policy: Policy | None = None
+    settings: CollectSettings,
+    item: int,
+    cosine_K: Float64Array,
+    selector_policy: Policy | None = None,
+    counts: ProposerCounts | None = None,
+    known: Known | None = None,
 ) -> Proposals:
-    """All beams of a query.
+    """New beams of a query.
 
     Args:
-        settings: counts, picks, temperatures and seed.
+        settings: picks, temperatures and seed.
         item: the query's item id, from which all randomness comes.
         cosine_K: similarity of every candidate to the query. K >= S.
         selector_policy: the selector's at temperature 1, where it is asked for beams.
+        counts: beams per proposer. None: those of the first round, `settings.beams`.
+        known: what was measured before. Needed where `combined` is asked for beams.
     """
+    counts = counts or settings.beams
     found: dict[Picks, Proposer] = {}
+    before = frozenset() if known is None else frozenset(known.picks)
     for proposer in Proposer:
-        wanted = len(found) + settings.beams.of(proposer)
+        wanted = len(found) + counts.of(proposer)
         if wanted == len(found):
             continue
-        for picks in _listed(proposer, settings, item, cosine_K, selector_policy, wanted):
-            found.setdefault(picks, proposer)
+        listed = _listed(proposer, settings, item, cosine_K, selector_policy, known, wanted + len(before))
+        for picks in listed:
+            if picks not in before:
+                found.setdefault(picks, proposer)
             if len(found) == wanted:
                 break
-    return Proposals(tuple(found), tuple(found.values()), settings.beams.total - len(found))
+    return Proposals(tuple(found), tuple(found.values()), counts.total - len(found))
 
 
 def _listed(
@@ -78,6 +103,7 @@ def _listed(
     item: int,
     cosine_K: Float64Array,
     selector_policy: Policy | None,
+    known: Known | None,
     wanted: int,
 ) -> Iterable[Picks]:
     """A proposer's list, at least its first `wanted` entries where there are so many."""
@@ -90,11 +116,34 @@ def _listed(
     if proposer is Proposer.SIMILARITY_SAMPLED:
         drawn = sampled(score_policy(cosine_K / settings.similarity_temperature), S, *labels)
         return (picks[::-1] for picks in drawn)  # what is drawn first, the nearest most often, is shown last
+    if proposer is Proposer.COMBINED:
+        if known is None or settings.rounds is None:
+            raise ValueError(f"{proposer} without measured beams")
+        drawn = sampled(score_policy(known.credit_K / settings.rounds.credit_temperature), S, *labels)
+        return (order for picks in drawn for order in (picks, picks[::-1]))  # nothing is known yet of the order
     if selector_policy is None:
         raise ValueError(f"{proposer} without a selector")
     if proposer is Proposer.SELECTOR_BEAM:
         return most_likely(selector_policy, S, wanted, max(wanted, len(cosine_K)))
     return sampled(tempered(selector_policy, settings.selector_temperature), S, *labels)
+
+
+def credit(picks_NS: Int64Array, accuracy_N: Float32Array, candidates: int) -> Float64Array:
+    """Mean accuracy of the beams that show each candidate, float64 [K], with one more beam of the group's mean.
+
+    So a candidate that was never shown has the group's mean, and one lucky beam counts half.
+
+    Args:
+        picks_NS: a group's measured beams, pool positions.
+        accuracy_N: of each beam. NaN, a beam without an answer, says nothing.
+        candidates: size of the pool (K).
+    """
+    answered_N = ~np.isnan(accuracy_N)
+    shown = picks_NS[answered_N].reshape(-1)
+    accuracy = accuracy_N[answered_N].astype(np.float64)
+    mean = float(accuracy.mean()) if len(accuracy) else 0.0
+    total_K = np.bincount(shown, np.repeat(accuracy, picks_NS.shape[1]), candidates)
+    return np.asarray((total_K + mean) / (np.bincount(shown, minlength=candidates) + 1))
 
 
 def similarity(cosine_K: Float64Array, picks: int) -> Picks:

@@ -17,7 +17,7 @@ Legend: M items, D width, K candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ def build_queries(
     unit: Mapping[PoolBy, Float32Array],
     seed: int,
     block: int = BLOCK,
+    known: QueryTable | None = None,
 ) -> QueryTable:
     """Choose queries, splits and pools.
 
@@ -52,12 +53,21 @@ def build_queries(
         unit: embeddings of unit length [M, D], for each kind of nearness that the pools need.
         seed: decides the choice of queries and pools. The split has its own.
         block: queries whose similarities are computed together. Changes memory and speed, not the pools.
+        known: queries that there are. Then only further training queries are made, which keep to the known split.
 
     Raises:
         DataError: no item has answers, fewer items than queries, or too few images for the splits.
     """
-    items, split = choose_split(settings, images, answered_M, seed)
-    candidates_M = answered_M & ~np.isin(images, images[items[split != int(Split.TRAIN)]])
+    if known is None:
+        items, split = choose_split(settings, images, answered_M, seed)
+        held_out = images[items[split != int(Split.TRAIN)]]
+    else:
+        held_out = images[known.query_items[known.split != int(Split.TRAIN)]]
+        free_M = answered_M & ~np.isin(images, held_out)
+        free_M[known.query_items] = False
+        items = choose_queries(np.flatnonzero(free_M), settings.count, seed)
+        split = np.full(len(items), int(Split.TRAIN), dtype=np.int8)
+    candidates_M = answered_M & ~np.isin(images, held_out)
     counts = settings.pool.counts()
     pools: list[Int64Array] = []
     for start in range(0, len(items), block):
@@ -142,6 +152,41 @@ def cosines(item: int, others: Int64Array, unit_MD: Float32Array) -> Float64Arra
     """Cosine similarity of an item to others, float64 [len(others)], each computed alone."""
     products: Float64Array = (unit_MD[others].astype(np.float64) * unit_MD[item]).sum(axis=1)
     return products.clip(-1, 1)
+
+
+def further_queries(queries: QueryTable, known: QueryTable, count: int, seed: int) -> QueryTable:
+    """Training queries of a file that are not known yet, `count` of them in a seeded order, as they stand in the file.
+
+    Raises:
+        DataError: there are not so many.
+    """
+    free = np.flatnonzero((queries.split == int(Split.TRAIN)) & ~np.isin(queries.query_items, known.query_items))
+    if count > len(free):
+        raise DataError(f"{count} further training queries, but the file of queries has only {len(free)}")
+    return queries_at(queries, np.sort(free[hashed_order(queries.query_items[free], f"query:{seed}:")[:count]]))
+
+
+def queries_at(queries: QueryTable, places: Int64Array) -> QueryTable:
+    """The queries at these positions, in this order."""
+    pools = [queries.pool(int(place)) for place in places]
+    return QueryTable(
+        query_items=queries.query_items[places],
+        pool_items=np.concatenate([np.zeros(0, dtype=np.int64), *pools]),
+        pool_starts=np.concatenate([[0], np.cumsum([len(pool) for pool in pools])]).astype(np.int64),
+        split=queries.split[places],
+    )
+
+
+def joined(tables: Sequence[QueryTable]) -> QueryTable:
+    """Distinct queries in a row."""
+    return QueryTable(
+        query_items=np.concatenate([table.query_items for table in tables]),
+        pool_items=np.concatenate([table.pool_items for table in tables]),
+        pool_starts=np.concatenate(
+            [[0], np.cumsum(np.concatenate([np.diff(table.pool_starts) for table in tables]))]
+        ).astype(np.int64),
+        split=np.concatenate([table.split for table in tables]),
+    )
 
 
 def load_queries(path: Path, images: Int64Array, answered_M: BoolArray) -> QueryTable:

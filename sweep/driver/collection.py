@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from rich.console import Console
 from selector.data import Dataset, Split, describe
 from selector.errors import DataError
 from selector.rewards import compute_rewards
-from sweep.collect.measure import CollectProgress, Measurement
+from sweep.collect.beams import Beams
+from sweep.collect.extend import record_of
+from sweep.collect.hours import HoursSpent
+from sweep.collect.measure import CollectProgress, Measured, Measurement, collected_of
+from sweep.collect.rounds import collect_in_rounds
 from sweep.collect.store import store_collected
 from sweep.driver.embedding import embedded
 from sweep.driver.session import OpenScreen, Session, announce
@@ -28,6 +33,7 @@ from sweep.storage.local import stored_at
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet
 from sweep.vlm.answers.cached import Counts
+from sweep.vlm.failure_limit import EvaluationError, FailureLimit
 from sweep.vlm.pool.progress import PoolProgress
 from sweep.vlm.service import AnswerService
 from sweep.vlm.work import Result, WorkItem
@@ -90,7 +96,7 @@ def measure(
     name: str,
     console: Console,
     watch: Callable[[PoolProgress], None] = lambda progress: None,
-) -> Counts:
+) -> Asked:
     """Ask the model, and store what it answers. What was answered before, in whatever run, is not asked again.
 
     Args:
@@ -100,27 +106,33 @@ def measure(
         console: shows progress, and what was measured in the end.
         watch: told of progress, too.
     """
-    settings, answers, evaluation = plan.settings, plan.request.shared.answers_folder, plan.space.evaluation
-    score = partial(accuracy, normalisation=settings.metric)
-    measurement = Measurement(plan.beams, plan.items, score, gt_prob=settings.gt_prob)
-    reporter = _Reporter(measurement, console, more_queries(plan.request, Split.VAL))
-    limit = 1.0 if evaluation is None else evaluation.failure_limit
-    with AnswerService(plan.vlm, plan.items, answers, name, console, watch) as service:
-        found = service.answer_all(
-            plan.beams.work_items(), "collecting", score=settings.gt_prob, failure_limit=limit, observer=reporter
+    parent, budget = plan.parent, plan.settings.budget
+    hours = None if budget is None or budget.hours is None else HoursSpent(_hours_file(plan), budget.hours)
+    with AnswerService(plan.vlm, plan.items, plan.request.shared.answers_folder, name, console, watch) as service:
+        asking = _Asking(plan, service, console)
+        found = collect_in_rounds(
+            plan.settings,
+            plan.beams,
+            asking,
+            hours,
+            None if parent is None else parent.measured,
+            1 if parent is None else parent.next_round,
         )
-        collected = measurement.collected()
-        store_collected(collected, folder, f"{plan.vlm.model.path} {service.identity[:16]}")
-    reporter.say(measurement.progress())
-    counts = found.counts
-    console.print(
-        f"collected {counts.distinct} beams: {counts.answered} answered now, {counts.reused} known before, "
-        f"{sum(failed.count for failed in counts.failed.values())} without an answer  -> {folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+        asking.check_failures()
+        collected = collected_of(found.measured)
+        record = record_of(plan.measured_by, found, "prompts" if hours is None else "hours", parent)
+        store_collected(collected, folder, f"{plan.vlm.model.path} {service.identity[:16]}", record)
+    if hours is not None:
+        hours.forget()
+    console.print(f"{asking.asked.sentence}  -> {folder}", highlight=False, soft_wrap=True)
+    if found.is_cut:
+        console.print(f"the budget of {record.cut_by} ended it", highlight=False)
     console.print(_about_validation(plan, collected.dataset), highlight=False, soft_wrap=True, markup=False)
-    return counts
+    return asking.asked
+
+
+def _hours_file(plan: CollectionPlan) -> StoredPath:
+    return plan.folder.parent / f"{plan.folder.name}.hours.json"
 
 
 def _about_validation(plan: CollectionPlan, dataset: Dataset) -> str:
@@ -134,14 +146,89 @@ def _about_validation(plan: CollectionPlan, dataset: Dataset) -> str:
     return informative_sentence(*groups, validation, more_queries(plan.request, Split.VAL))
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Beams of all rounds so far. `failed` have no answer, known before or found now."""
+
+    beams: int = 0
+    answered: int = 0
+    reused: int = 0
+    failed: int = 0
+
+    def and_those_of(self, counts: Counts) -> Asked:
+        """With those of a further call."""
+        failed = sum(one.count for one in counts.failed.values())
+        return Asked(
+            self.beams + counts.distinct,
+            self.answered + counts.answered,
+            self.reused + counts.reused,
+            self.failed + failed,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What was collected."""
+        return (
+            f"collected {self.beams} beams: {self.answered} answered now, {self.reused} known before, "
+            f"{self.failed} without an answer"
+        )
+
+
+class _Asking:
+    """Has the beams of one round after the other answered, and counts."""
+
+    def __init__(self, plan: CollectionPlan, service: AnswerService, console: Console) -> None:
+        evaluation = plan.space.evaluation
+        self._plan, self._service, self._console = plan, service, console
+        self._limit = FailureLimit(1.0 if evaluation is None else evaluation.failure_limit)
+        self._first = 1 if plan.parent is None else plan.parent.next_round
+        self.asked = Asked()
+
+    def __call__(self, beams: Beams) -> Measured:
+        """Ask the model. What was answered before, in whatever run, is not asked again."""
+        settings, number = self._plan.settings, int(beams.rounds[0])
+        is_first = number == self._first
+        score = partial(accuracy, normalisation=settings.metric)
+        measurement = Measurement(beams, self._plan.items, score, gt_prob=settings.gt_prob)
+        any_validation = bool((beams.queries.split == int(Split.VAL)).any())
+        remedy = more_queries(self._plan.request, Split.VAL)
+        reporter = _Reporter(measurement, self._console, remedy, any_validation=any_validation)
+        if not is_first:
+            self._console.print(
+                f"round {number}: {len(beams)} more beams for {len(beams.queries)} queries", highlight=False
+            )
+        found = self._service.answer_all(
+            beams.work_items(),
+            "collecting",
+            score=settings.gt_prob,
+            failure_limit=self._limit.share if is_first else 1.0,  # few beams, so they count with all others
+            observer=reporter,
+            all_may_fail=not is_first,
+        )
+        if is_first:
+            reporter.say(measurement.progress())
+        self.asked = self.asked.and_those_of(found.counts)
+        return measurement.measured()
+
+    def check_failures(self) -> None:
+        """Raise EvaluationError if too many beams of all rounds have no answer."""
+        asked, failed = self.asked.beams, self.asked.failed
+        if self._limit.is_exceeded(failed, asked):
+            raise EvaluationError(
+                f"{failed} of {asked} beams have no answer, which is more than {self._limit} allows; what was answered "
+                "is stored, so mend these and give the same command again"
+            )
+
+
 class _Reporter:
     """Feeds results to the measurement and says now and then what they are like.
 
     Where few validation groups are informative, it says once what gives more of them, while there is time.
     """
 
-    def __init__(self, measurement: Measurement, console: Console, remedy: str) -> None:
+    def __init__(self, measurement: Measurement, console: Console, remedy: str, *, any_validation: bool = True) -> None:
         self._measurement = measurement
+        self._any_validation = any_validation
         self._console = console
         self._remedy = remedy
         self._warned = False
@@ -153,11 +240,13 @@ class _Reporter:
             self.say(self._measurement.progress())
 
     def say(self, progress: CollectProgress) -> None:
+        informative = (
+            f"; {progress.informative_validation_groups} of {progress.validation_groups} validation groups are "
+        )
         self._console.print(
             f"{progress.groups}/{progress.groups_total} groups: {progress.positive_beams_share:.1%} of beams and "
             f"{progress.positive_groups_share:.1%} of groups positive, {progress.zero_variance_share:.1%} without "
-            f"variance; {progress.informative_validation_groups} of {progress.validation_groups} validation groups are "
-            "informative",
+            f"variance{f'{informative}informative' if self._any_validation else ''}",
             highlight=False,
             soft_wrap=True,
         )

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from selector.arrays import Int8Array
-from selector.data import Dataset, DataSettings, DataSummary
+from selector.data import Dataset, DataSettings, DataSummary, Split
 from sweep.collect.beams import Beams
+from sweep.collect.extend import Additions, Parent
+from sweep.collect.prompts import prompts_by_round
 from sweep.embed.store import EmbeddingManifest
 from sweep.errors import RunError
 from sweep.items import ItemTable
@@ -53,6 +55,7 @@ class EmbeddingPlan:
         folder: where the embeddings will be, named by everything that they depend on.
         collect: the section `collect`, with the queries that lie beside the items. None where nothing is measured.
         splits: of the queries that will be asked, int8 [Q] (values of `Split`).
+        add: what is added to which data set, for an extension.
         init: what all trials begin with. None: each with its own seed's weights.
     """
 
@@ -63,6 +66,7 @@ class EmbeddingPlan:
     folder: StoredPath
     collect: CollectSettings | None
     splits: Int8Array
+    add: Additions | None = None
     init: Given | None = None
 
     @property
@@ -84,7 +88,8 @@ class EmbeddingPlan:
     @property
     def most_beams(self) -> int:
         """Beams to be measured at most: a small pool gives fewer."""
-        return 0 if self.collect is None else len(self.splits) * self.collect.beams.total
+        train = int((self.splits == int(Split.TRAIN)).sum())
+        return 0 if self.collect is None else sum(prompts_by_round(self.collect, train, len(self.splits) - train))
 
     @property
     def bytes(self) -> int:
@@ -142,10 +147,12 @@ class CollectionPlan:
         settings: the space's section `collect`, with the queries that lie beside the items.
         vlm: the model that is asked.
         items: the questions with their images, opened.
-        beams: what will be asked.
+        beams: what will be asked in the first round.
         folder: where the data will be, named by everything that it depends on.
         shared: queries that share an image with others, by kind.
         embedded: what made the embeddings, where the run made them.
+        measured_by: digest of all that decides the outcome of a beam. Empty for beams that nobody will measure.
+        parent: the data set that is extended. None: the data is new.
         init: what all trials begin with. None: each with its own seed's weights.
     """
 
@@ -157,12 +164,22 @@ class CollectionPlan:
     folder: StoredPath
     shared: tuple[SharedImages, ...] = ()
     embedded: EmbeddingManifest | None = None
+    measured_by: str = ""
+    parent: Parent | None = None
     init: Given | None = None
 
     @property
     def space(self) -> SearchSpace:
         """What is swept when the data is there."""
         return self.request.space
+
+    @property
+    def prompts(self) -> tuple[int, ...]:
+        """Prompts of each round at most, those of the first exactly."""
+        train = int((self.beams.queries.split == int(Split.TRAIN)).sum())
+        if self.parent is not None:
+            train += int((self.parent.measured.beams.queries.split == int(Split.TRAIN)).sum())
+        return prompts_by_round(self.settings, train, first=len(self.beams))
 
     @property
     def data(self) -> DataSettings:

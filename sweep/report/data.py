@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group
 
 from selector.data import Split
+from selector.data.collection import CollectionRecord
 from selector.data.description import DataDescription, ModeDescription
 from selector.settings import AdvantageMode
 from sweep.items.shared_images import SharedImages
@@ -26,10 +27,25 @@ def render_data(found: DataDescription, shared: Sequence[SharedImages] = ()) -> 
     rows = [("positives per group", _sizes(found.positives)), ("beams per group", _sizes(found.group_sizes))]
     if found.proposers:
         rows.append(("proposed by", ", ".join(f"{name} {count}" for name, count in found.proposers.items())))
+    rows += _collection(found.collection) if found.collection is not None else []
     rows.append(("candidates", f"{overlap.candidates} different ones, each in {overlap.uses:.1f} pools{jaccard}"))
     rows.append(("positive", f"{summary.positive_beams_share:.1%} of all beams ({summary.positives_by})"))
     rows += [("shared images", one.sentence) for one in shared] or [("shared images", "none between queries")]
-    return Group(data_table(summary), labelled(rows), "", _rewards(found), "", _contrast(found))
+    bias = found.collection.bias if found.collection is not None else None
+    return Group(
+        data_table(summary), labelled(rows), "", *([bias, ""] if bias else []), _rewards(found), "", _contrast(found)
+    )
+
+
+def _collection(record: CollectionRecord) -> list[tuple[str, str]]:
+    """Rounds, what ended them, and the data sets that this one extends, the oldest first."""
+    rounds = ", ".join(f"{one.number}: {one.prompts}" for one in record.rounds)
+    end = f"; ended by the budget of {record.cut_by}" if record.cut_by else ""
+    rows = [("prompts by round", rounds + end)]
+    for parent in record.parents:
+        size = f"{parent.queries} queries, {parent.beams} beams, up to round {parent.last_round}"
+        rows.append(("extends", f"{ascii(parent.fingerprint[:16])[1:-1]}: {size}"))
+    return rows
 
 
 def _sizes(groups: Mapping[int, int]) -> str:
@@ -89,6 +105,7 @@ def data_document(found: DataDescription, shared: Sequence[SharedImages] = ()) -
         "group_sizes": {str(size): count for size, count in found.group_sizes.items()},
         "proposers": found.proposers,
         "overlap": asdict(found.overlap),
+        "collection": None if found.collection is None else found.collection.model_dump(mode="json"),
         "shared_images": [asdict(one) for one in shared],
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from sweep.evaluation.wording import counted
 from sweep.report.tables import plain_table, titled
 from sweep.results.doctor import Diagnosis
 from sweep.results.finding import REMOVED, Change, Finding, Severity
@@ -151,6 +152,8 @@ def render_next(found: NextSpace, out: str) -> RenderableType:
     parts += [Text(f"not applied: {finding.title} ({why})") for finding, why in found.left_out]
     if found.points:
         parts.append(Text(f"tried first: trials {', '.join(map(str, found.points))}"))
+    if found.prior:
+        parts.append(Text(f"given to the sampler: the losses of {counted(len(found.prior), 'trial')}"))
     return Group(*parts, Text(f"written to {out}; start it with:"), Text(f"  python -m sweep run {out}"))
 
 
@@ -163,4 +166,5 @@ def next_document(paths: RunPaths, found: NextSpace, out: str) -> dict[str, Any]
         "changes": [_change(one) for one in found.applied],
         "not_applied": [{"code": finding.code, "title": finding.title, "why": why} for finding, why in found.left_out],
         "points": list(found.points),
+        "prior": list(found.prior),
     }

@@ -93,6 +93,7 @@ def _collection(plan: CollectionPlan) -> dict[str, Any]:
         "width": int(beams.embeddings.shape[1]),
         "queries": _by_split(beams.queries.split),
         "beams": len(beams),
+        "prompts": list(plan.prompts),
         "picks": int(beams.beam_picks.shape[1]),
         "group_sizes": {"minimum": int(sizes.min()), "maximum": int(sizes.max()), "median": float(np.median(sizes))},
         "model": plan.vlm.model.path,

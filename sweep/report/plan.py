@@ -15,6 +15,7 @@ from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan, Plan
 from sweep.plan.requests import Request
 from sweep.plan.splits import informative_groups, informative_sentence, more_queries
 from sweep.report.tables import labelled, titled
+from sweep.settings.rounds import Until
 from sweep.space import SearchSpace, parse_override
 
 
@@ -77,6 +78,7 @@ def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:
     beams, space = draft.beams, draft.space
     sizes = np.diff(beams.beam_starts)
     picks = beams.beam_picks.shape[1]
+    each = f", {sizes.min()} to {sizes.max()} per query" if len(sizes) else ""
     kinds = Counter(proposer.value for proposer in beams.proposers)
     splits = ", ".join(f"{int((beams.queries.split == int(split)).sum())} {split.name.lower()}" for split in Split)
     rce, grpo = space.epochs()
@@ -87,16 +89,39 @@ def describe_collection(draft: CollectionPlan) -> list[tuple[str, str]]:
         ("data", f"to be collected -> {draft.folder}"),
         ("items", f"{len(draft.items)}, embeddings of width {beams.embeddings.shape[1]}{images}"),
         ("queries", splits),
-        (
-            "beams to measure",
-            f"{len(beams)} of {picks} picks, {sizes.min()} to {sizes.max()} per query",
-        ),
-        ("proposed by", ", ".join(f"{name} {count}" for name, count in kinds.items())),
+        *_parent(draft),
+        ("beams to measure", f"{len(beams)} of {picks} picks{each}"),
+        *([("proposed by", ", ".join(f"{name} {count}" for name, count in kinds.items()))] if kinds else []),
+        *_rounds(draft),
         *_shared(draft.shared),
         *([("answered by", space.vlm.model.path)] if space.vlm else []),
         ("epochs per trial", f"up to {rce} RCE + {grpo} GRPO"),
         ("sampler, pruner", f"{space.sampler.type}, {space.pruner.type} (starts {space.pruning_starts})"),
     ]
+
+
+def _parent(draft: CollectionPlan) -> list[tuple[str, str]]:
+    """The data set that is extended."""
+    if draft.parent is None:
+        return []
+    known = draft.parent.as_ancestor
+    return [
+        ("extends", f"{known.fingerprint[:16]}: {known.queries} queries, {known.beams} beams, which stay as they are")
+    ]
+
+
+def _rounds(draft: CollectionPlan) -> list[tuple[str, str]]:
+    """Further rounds and the budget."""
+    rounds, budget = draft.settings.rounds, draft.settings.budget
+    rows = []
+    if rounds is not None:
+        what = "without contrast " if rounds.until is Until.CONTRAST else ""
+        count = "1 round" if rounds.most == 1 else f"{rounds.most} rounds at most"
+        most = f"up to {sum(draft.prompts[1:])} more beams for training groups {what}in {count}"
+        rows.append(("further rounds", most))
+    if budget is not None:
+        rows.append(("budget", f"{budget.prompts} prompts" if budget.prompts else f"{budget.hours:g} hours"))
+    return rows
 
 
 def _missing(images: int) -> str:

@@ -10,7 +10,7 @@ from sweep.results.finding import Finding
 from sweep.results.findings import ranges, ruler, training
 from sweep.results.importance import Importance
 from sweep.results.learning_curve import LearningCurve
-from sweep.results.receipts import Receipt, receipts
+from sweep.results.receipts import Receipt
 
 FINDINGS: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     training.failures,
@@ -55,7 +55,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     seeds = _about_seeds(evidence)
     return Diagnosis(
         tuple(sorted(found, key=lambda one: one.severity)),
-        tuple(receipts(evidence.space, evidence.trials)),
+        evidence.receipts,
         (evidence.importance, evidence.importance_of_answers),
         curves,
         (*evidence.not_looked, *untold, *seeds),

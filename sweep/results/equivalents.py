@@ -59,22 +59,25 @@ def equivalents(trials: Sequence[FrozenTrial], starts: PruningStarts) -> Equival
     stopped = [one for one in pruned if not is_diverged(one) and best[one.number]]
     value = {one.number: float(one.value or 0.0) for one in complete}
     # The longest first: whoever a trial is compared with has its value already.
-    for trial in sorted(stopped, key=lambda one: (-max(best[one.number]), one.number)):
+    stopped.sort(key=lambda one: (-max(best[one.number]), one.number))
+    length = max((max(curve) for curve in best.values() if curve), default=0)
+    known = [one for one in complete if best[one.number]]
+    early_NE = np.array([_dense(best[one.number], length) for one in (*known, *stopped)]).reshape(-1, length)
+    final_N = np.array([value[one.number] for one in known] + [math.nan] * len(stopped))
+    for place, trial in enumerate(stopped, start=len(known)):
         own = best[trial.number]
         epoch = max(own)
-        others = [number for number in value if (reached := best[number]) and min(reached) <= epoch]
-        value[trial.number] = _placed(
-            own[epoch],
-            np.array([at(best[number], epoch) for number in others]),
-            np.array([value[number] for number in others]),
-        )
+        early_P = early_NE[:place, epoch - 1]
+        there_P = np.isfinite(early_P)
+        final_N[place] = _placed(own[epoch], early_P[there_P], final_N[:place][there_P])
+        value[trial.number] = float(final_N[place])
     value |= {one.number: math.inf for one in diverged}
     return Equivalents(
         value,
         len(complete),
         len(value) - len(complete),
         len(trials) - len(value),
-        _order_kept([best[one.number] for one in complete], [value[one.number] for one in complete], stopped, best),
+        _order_kept(early_NE[: len(known)], final_N[: len(known)], [max(best[one.number]) for one in stopped]),
     )
 
 
@@ -85,7 +88,7 @@ def is_diverged(trial: FrozenTrial) -> bool:
 
 
 def best_so_far(trial: FrozenTrial, starts: PruningStarts) -> dict[int, float]:
-    """The lowest value up to each epoch that the pruner counts, from 1."""
+    """The lowest value up to each epoch that the pruner counts, from 1, in ascending order."""
     found: dict[int, float] = {}
     lowest = math.inf
     for epoch, value in counted_epochs(trial, starts).items():
@@ -94,9 +97,13 @@ def best_so_far(trial: FrozenTrial, starts: PruningStarts) -> dict[int, float]:
     return found
 
 
-def at(best: dict[int, float], epoch: int) -> float:
-    """The best value up to an epoch: the newest one that is not later. The trial has one so early."""
-    return best[max(one for one in best if one <= epoch)]
+def _dense(best: dict[int, float], length: int) -> list[float]:
+    """The best value at every epoch from 1: NaN before the first one, and the last one after the end."""
+    found, newest = [], math.nan
+    for epoch in range(1, length + 1):
+        newest = best.get(epoch, newest)
+        found.append(newest)
+    return found
 
 
 def _placed(own: float, at_epoch: Float64Array, final: Float64Array) -> float:
@@ -108,17 +115,12 @@ def _placed(own: float, at_epoch: Float64Array, final: Float64Array) -> float:
     return float(np.interp(own, early, late) + beyond)
 
 
-def _order_kept(
-    best: Sequence[dict[int, float]],
-    final: Sequence[float],
-    stopped: Sequence[FrozenTrial],
-    all_best: dict[int, dict[int, float]],
-) -> float | None:
-    found = []
-    for epoch in (max(all_best[one.number]) for one in stopped):
-        known = [(at(one, epoch), value) for one, value in zip(best, final, strict=True) if one and min(one) <= epoch]
-        if len(known) >= FEWEST_FOR_ORDER:
-            early, late = np.array(known).T
-            if np.ptp(early) and np.ptp(late):
-                found.append(spearman(early, late))
-    return float(np.mean(found)) if found else None
+def _order_kept(early_NE: Float64Array, final_N: Float64Array, epochs: Sequence[int]) -> float | None:
+    found: dict[int, float] = {}
+    for epoch in set(epochs):
+        early_N = early_NE[:, epoch - 1]
+        there_N = np.isfinite(early_N)
+        if there_N.sum() >= FEWEST_FOR_ORDER and np.ptp(early_N[there_N]) and np.ptp(final_N[there_N]):
+            found[epoch] = spearman(early_N[there_N], final_N[there_N])
+    weighed = [found[epoch] for epoch in epochs if epoch in found]
+    return float(np.mean(weighed)) if weighed else None

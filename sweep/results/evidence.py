@@ -24,6 +24,7 @@ from sweep.results.equivalents import Equivalents, equivalents
 from sweep.results.evaluations import main_evaluation
 from sweep.results.importance import Importance, Target, importance_of_answers, importance_of_val_loss
 from sweep.results.learning_curve import LearningCurve, learning_curve
+from sweep.results.receipts import Receipt, receipts
 from sweep.results.run_verdict import verdict_of_run
 from sweep.results.sides import open_side
 from sweep.runs.paths import RunPaths
@@ -84,6 +85,11 @@ class Evidence:
     def equivalents(self) -> Equivalents:
         """Comparable values of complete and pruned trials."""
         return equivalents(self.trials, self.space.pruning_starts)
+
+    @cached_property
+    def receipts(self) -> tuple[Receipt, ...]:
+        """One per pruned trial."""
+        return receipts(self.space, self.trials)
 
     @cached_property
     def importance(self) -> Importance:

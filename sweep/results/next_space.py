@@ -7,22 +7,28 @@ so. The result is a space that `parse_space` takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from selector.errors import first_line
 from sweep.errors import RunError, SpaceError
+from sweep.evaluation.wording import counted
 from sweep.results.doctor import Diagnosis
 from sweep.results.evidence import Evidence
 from sweep.results.finding import REMOVED, Change, Finding
 from sweep.space import SearchSpace, parse_space
 from sweep.space.addresses import Scalar
+from sweep.space.algorithms import GpSettings, TpeSettings
 from sweep.space.edit import comment, with_items, with_value, without
 from sweep.space.overrides import parse_override
 from sweep.study import TrialSummary
 from sweep.study.ranking import best_of_configurations
 
 POINTS = 3
+MOST_PRIOR = 200
+NOT_COMPARABLE = {"trial", "validation", "grpo.epochs", "rce.epochs", "data", "items", "collect"}
+"""A change of these makes losses of the old run mean something else."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class NextSpace:
         applied: in this order.
         left_out: findings whose changes were not applied, with the reason.
         points: trials that are tried first.
+        prior: trials whose losses the sampler is given.
         space: parsed.
     """
 
@@ -41,6 +48,7 @@ class NextSpace:
     applied: tuple[Change, ...]
     left_out: tuple[tuple[Finding, str], ...]
     points: tuple[int, ...]
+    prior: tuple[int, ...]
     space: SearchSpace
 
 
@@ -75,8 +83,9 @@ def next_space(name: str, text: str, overrides: Sequence[str], evidence: Evidenc
             else:
                 text, applied = edited, [*applied, *finding.changes]
         text, points = _with_points(text, name, evidence)
-        text = _head(name, applied, left_out, points) + text
-        return NextSpace(text, tuple(applied), tuple(left_out), points, parse_space(text, "the next space"))
+        text, prior = _with_prior(text, name, evidence, applied)
+        text = _head(name, applied, left_out, points, prior) + text
+        return NextSpace(text, tuple(applied), tuple(left_out), points, prior, parse_space(text, "the next space"))
     except SpaceError as error:
         raise RunError(
             f"the space of {name} cannot be edited: {first_line(error)}; write the next one by hand "
@@ -113,13 +122,29 @@ def _with_points(text: str, name: str, evidence: Evidence) -> tuple[str, tuple[i
     found: list[tuple[int, dict[str, Scalar], str]] = []
     for row in best_of_configurations(evidence.rows):
         point = _point(space, row)
-        if point and all(point != other for _, other, _ in found) and _fits(text, point):
+        if point and all(point != other for _, other, _ in found) and _fits(text, "enqueue", point):
             found.append((row.number, point, f"trial {row.number} of {name}: val_loss {row.value:.4f}"))
         if len(found) == POINTS:
             break
     if not found:
         return text, ()
     return with_items(text, "enqueue", [(point, why) for _, point, why in found]), tuple(one for one, _, _ in found)
+
+
+def _with_prior(text: str, name: str, evidence: Evidence, applied: Sequence[Change]) -> tuple[str, tuple[int, ...]]:
+    """The old trials for the sampler, where it learns from such and their losses are comparable with new ones."""
+    space = parse_space(text, "the next space")
+    sections = {change.path[0] for change in applied} | {path for one in applied for path in one.path[1:2]}
+    if not isinstance(space.sampler, TpeSettings | GpSettings) or not sections.isdisjoint(NOT_COMPARABLE):
+        return text, ()
+    found: list[tuple[int, dict[str, Any], str]] = []
+    for row in evidence.complete[:MOST_PRIOR]:
+        item = {"params": _point(space, row), "val_loss": row.value}
+        if _fits(text, "prior", item):
+            found.append((row.number, item, f"trial {row.number} of {name}"))
+    if not found:
+        return text, ()
+    return with_items(text, "prior", [(item, why) for _, item, why in found]), tuple(one for one, _, _ in found)
 
 
 def _point(space: SearchSpace, row: TrialSummary) -> dict[str, Scalar]:
@@ -131,18 +156,24 @@ def _point(space: SearchSpace, row: TrialSummary) -> dict[str, Scalar]:
     return values
 
 
-def _fits(text: str, point: dict[str, Scalar]) -> bool:
+def _fits(text: str, key: str, item: Mapping[str, Any]) -> bool:
     try:
-        parse_space(with_items(text, "enqueue", [(point, "")]), "the next space")
+        parse_space(with_items(text, key, [(item, "")]), "the next space")
     except SpaceError:
         return False
     return True
 
 
-def _head(name: str, applied: Sequence[Change], left_out: Sequence[tuple[Finding, str]], points: Sequence[int]) -> str:
+def _head(
+    name: str,
+    applied: Sequence[Change],
+    left_out: Sequence[tuple[Finding, str]],
+    points: Sequence[int],
+    prior: Sequence[int],
+) -> str:
     lines = [
         f"What to try after the run {name}, written by `python -m sweep next`.",
-        f"{len(applied)} changes follow from what `python -m sweep doctor` found; each has its reason beside it."
+        f"{counted(len(applied), 'change')} from what `python -m sweep doctor` found; each has its reason beside it."
         if applied
         else "Nothing was found that the space should change.",
     ]
@@ -150,8 +181,10 @@ def _head(name: str, applied: Sequence[Change], left_out: Sequence[tuple[Finding
     lines += [f"Taken out: {', '.join(gone)}."] if gone else []
     lines += [f"Not applied: {finding.title} ({why})." for finding, why in left_out]
     if points:
-        lines.append(
-            "The best points are tried first, and the sampler learns from what they give now. Losses of the old"
-        )
-        lines.append("run are of other epochs and ranges, so they are not given to it.")
+        lines.append("The best points are tried first, and the sampler learns from what they give now.")
+    lines.append(
+        "It is given the losses of the old run as well (prior)."
+        if prior
+        else "It is not given the losses of the old run: it does not learn from such, or they are not comparable."
+    )
     return "".join(f"# {comment(line)}\n" for line in lines) + "\n"

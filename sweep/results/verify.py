@@ -22,6 +22,7 @@ from sweep.results.differences import Fault, faults_of, known_fields, without_ec
 from sweep.results.evaluations import DECLARED, main_evaluation
 from sweep.results.ranking import held_out_rows, ranking_document
 from sweep.results.seal import SEAL, is_sealed, seal_faults
+from sweep.results.verify_data import lineage_faults
 from sweep.results.verify_evaluation import EvaluationCheck, VerifiedRow
 from sweep.results.verify_study import STUDY, name_in, study_faults
 from sweep.results.verify_trials import (
@@ -167,6 +168,7 @@ def _recomputed(
         found.notes.append("nothing was computed again from data that is not the run's")
         yield from other
         return
+    yield from lineage_faults(plan.data.path, plan.dataset)
     yield from _embeddings(plan, record)
     weights = Weights(paths, plan)
     yield from weights.faults()

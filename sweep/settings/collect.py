@@ -10,20 +10,11 @@ from pydantic import Field, model_validator
 
 from selector.data.settings import SplitSettings
 from selector.settings import Fraction, FrozenModel, NonNegativeInt, PositiveInt
+from sweep.settings.proposers import BeamCounts
+from sweep.settings.rounds import CollectBudget, RoundsSettings
 from sweep.vqa.accuracy import AnswerNormalisation
 
 Temperature = Annotated[float, Field(ge=1e-4)]
-BeamCount = Annotated[int, Field(ge=0, le=100_000)]
-
-
-class Proposer(StrEnum):
-    """Where a beam comes from, in the order in which they propose."""
-
-    SIMILARITY = "similarity"
-    SELECTOR_BEAM = "selector_beam"
-    SIMILARITY_SAMPLED = "similarity_sampled"
-    SELECTOR_SAMPLED = "selector_sampled"
-    RANDOM = "random"
 
 
 class PoolBy(StrEnum):
@@ -108,40 +99,6 @@ class BuildSettings(FrozenModel):
     split: SplitSettings = Field(default=SplitSettings(), description="Shares of the queries' images.")
 
 
-class BeamCounts(FrozenModel):
-    """Distinct beams per query and proposer.
-
-    Attributes:
-        similarity_sampled: beams sampled by cosine similarity.
-        selector_sampled: beams sampled from the selector.
-        random: beams sampled uniformly.
-    """
-
-    similarity: Annotated[int, Field(ge=0, le=1)] = Field(
-        default=1, description="The nearest candidates by cosine, the nearest one last. There is only one such beam."
-    )
-    selector_beam: BeamCount = Field(default=0, description="The most likely beams of the selector, by beam search.")
-    similarity_sampled: BeamCount = 9
-    selector_sampled: BeamCount = 0
-    random: BeamCount = 10
-
-    @model_validator(mode="after")
-    def _some(self) -> BeamCounts:
-        if self.total == 0:
-            raise ValueError("all counts are 0: no beam would be measured")
-        return self
-
-    @property
-    def total(self) -> int:
-        """Beams per query, where the pool has so many."""
-        return sum(self.of(proposer) for proposer in Proposer)
-
-    def of(self, proposer: Proposer) -> int:
-        """The count of a proposer."""
-        count: int = getattr(self, proposer.value)
-        return count
-
-
 class CollectSettings(FrozenModel):
     """Queries, pools and beams to measure.
 
@@ -156,7 +113,10 @@ class CollectSettings(FrozenModel):
         selector: an exported selector, for the two proposers that need one.
         metric: which VQA accuracy `vqa_acc_score` is.
         gt_prob: whether the probability of the ground truth is measured too (`vqa_gt_prob`).
-        beams: how many beams of which kind.
+        beams: how many beams of which kind; with `rounds`, in the first round.
+        held_out_beams: the same for validation and test queries. None: as `beams`.
+        rounds: further rounds of beams, for training queries. None: every query is measured once.
+        budget: prompts or hours over all. None: no limit.
         selector_temperature: the selector's scores are divided by it before sampling.
         seed: decides which beams are sampled.
     """
@@ -168,6 +128,9 @@ class CollectSettings(FrozenModel):
     question_embeddings: Path | None = None
     picks: Annotated[int, Field(ge=1, le=16)] = 2
     beams: BeamCounts = BeamCounts()
+    held_out_beams: BeamCounts | None = None
+    rounds: RoundsSettings | None = None
+    budget: CollectBudget | None = None
     similarity_temperature: Temperature = 0.1
     selector_temperature: Temperature = 1.0
     selector: Path | None = None
@@ -193,9 +156,20 @@ class CollectSettings(FrozenModel):
 
     @model_validator(mode="after")
     def _selector_where_it_is_used(self) -> CollectSettings:
-        used = self.beams.selector_beam + self.beams.selector_sampled > 0
-        if used and self.selector is None:
-            raise ValueError("beams.selector_beam and beams.selector_sampled need a selector: name its folder")
-        if self.selector is not None and not used:
-            raise ValueError("selector is given, but beams.selector_beam and beams.selector_sampled are 0")
+        first = self.beams.of_selector + self.of_held_out.of_selector
+        further = self.rounds.beams.of_selector if self.rounds is not None else 0
+        online = self.rounds is not None and self.rounds.online is not None
+        if self.selector is None and (first or (further and not online)):
+            raise ValueError(
+                "beams.selector_beam and beams.selector_sampled need a selector: name its folder"
+                + ("" if first else ", or set rounds.online")
+            )
+        if self.selector is not None and not first and (online or not further):
+            why = "rounds.online trains another one" if online else "beams.selector_beam and selector_sampled are 0"
+            raise ValueError(f"selector is given, but {why}")
         return self
+
+    @property
+    def of_held_out(self) -> BeamCounts:
+        """Beams of validation and test queries."""
+        return self.held_out_beams or self.beams

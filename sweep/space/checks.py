@@ -13,7 +13,14 @@ from sweep.errors import SpaceError
 from sweep.settings.embed import VISION_TOWER
 from sweep.settings.texts import check_template
 from sweep.space.addresses import Scalar, addresses, refusal, with_values
-from sweep.space.algorithms import GridSettings, HyperbandSettings, PatientSettings, SuccessiveHalvingSettings
+from sweep.space.algorithms import (
+    GpSettings,
+    GridSettings,
+    HyperbandSettings,
+    PatientSettings,
+    SuccessiveHalvingSettings,
+    TpeSettings,
+)
 from sweep.space.conditions import (
     Parameters,
     combinations,
@@ -52,6 +59,7 @@ def consistent(space: SpaceModel) -> None:
     problems += _sections_problems(space)
     for index, point in enumerate(space.enqueue):
         problems += _point_problems(space, point, ("enqueue", index))
+    problems += _prior_problems(space)
     problems += _grid_problems(space)
     problems += _pruner_problems(space)
     refuse(problems)
@@ -158,6 +166,22 @@ def _point_problems(space: SpaceModel, point: Mapping[str, Scalar], where: Path)
         if not fits:
             yield Problem((*where, path), f"{value!r} is outside of the parameter: {_extent(parameter)}")
     yield from _unused_in_point(space, point, where)
+
+
+def _prior_problems(space: SpaceModel) -> Iterator[Problem]:
+    """Trials that the sampler would not look at, or that are no points of the space."""
+    if space.prior and not isinstance(space.sampler, TpeSettings | GpSettings):
+        text = f"sampler {space.sampler.type} learns from no earlier trials; use tpe or gp, or leave prior out"
+        yield Problem(("prior",), text)
+    for index, one in enumerate(space.prior or ()):
+        where: Path = ("prior", index, "params")
+        if problems := list(_point_problems(space, one.params, where)):
+            yield from problems
+            continue
+        values = space.with_fixed(one.params)
+        for path in space.distributions:
+            if path not in one.params and space.in_use(path, values):
+                yield Problem(where, f"{path} is in use at this point and has no value; name it")
 
 
 def _extent(parameter: Parameter) -> str:

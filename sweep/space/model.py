@@ -63,6 +63,18 @@ class Resources(FrozenModel):
     gpus: Gpus = Field(default=0.0, description="A fraction shares a GPU; above 1 it must be whole.")
 
 
+class PriorTrial(FrozenModel):
+    """A complete trial of an earlier run, from which the sampler learns.
+
+    Attributes:
+        params: a value for each sampled parameter that is in use there, by dotted path.
+        val_loss: what it reached. It must be comparable: same data, validation and epochs.
+    """
+
+    params: dict[str, Scalar]
+    val_loss: float
+
+
 class SpaceModel(FrozenModel):
     """The sections of a search space and what follows from them, each checked alone.
 
@@ -94,6 +106,9 @@ class SpaceModel(FrozenModel):
         "or .ckpt file of Lever-Plus. With rce.epochs 0 they are the reference policy of GRPO.",
     )
     enqueue: tuple[dict[str, Scalar], ...] = Field(default=(), description="Points to try first; the rest is sampled.")
+    prior: tuple[PriorTrial, ...] | None = Field(
+        default=None, description="Trials of an earlier run that the sampler (tpe, gp) learns from as from its own."
+    )
     sampler: SamplerSettings = TpeSettings()
     pruner: PrunerSettings = MedianSettings()
     pruning_starts: PruningStarts = PruningStarts.AFTER_RCE
@@ -136,7 +151,7 @@ class SpaceModel(FrozenModel):
     def _addressed(cls, value: dict[str, Parameter]) -> dict[str, Parameter]:
         return fields.addressed(value, other_sections=frozenset(cls.model_fields) - {"trial"})
 
-    @field_validator("enqueue", mode="before")
+    @field_validator("enqueue", "prior", mode="before")
     @classmethod
     def _list_is_tuple(cls, value: Any) -> Any:  # noqa: ANN401 (not yet validated)
         return tuple(value) if isinstance(value, list) else value

@@ -42,6 +42,7 @@ def json_schema() -> dict[str, Any]:
         "properties": {path: {"description": one.description, **_PARAMETER} for path, one in addresses().items()},
     }
     properties["enqueue"]["items"]["propertyNames"] = _SETTING
+    definitions["PriorTrial"]["properties"]["params"]["propertyNames"] = _SETTING
     for definition in definitions.values():
         if "when" in definition.get("properties", {}):
             definition["properties"]["when"]["propertyNames"] = _SETTING

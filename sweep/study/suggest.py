@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from selector.seeds import derive_seed32
 from sweep.space.addresses import Scalar
 from sweep.space.parameters import CategoricalParameter, FixedParameter, FloatParameter, IntParameter, Parameter
+from sweep.study.prior import PriorSampler, prior_trials
 from sweep.study.samplers import build_sampler
 from sweep.study.slots import Planner
 from sweep.study.summaries import FALLBACK, slot_of
@@ -29,6 +30,7 @@ class Suggester:
         self._study = study
         self._planner = planner
         self._space = planner.space
+        self._prior = prior_trials(planner.space)
 
     def prepare(self, trial: FrozenTrial) -> None:
         """Set the sampler for the trial's joint draw; to be called before an `optuna.Trial` is made of it."""
@@ -67,7 +69,8 @@ class Suggester:
             self._study.sampler = RandomSampler(seed=seed)
         else:
             drawn = self._planner.drawn_before(slot_of(trial).configuration)
-            self._study.sampler = build_sampler(self._space, trial.number, drawn, purpose)
+            sampler = build_sampler(self._space, trial.number, drawn, purpose)
+            self._study.sampler = PriorSampler(sampler, self._prior) if self._prior else sampler
 
     def _guarded(self, trial: optuna.Trial, draw: Callable[[], T]) -> T:
         """Run a sampler; on an error of its own (a degenerate fit, say) draw at random and say so in the trial."""

@@ -87,6 +87,7 @@ class AnswerService:
         score: bool = False,
         failure_limit: float = 1.0,
         observer: ResultObserver | None = None,
+        all_may_fail: bool = False,
     ) -> AnswerSet:
         """Results of all items.
 
@@ -96,6 +97,7 @@ class AnswerService:
             score: whether answers shall have `gt_prob`.
             failure_limit: share of items without an answer above which this stops.
             observer: told of every result as it comes.
+            all_may_fail: whether these are few of many, so that it is no error if none of them is answered.
 
         Raises:
             EvaluationError: too many items have no answer.
@@ -110,6 +112,7 @@ class AnswerService:
             model=self._named,
             failure_limit=failure_limit,
             observer=observer,
+            all_may_fail=all_may_fail,
         )
 
     def _wanted(self, item: WorkItem, *, score: bool) -> Wanted | Failure:

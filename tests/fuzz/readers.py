@@ -18,8 +18,10 @@ from sweep.errors import SpaceError
 from sweep.evaluation.records import Evaluation, read_evaluation, settings_digest
 from sweep.items import ItemsSettings, ItemTable, open_items
 from sweep.report.evaluation import render
+from sweep.results.card import Card, CardOptions
+from sweep.results.card_text import card_text
 from sweep.results.evaluations import DECLARED
-from sweep.results.export import Exported, _readme
+from sweep.results.export import Exported
 from sweep.results.policies import Policy, policies, winner_checkpoint
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, canonical, parse_space
@@ -66,9 +68,9 @@ def exported(folder: Path) -> dict[str, Any]:
     """A stored epoch, as `export` and `verify` read it."""
     read_checkpoint(stored_at(folder))
     manifest = {**read_manifest(stored_at(folder)), "chosen": "by number", "verdict": "none"}
-    assert _readme(manifest).encode()  # as it is written
+    config = PointerSelector.from_pretrained(folder).config
+    assert card_text(Card(config, manifest, None, None), CardOptions(), [], folder.name).encode()  # as it is written
     assert Exported(folder, manifest["trial"], manifest, "by number", "none").sentence.encode()
-    assert PointerSelector.from_pretrained(folder).config.width
     return manifest
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from selector.arrays import Float32Array, Int64Array
 from selector.data import Dataset
-from selector.data.dataset import Outcome
+from selector.data.dataset import Outcome, Split
 from selector.data.queries import QueryTable
 from sweep.errors import SpaceError
 from sweep.items import ItemTable
@@ -39,7 +39,8 @@ class BeamSet:
     def shown(self) -> Int64Array:
         """Item ids of all beams, [beams, S]."""
         owners = np.repeat(np.arange(len(self.queries)), np.diff(self.starts))
-        return self.queries.pool_items[self.queries.pool_starts[owners][:, None] + self.picks]
+        shown: Int64Array = self.queries.pool_items[self.queries.pool_starts[owners][:, None] + self.picks]
+        return shown
 
     @classmethod
     def of(cls, plan: CollectionPlan) -> BeamSet:
@@ -58,7 +59,8 @@ class BeamSet:
         if settings is None or vlm is None:
             raise SpaceError(f"space {plan.space.name!r} has no section collect: only its items are embedded")
         draw = np.random.default_rng(0)
-        count, each = len(plan.splits), settings.beams.total
+        count = len(plan.splits)
+        each = np.where(plan.splits == int(Split.TRAIN), settings.beams.total, settings.of_held_out.total)
         answered = np.flatnonzero([len(table.answers(item)) > 0 for item in range(len(table))])
         size = max(min(settings.build.pool.size, len(answered)), settings.picks)
         queries = QueryTable(
@@ -67,8 +69,8 @@ class BeamSet:
             np.arange(count + 1, dtype=np.int64) * size,
             plan.splits,
         )
-        picks = draw.random((count * each, size)).argsort(axis=1)[:, : settings.picks]
-        return cls(settings, vlm, table, queries, picks, np.arange(count + 1, dtype=np.int64) * each)
+        picks = draw.random((each.sum(), size)).argsort(axis=1)[:, : settings.picks]
+        return cls(settings, vlm, table, queries, picks, np.concatenate([[0], np.cumsum(each)]).astype(np.int64))
 
     def dataset(self) -> Dataset:
         """The data that will come of it, with outcomes and embeddings that are drawn."""

@@ -43,6 +43,16 @@ def lacks(cost: Cost, space: SearchSpace, machine: Machine, free: int | None) ->
 
 
 def _time(cost: Cost, space: SearchSpace) -> Iterator[str]:
+    budget = None if space.collect is None else space.collect.budget
+    collecting = next((phase for phase in cost.phases if phase.name == "collect"), None)
+    if budget is not None and budget.hours is not None and collecting is not None and collecting.seconds is not None:
+        needed = collecting.seconds / HOUR
+        if needed > budget.hours:
+            prompts = int(collecting.amounts["prompts"] * budget.hours / needed)
+            yield (
+                f"collect.budget: {collecting.amounts['prompts']:,.0f} prompts take up to {needed:.1f} hours here, and "
+                f"hours ends them after {budget.hours:g}: expect about {prompts:,}; raise it, or ask fewer beams"
+            )
     training = next(phase for phase in cost.phases if phase.name == "train")
     hours = space.budget.hours
     if training.seconds is None or hours is None or training.seconds <= hours * HOUR or not space.budget.trials:

@@ -110,7 +110,7 @@ def _seconds(engine: Engine, work: AnswerWork, part: Sequence[WorkItem]) -> floa
 
 
 def _parts(work: AnswerWork) -> Iterator[tuple[WorkItem, ...]]:
-    """Batches as a worker gets them, from all over the sample: its first batch alone is not like the others."""
+    """Batches as a worker gets them."""
     size = work.vlm.workers.batch
     for start in range(0, len(work.sample), size):
         yield work.sample[start : start + size]

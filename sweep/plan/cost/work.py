@@ -12,8 +12,9 @@ from math import prod
 
 import numpy as np
 
-from selector.data import Dataset
+from selector.data import Dataset, Split
 from selector.training.stage import training_queries
+from sweep.collect.prompts import prompts_by_round
 from sweep.evaluation.questions import Questions, choose_questions
 from sweep.evaluation.rows import Selections, select_nothing, select_randomly, select_similar
 from sweep.items import ItemTable
@@ -110,6 +111,8 @@ def embed_work(plan: EmbeddingPlan) -> EmbedWork:
 
 def _collection(beams: BeamSet) -> AnswerWork:
     queries, shown = beams.queries, beams.shown
+    train = int((queries.split == int(Split.TRAIN)).sum())
+    rounds = prompts_by_round(beams.settings, train, first=len(shown))
     sample = tuple(
         WorkItem(int(queries.query_items[query]), tuple(demonstrations))
         for query in _some(len(queries))
@@ -121,13 +124,13 @@ def _collection(beams: BeamSet) -> AnswerWork:
         vlm=beams.vlm,
         table=beams.items,
         questions=len(queries),
-        prompts=len(shown),
+        prompts=sum(rounds),
         images=len(np.unique(images)),
         sample=tuple(sorted(sample)),
         stored=sample,
-        stored_share=1.0,
+        stored_share=rounds[0] / sum(rounds),
         score=beams.settings.gt_prob,
-        at_most=False,
+        at_most=len(rounds) > 1,
     )
 
 

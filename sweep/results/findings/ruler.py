@@ -18,7 +18,7 @@ from sweep.results.compared import SAME_SHARE
 from sweep.results.evidence import Evidence
 from sweep.results.finding import Change, Code, Finding, Severity
 from sweep.results.importance import Target
-from sweep.results.receipts import Receipt, receipts
+from sweep.results.receipts import Receipt
 from sweep.space.algorithms import MedianSettings, PercentileSettings, ThresholdSettings
 
 FEWEST_ROWS = 5
@@ -205,7 +205,7 @@ def _seeds_change(seen: str, advice: str, changes: tuple[Change, ...]) -> Findin
 
 def pruning(evidence: Evidence) -> Iterator[Finding]:
     """Pruned trials that may well have been the best."""
-    found = [one for one in receipts(evidence.space, evidence.trials) if (one.chance or 0.0) >= LIKELY]
+    found = [one for one in evidence.receipts if (one.chance or 0.0) >= LIKELY]
     if not found:
         return
     found.sort(key=lambda one: -(one.regret or 0.0))

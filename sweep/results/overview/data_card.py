@@ -96,7 +96,12 @@ def _facts(found: DataDescription) -> Table:
     if found.proposers:
         rows.append(("beams by proposer", ", ".join(f"{name} {count:,}" for name, count in found.proposers.items())))
     rows += [(name, str(count)) for name, count in summary.counts.items()]
-    return Table("data_facts", "What it holds", (Column("what", "what"), Column("value", "")), tuple(rows))
+    record, notes = found.collection, tuple[str, ...]()
+    if record is not None:
+        rows.append(("prompts by round", ", ".join(f"{one.number}: {one.prompts:,}" for one in record.rounds)))
+        rows += [("extends the data set", parent.fingerprint) for parent in record.parents]
+        notes = () if record.bias is None else (record.bias,)
+    return Table("data_facts", "What it holds", (Column("what", "what"), Column("value", "")), tuple(rows), notes=notes)
 
 
 def _sizes(groups: Mapping[int, int]) -> str:

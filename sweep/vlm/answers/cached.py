@@ -82,6 +82,7 @@ def answer_all(
     model: str,
     failure_limit: float,
     observer: ResultObserver | None = None,
+    all_may_fail: bool = False,
 ) -> AnswerSet:
     """Results of all work items.
 
@@ -94,6 +95,7 @@ def answer_all(
         model: name that is stored with the answers, for people.
         failure_limit: share of the distinct contents that may fail, in [0, 1].
         observer: told every work item's result once, as soon as it is known and, if new, stored or about to be.
+        all_may_fail: whether these are few of many, so that it is no error if none of them is answered.
 
     Raises:
         EvaluationError: more failed than `failure_limit` allows (`FailureLimit`), or nothing at all was answered.
@@ -130,7 +132,8 @@ def answer_all(
                 writer.add(item, first[item], result)
                 answers += not isinstance(result, Failure)
                 tally.add(groups[first[item]], result)
-    tally.check_end()
+    if not all_may_fail:
+        tally.check_end()
     failed_now = tally.distinct - len(found) - answers
     counts = Counts(asked.total(), tally.distinct, len(found), answers, failed_now, tally.failed())
     return AnswerSet(tally.results, counts)

@@ -235,7 +235,8 @@ def test_stored_and_read_again(tmp_path):
     manifest = store_collected(found, stored_at(folder), "demo model, 160 beams")
     data = load(DataSettings(path=folder))
     assert data.fingerprint() == found.dataset.fingerprint() == manifest.fingerprint
-    assert read_notes(folder) == {Note.PREDICTION: found.predictions, Note.PROPOSER: found.proposers}
+    notes = {Note.PREDICTION: found.predictions, Note.PROPOSER: found.proposers, Note.ROUND: [1] * 160}
+    assert read_notes(folder) == notes
     assert json.loads((folder / MANIFEST).read_text())["source"] == "demo model, 160 beams"
     assert [path.name for path in folder.parent.iterdir()] == ["collected"]
 
@@ -277,6 +278,10 @@ def test_the_digest_sees_what_changes_the_data_and_nothing_else(tmp_path):
         digest(),
         digest(settings(seed=1)),
         digest(settings(picks=3)),
+        digest(settings(rounds={})),
+        digest(settings(rounds={"give_up": 3})),
+        digest(settings(held_out_beams={"random": 1})),
+        digest(settings(budget={"prompts": 99})),
         digest(settings(metric="always")),
         digest(settings(similarity_temperature=0.2)),
         digest(items="j"),

@@ -21,7 +21,8 @@ from sweep.collect.proposers import (
     similarity,
     tempered,
 )
-from sweep.settings.collect import CollectSettings, Proposer
+from sweep.settings.collect import CollectSettings
+from sweep.settings.proposers import BeamCounts, Proposer
 from tests.selector.worlds import shake
 
 WIDTH = 5
@@ -56,7 +57,9 @@ def settings(picks=2, seed=0, **values):
     return CollectSettings.model_validate({"picks": picks, "seed": seed, "beams": beams} | needs | values)
 
 
-COUNTS = st.fixed_dictionaries({one.value: st.integers(0, 1 if one is Proposer.SIMILARITY else 6) for one in Proposer})
+COUNTS = st.fixed_dictionaries(
+    {one: st.integers(0, 1 if one == "similarity" else 6) for one in BeamCounts.model_fields}
+)
 
 
 @given(COUNTS.filter(lambda beams: any(beams.values())), st.integers(1, 3), st.integers(3, 9), st.integers(0, 50))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sweep.collect.beams import propose_beams
-from sweep.collect.measure import Collected, CollectProgress, Measurement
+from sweep.collect.beams import Beams, propose_beams
+from sweep.collect.measure import Collected, CollectProgress, Measured, Measurement
 from sweep.collect.outcomes import ScoreText
 from sweep.settings.collect import CollectSettings
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
@@ -96,6 +96,14 @@ class Answerer:
         shown = [self.world.shown_answer(demo) for demo in item.demonstrations]
         text = Counter(reversed(shown)).most_common(1)[0][0]
         return Answer(text, shown.count(self.world.shown_answer(item.query)) / len(shown), 100)
+
+
+def measured(beams: Beams, world: Table, answer: Callable[[Iterable[WorkItem]], Any], score: ScoreText) -> Measured:
+    """One round answered and scored."""
+    measurement = Measurement(beams, world, score, gt_prob=True)
+    for item, result in answer(beams.work_items()):
+        measurement.add(item, result)
+    return measurement.measured()
 
 
 def collect(

@@ -18,7 +18,7 @@ from sweep.report.doctor import diagnosis_document
 from sweep.report.documents import document_text
 from sweep.results.doctor import Diagnosis, diagnose
 from sweep.results.evidence import Evidence, Groups, read_evidence
-from sweep.results.finding import REMOVED, Code, Finding, Severity
+from sweep.results.finding import REMOVED, Change, Code, Finding, Severity
 from sweep.results.next_space import NextSpace, next_space
 from sweep.results.receipts import receipts
 from sweep.runs.paths import RunPaths
@@ -262,6 +262,23 @@ def test_next_applies_what_doctor_says_and_nothing_else() -> None:
     untouched = set(SPACE["parameters"]) - {change.path[1] for change in after.applied}
     for path in untouched:
         assert after.space.parameters[path] == evidence.space.parameters[path]
+
+
+def test_old_losses_are_a_prior_where_they_are_comparable() -> None:
+    evidence = evidence_of(study_of(lambda p: -math.log(p["grpo.lr"]), 40))
+    diagnosis = diagnose(evidence)
+    after = next_of(evidence, diagnosis)
+    assert {change.path[0] for change in after.applied} == {"parameters"} and after.space.prior is not None
+    values = {one.number: one for one in evidence.trials}
+    for number, one in zip(after.prior, after.space.prior, strict=True):
+        assert one.val_loss == values[number].value and one.params["grpo.lr"] == values[number].params["grpo.lr"]
+    longer = Finding(
+        Code.BEST_EPOCH_LAST, Severity.LOSS, "", (), "", changes=(Change(("trial", "grpo", "epochs"), 20, ""),)
+    )
+    other = next_of(evidence, replace(diagnosis, findings=(longer,)))
+    assert not other.prior and other.space.prior is None and "not comparable" in other.text
+    blind = evidence_of(evidence.trials, space_of(sampler="random"))
+    assert not next_of(blind, diagnosis).prior
 
 
 def test_a_change_that_the_space_refuses_is_left_out_and_said() -> None:

@@ -18,6 +18,14 @@ from sweep.settings.collect import CollectSettings
         ({"beams": {"similarity": 2}}, "less than or equal to 1"),
         ({"similarity_temperature": 0}, "greater than or equal to 0.0001"),
         ({"picks": 0}, "greater than or equal to 1"),
+        ({"rounds": {"beams": {"selector_sampled": 1}}}, "need a selector: name its folder, or set rounds.online"),
+        ({"rounds": {"online": {}}}, "online is given, but"),
+        ({"rounds": {"online": {"rce": {"epochs": 0}}, "beams": {"selector_beam": 1}}}, "would not be trained"),
+        ({"selector": "x", "rounds": {"online": {}, "beams": {"selector_beam": 1}}}, "rounds.online trains another"),
+        ({"rounds": {"beams": {"combined": 0, "random": 0}}}, "all counts are 0"),
+        ({"held_out_beams": {"selector_beam": 1}}, "need a selector"),
+        ({"budget": {"prompts": 5, "hours": 1}}, "one of the two"),
+        ({"budget": {}}, "one of the two"),
     ],
 )
 def test_contradictions_are_refused(values, expected):

@@ -258,7 +258,7 @@ def test_shipped_space_parses_and_its_first_trials_resolve(name, tmp_path):
         assert isinstance(asked, AskedTrial) and asked.number == index
         if index < len(made.points):
             assert made.points[index // made.repeats].items() <= asked.params.items()
-        assert asked.settings == made.resolve(asked.params, 0)
+        assert asked.settings == made.resolve(asked.params, index % made.repeats)
 
 
 def test_grpo_space_samples_and_tries_what_it_must():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sweep.plan.cost.limits import lacks
 from sweep.plan.cost.records import Cost, Phase, SampleSize
 from sweep.plan.machine import Machine
@@ -31,6 +33,16 @@ def test_hours_that_do_not_suffice_name_the_trials_that_do() -> None:
     assert line.startswith(
         "budget: 60 trials take up to 4.0 hours here, and budget.hours ends them after 1: expect about 15"
     )
+
+
+def test_hours_of_a_collection_that_do_not_suffice_name_the_prompts_that_do() -> None:
+    collect = Phase("collect", {"prompts": 34_000}, 1e9, at_most=False, workers=1, seconds=2 * 3600)
+    known = cost(seconds=60)
+    asked = replace(known, phases=(collect, *known.phases))
+    sections = {"items": {"demo": {}}, "vlm": {"model": {"path": "demo"}}, "collect": {"budget": {"hours": 0.5}}}
+    (line,) = lacks(asked, SearchSpace.model_validate({"name": "x", **sections}), LARGE, free=None)
+    assert line.startswith("collect.budget: 34,000 prompts take up to 2.0 hours here, and hours ends them after 0.5")
+    assert "about 8,500;" in line
 
 
 def test_memory_of_all_workers_or_of_the_card() -> None:

@@ -20,7 +20,7 @@ from sweep.evaluation.records import Evaluation
 from sweep.evaluation.row_kinds import RowKind
 from sweep.evaluation.statistics import fisher_interval, spearman
 from sweep.evaluation.wording import counted
-from sweep.results.additive import Factor, categorical, numeric, shares
+from sweep.results.additive import SMALL, Factor, categorical, numeric, shares
 from sweep.results.association import eta_interval, eta_squared
 from sweep.results.equivalents import equivalents
 from sweep.settings.evaluation import LEVEL
@@ -71,8 +71,8 @@ class Effect:
         importance: share of the variance explained where it is in use, in [0, 1]. None where `reason` says why not.
         p: that it explains nothing, by permutation of what the others leave unexplained, corrected for the number of
             parameters. None without importance.
-        is_told: whether it surely explains something: p is at most 0.05. How much, the interval says. Where it is not
-            told, the interval begins at 0.
+        is_told: whether it surely explains something worth a change: p is at most 0.05, and the share at least 0.02.
+            How much, the interval says. Where p is above 0.05, the interval begins at 0.
         reason: why nothing can be said, in a phrase. Empty where something can.
         measure: which association stands beside it.
         association: over complete trials (for answers: over evaluated ones). Positive: larger values have a larger
@@ -217,7 +217,7 @@ def _importance(
     effects = []
     for column, beside in zip(columns, plain_columns, strict=True):
         importance, p = found.get(column.path, (None, None))
-        is_told = p is not None and p <= LEVEL
+        is_told = p is not None and p <= LEVEL and importance is not None and importance.value >= SMALL
         effects.append(
             Effect(
                 path=column.path,
@@ -226,7 +226,7 @@ def _importance(
                 importance=importance,
                 p=p,
                 is_told=is_told,
-                reason="" if is_told else reason or column.why_not or "chance alone explains as much",
+                reason="" if is_told else reason or column.why_not or _untold(p),
                 measure=Measure.ETA_SQUARED if column.is_categorical else Measure.RANK_CORRELATION,
                 association=_association(beside, plain_N),
                 best_value=None if best is None else best.get(column.path),
@@ -244,6 +244,12 @@ def _importance(
         counts.order_kept,
         reason,
     )
+
+
+def _untold(p: float | None) -> str:
+    if p is not None and p <= LEVEL:
+        return f"it explains less than {SMALL}"
+    return "chance alone explains as much"
 
 
 def _too_little(target: Target, mean_N: Float64Array) -> str:
@@ -313,6 +319,12 @@ def _notes(found: Importance) -> Iterator[str]:
         f"the others, over {counted(found.configurations, 'configuration')}. A conditional parameter counts where it "
         "is in use. Intervals (95 %) come from resampling configurations."
     )
+    unsized = [one.path for one in found.told if one.importance and not (one.importance.low or 0.0) >= SMALL]
+    if unsized:
+        yield (
+            f"That {' and '.join(unsized)} matters is sure. How much cannot be told from so few trials: "
+            "the interval begins near 0."
+        )
     if found.explained is not None:
         yield (
             f"All parameters together explain {found.explained:.2f}. The rest is noise, or effects of combinations, "

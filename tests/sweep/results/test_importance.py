@@ -75,6 +75,21 @@ def test_one_parameter_does_all(loss: Callable[[Point], float], path: str, count
         assert "chance" in other.reason
 
 
+def test_what_explains_next_to_nothing_does_not_matter_however_sure_it_is() -> None:
+    def loss(point: Point) -> float:
+        return lr_alone(point) + 0.3 * (point["reward.mode"] == "hard_only")
+
+    effect = by_path(importance_of_val_loss(space_of(), study_of(loss, 300, seed=3)))["reward.mode"]
+    assert effect.p is not None and effect.p <= 0.05 and not effect.is_told and "less than 0.02" in effect.reason
+
+
+def test_where_few_trials_cannot_size_what_matters_it_is_said() -> None:
+    found = importance_of_val_loss(space_of(), study_of(lambda point: lr_alone(point) + noise(point, 4.0), 20, seed=4))
+    effect = by_path(found)["grpo.lr"]
+    assert effect.is_told and effect.importance is not None and (effect.importance.low or 0) < 0.02
+    assert any("grpo.lr matters is sure" in note for note in found.notes)
+
+
 def test_values_are_read_on_any_scale() -> None:
     """A logarithm of the loss, or of a parameter, changes no order and so no number."""
     plain = study_of(lambda point: lr_alone(point) + noise(point, 2.0), 40, seed=5)

@@ -304,7 +304,7 @@ def report(files: Sequence[Path]) -> None:
     records = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     by_arm = {name: {one["seed"]: one for one in records if one["arm"] == name} for name in ARMS}
     seeds = sorted(by_arm[BASELINE])
-    print(f"{len(seeds)} seeds; prompts and groups with contrast are of the training queries")
+    print(f"seeds: {len(seeds)}; prompts and groups with contrast are of the training queries")
     print("| arm | prompts | queries | contrast | accuracy | difference | 95 % | by seed |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, runs in by_arm.items():

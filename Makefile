@@ -37,8 +37,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python -m sweep run spaces/grpo.yaml
 
-# Two at a time: what starts and kills processes often waits.
-PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three at a time, also on two cores: what starts and kills processes often waits.
+PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
 	$(BIN)/$(PYTEST)

@@ -13,7 +13,7 @@ from selector.arrays import Float32Array
 from sweep.embed.identity import combination, vector_settings
 from sweep.embed.model import embedding_checkpoint
 from sweep.embed.parts import Inventory, Part, PartStore, PartVectors, inventory
-from sweep.embed.store import MANIFEST, TABLE, EmbeddingManifest, Vectors, write_tables
+from sweep.embed.store import MANIFEST, EmbeddingManifest, Vectors, write_tables
 from sweep.errors import RunError
 from sweep.items import ItemTable
 from sweep.settings.embed import EmbedSettings, Inputs
@@ -74,7 +74,7 @@ def embed_items(work: Embedding, folder: StoredPath, console: Console, run: Part
     _check_missing(work, unfit)
     model = described.pop("model")
     with folder.new_folder() as temporary:
-        hashes = write_tables(temporary, vectors, work.settings)
+        hashes, width = write_tables(temporary, vectors, work.settings)
         checkpoint = embedding_checkpoint(work.settings, work.vlm)
         manifest = EmbeddingManifest(
             model=model,
@@ -82,7 +82,7 @@ def embed_items(work: Embedding, folder: StoredPath, console: Console, run: Part
             made={**described, **combination(work.settings)},
             items=work.items.fingerprint(),
             rows=len(work.items),
-            width=int(np.load(temporary / f"{TABLE}.npy", mmap_mode="r").shape[1]),
+            width=width,
             without_image=len(unfit),
             hashes=hashes,
         )

@@ -118,7 +118,7 @@ class Vectors:
     rows_M: Int64Array
 
 
-def write_tables(folder: Path, vectors: dict[Inputs, Vectors], settings: EmbedSettings) -> dict[str, str]:
+def write_tables(folder: Path, vectors: dict[Inputs, Vectors], settings: EmbedSettings) -> tuple[dict[str, str], int]:
     """Write the tables of a folder, a block of rows at a time. The manifest is the caller's.
 
     Args:
@@ -127,7 +127,7 @@ def write_tables(folder: Path, vectors: dict[Inputs, Vectors], settings: EmbedSe
         settings: how they are combined.
 
     Returns:
-        The hash of each table, by name.
+        The hash of each table, by name, and the width of the combined one.
     """
     items = len(next(iter(vectors.values())).rows_M)
     both = settings.inputs is Inputs.BOTH
@@ -151,7 +151,7 @@ def write_tables(folder: Path, vectors: dict[Inputs, Vectors], settings: EmbedSe
     hashes = {name: table_hash(table) for name, table in tables.items()}
     for table in tables.values():
         table.flush()
-    return hashes
+    return hashes, width
 
 
 def combined(blocks: dict[Inputs, Float32Array], settings: EmbedSettings) -> Float32Array:

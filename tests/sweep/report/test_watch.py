@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import http.client
 import json
 import threading
@@ -182,9 +181,14 @@ def test_a_taken_port_is_passed_over(finished: RunPaths, monkeypatch: pytest.Mon
             listen(first.server_port, watched)
 
 
-def test_the_command_says_where_and_ends_with_one_line(copy: Path, command: Command) -> None:
+def test_the_command_says_where_and_ends_with_one_line(
+    copy: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(server: WatchServer) -> None:
+        raise KeyboardInterrupt  # where SIGINT is ignored, as in the background of a script, none would come
+
     before = tree(copy.parent)
-    threading.Timer(1.0, _thread.interrupt_main).start()
+    monkeypatch.setattr(WatchServer, "serve_forever", interrupted)
     code, out, error = command("watch", str(copy), "--port", "0")
     lines = out.splitlines()
     assert code == 0 and error == "" and lines[-1] == "no longer watched"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from sweep.execution.ray.options import LOOPBACK_ONLY
 
@@ -17,6 +18,11 @@ os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
 os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 (Ray knows it by this name alone)
 
 RAY_STARTS = 3
+
+# Property tests without a number of their own. `make test-long` gives each of them more examples.
+settings.register_profile("short", max_examples=40, deadline=None)
+settings.register_profile("long", max_examples=200, deadline=None)
+settings.load_profile("long" if "SWEEP_LONG" in os.environ else "short")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sweep.terminal.outlet import harmless
 
@@ -24,10 +24,8 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append the record, made harmless for who reads it on a terminal."""
-        try:
+        with suppress(OSError):  # `handleError` would put a traceback on the screen
             os.write(self._descriptor, f"{harmless(self.format(record))}\n".encode(errors="backslashreplace"))
-        except OSError:
-            self.handleError(record)
 
 
 @contextmanager

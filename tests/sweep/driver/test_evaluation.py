@@ -213,6 +213,7 @@ def test_evaluations_of_one_run_stand_side_by_side_in_any_order(judged: Path, tm
     assert code == 2 and "evaluation.shots: [1] -> [1, 2, 3, 4]" in error, error
 
 
+@pytest.mark.long  # evaluating again, and what is said of rows that are gone, have shorter tests
 def test_deleting_a_trial_changes_no_other_row(ray_session: None, judged: Path, tmp_path: Path) -> None:
     run = copy_of(judged, tmp_path, answers=True)
     before = {row.name: row for row in table_of(run).rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import time
 from pathlib import Path
@@ -191,3 +192,10 @@ def test_the_log_gets_each_event_with_its_time(tmp_path: Path) -> None:
     assert (
         "grpo epoch 3/14 val_loss 2.5000" in lines[1] and "\x1b" not in lines[2] and "after epoch 3 (out of" in lines[2]
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_line_that_the_log_cannot_hold_is_lost_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("w") as stream, logging_to(stream.fileno()):
+        logging.getLogger("sweep.driver").warning("cannot say that this driver lives")
+    assert capfd.readouterr() == ("", "")

@@ -4,15 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from sweep.settings.vlm import VlmSettings
 from sweep.vlm.engine.engine import Engine
 from tests.sweep.vlm.models import MemoryTable, build_table, write_checkpoint
 from tests.sweep.vlm.plain import Plain
 
-settings.register_profile("vlm", deadline=None)  # the first call of a model takes longer than the others
-settings.load_profile("vlm")
 Make = Callable[..., VlmSettings]
 
 

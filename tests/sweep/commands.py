@@ -49,8 +49,8 @@ class Started(subprocess.Popen[str]):
     log: Path
 
 
-def start(folder: Path, command: str, *arguments: str, dashboard: bool = False) -> Started:
-    """Start a command. Returns when its Ray is up, or when the process has ended.
+def start(folder: Path, command: str, *arguments: str, dashboard: bool = False, logs: Path | None = None) -> Started:
+    """Start a command. Returns when its Ray is up, or when the process has ended. What it says goes to `logs`.
 
     On a busy machine Ray may give up starting. That is no matter of the test, so it is tried again from scratch.
     """
@@ -58,7 +58,7 @@ def start(folder: Path, command: str, *arguments: str, dashboard: bool = False) 
     line = [sys.executable, "-m", "sweep", command, *arguments, *options]
     before = set(folder.glob("runs/*"))
     for _ in range(RAY_STARTS):
-        log = folder / f"output-{uuid4().hex}.txt"
+        log = (logs or folder) / f"output-{uuid4().hex}.txt"
         with log.open("w") as stream:
             process = Started(line, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, text=True)
         process.log = log

@@ -168,7 +168,7 @@ def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(
 ) -> None:
     """Real processes: the disk fills up under a worker; one line, exit code 2; with room again, the same numbers."""
     with small_disk(tmp_path / "small", 8) as disk:
-        process = start(disk.root, "run", str(write_space(disk.root, **ALONE)))
+        process = start(disk.root, "run", str(write_space(disk.root, **ALONE)), logs=tmp_path)
         run = disk.root / "runs" / "small-1"
         wait_for(lambda: epochs_done(run) >= 7)
         disk.fill()

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selector.model import PointerSelector, SelectorConfig
+    from selector.config import SelectorConfig
+    from selector.model import PointerSelector
 
 __all__ = ["PointerSelector", "SelectorConfig"]
 

@@ -5,7 +5,7 @@ A FLOP is one multiplication or one addition. Letters as in `selector.model`.
 
 from __future__ import annotations
 
-from selector.model import SelectorConfig
+from selector.config import SelectorConfig
 
 BACKWARD = 2
 """Backward costs at most twice the forward pass: the gradients of weights and of inputs. Embeddings need none."""

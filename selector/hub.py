@@ -24,8 +24,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from selector.config import SelectorConfig
 from selector.errors import HubError, printable
-from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector, SelectorConfig
+from selector.model import CONFIG_FILE, WEIGHTS_FILE, PointerSelector
 
 TAGS = ["demonstration-selection", "in-context-learning", "few-shot", "pointer-network", "visual-question-answering"]
 LIBRARY = "demonstration-selector"

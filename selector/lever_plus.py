@@ -25,8 +25,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selector.config import SelectorConfig
 from selector.errors import CheckpointError, SettingsError, first_line
-from selector.model import PointerSelector, SelectorConfig, check_size
+from selector.model import PointerSelector, check_size
 from selector.torch_file import torch_problem
 
 HEADS, TEMPERATURE = 1, 0.1

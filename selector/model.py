@@ -4,10 +4,6 @@ Legend: B queries, N beams, S picks, K candidates, D input width, H hidden width
 
 Parameter names are those of the checkpoints users already have. Deviations from the textbook:
 
-- Attention is computed with the key and value projections folded into the query side. For one query over K candidates,
-  `q . (W_k c) = (W_k^T q) . c` and `sum_k a_k W_v c_k = W_v sum_k a_k c_k`. So no K x H x H product is ever made. The
-  key bias adds the same number to every score and drops out of the softmax. The same folding takes `input_proj` in:
-  candidates are touched by exactly one dense product, `cand_proj @ input_proj`.
 - Dropout acts on each attention block's output and on the final query state, through masks that the caller passes in.
   Policies that share a mask therefore run in the same mode, to the bit (invariant 1).
 - `input_proj` starts as (part of) an orthogonal map. `query_proj` and `cand_proj` start near the identity, and the
@@ -17,10 +13,9 @@ Parameter names are those of the checkpoints users already have. Deviations from
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from selector.attention import CrossAttention
+from selector.config import SelectorConfig
 from selector.errors import CheckpointError, HubError, SettingsError, first_line, printable
 from selector.files import lfs_problem
 from selector.tensors import read_tensors, tensor_bytes
@@ -40,86 +37,12 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
-@dataclass(frozen=True)
-class SelectorConfig:
-    """Architecture of a selector.
-
-    Attributes:
-        width: D, of the embeddings that it reads, at least 1.
-        hidden: H, its own width, at least 1.
-        layers: L, of cross-attention, at least 0.
-        heads: A, of attention, a divisor of H.
-        decoder: `static` or `gate`.
-        temperature: divides the logits, finite and above 0.
-        dropout: in [0, 1). Used by training only.
-
-    Raises:
-        SettingsError: a value that no selector can have.
-    """
-
-    width: int
-    hidden: int
-    layers: int
-    heads: int
-    decoder: str
-    temperature: float
-    dropout: float
-
-    def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("hidden", 1), ("layers", 0), ("heads", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise SettingsError(f"{name} {value!r} must be a whole number of at least {least}")
-        if self.hidden % self.heads:
-            raise SettingsError(f"hidden {self.hidden} is not a multiple of heads {self.heads}")
-        if self.decoder not in ("static", "gate"):
-            raise SettingsError(f"unknown decoder {self.decoder!r}; known are static, gate")
-        if type(self.temperature) not in (int, float) or not 0 < self.temperature < math.inf:
-            raise SettingsError(f"temperature {self.temperature!r} must be a finite number above 0")
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            raise SettingsError(f"dropout {self.dropout!r} must be in [0, 1)")
-
-
 class Encoding(NamedTuple):
     """A batch of queries and pools, encoded once. All beams are unrolled from it."""
 
     query_BH: Tensor
     cand_BKH: Tensor
     cand_mask_BK: Tensor
-
-
-class CrossAttention(nn.Module):
-    """Multi-head attention of one query over its candidates, laid out as `torch.nn.MultiheadAttention` stores it."""
-
-    def __init__(self, hidden: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden, hidden))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden))
-        self.out_proj = nn.Linear(hidden, hidden)
-        nn.init.xavier_uniform_(self.in_proj_weight)
-        nn.init.zeros_(self.out_proj.weight)
-        nn.init.zeros_(self.out_proj.bias)
-
-    def forward(self, state_BH: Tensor, items_BKD: Tensor, mask_BK: Tensor, input_weight_HD: Tensor) -> Tensor:
-        """Attend from the query state to the candidates' raw embeddings. Returns [B, H].
-
-        Products with a matrix are flattened by hand. Otherwise torch chooses between one product and a batch of them,
-        by whether the matrix requires a gradient. A frozen policy could then differ in the last bit.
-        """
-        B, H = state_BH.shape
-        A = self.heads
-        q_weight, k_weight, v_weight = self.in_proj_weight.chunk(3)
-        q_bias, _, v_bias = self.in_proj_bias.chunk(3)
-        q_BAh = functional.linear(state_BH, q_weight, q_bias).view(B, A, H // A)
-        key_BAH = torch.einsum("bah,ahj->baj", q_BAh, k_weight.view(A, H // A, H))
-        key_BAD = (key_BAH.reshape(B * A, H) @ input_weight_HD).view(B, A, -1)
-        score_BAK = (key_BAD @ items_BKD.transpose(1, 2)) / (H // A) ** 0.5
-        weight_BAK = score_BAK.masked_fill(~mask_BK[:, None, :], -torch.inf).softmax(-1)
-        pooled_BAD = weight_BAK @ items_BKD
-        pooled_BAH = (pooled_BAD.reshape(B * A, -1) @ input_weight_HD.t()).view(B, A, H)
-        value_BAh = torch.einsum("baj,ahj->bah", pooled_BAH, v_weight.view(A, H // A, H))
-        return self.out_proj(value_BAh.reshape(B, H) + v_bias)  # type: ignore[no-any-return]
 
 
 class PointerSelector(nn.Module):

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from selector.model import SelectorConfig, build_selector
+from selector.config import SelectorConfig
+from selector.model import build_selector
 from selector.program import write_program
 from sweep.space import parse_space
 

@@ -42,6 +42,8 @@ FLOORS = {
 LOOSE = {"sweep", "sweep.__main__", "sweep.errors"}
 TORCH_ALONE = {
     "selector/__init__.py",
+    "selector/attention.py",
+    "selector/config.py",
     "selector/model.py",
     "selector/tensors.py",
     "selector/errors.py",

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from selector.arrays import Int64Array
 from selector.batches import Batch, EpochNoise, TensorData
+from selector.config import SelectorConfig
 from selector.data.dataset import Dataset, Split
 from selector.errors import DataError
-from selector.model import PointerSelector, SelectorConfig, build_selector
+from selector.model import PointerSelector, build_selector
 from selector.optimizer import StageOptimizer
 from selector.reports import EpochReport, Stage, WeightedMeans, parameter_change
 from selector.seeds import derive_seed, hashed_order

@@ -8,12 +8,13 @@ from enum import Enum, auto
 import torch
 
 from selector.batches import TensorData
+from selector.config import SelectorConfig
 from selector.data import Dataset, DataSettings, DataSummary, describe, load
 from selector.data.native import is_native
 from selector.data.queries import QueryTable
 from selector.data.settings import SplitBy
 from selector.errors import DataError
-from selector.model import PointerSelector, SelectorConfig
+from selector.model import PointerSelector
 from selector.rewards import compute_rewards
 from selector.training.stage import training_queries
 from selector.validation import Evaluator

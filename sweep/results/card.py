@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selector.model import SelectorConfig
+from selector.config import SelectorConfig
 from sweep.evaluation.records import Evaluation, FinalistRecord, RowRecord, SeedRecord
 from sweep.evaluation.row_kinds import RowKind
 from sweep.evaluation.wording import counted

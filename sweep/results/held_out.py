@@ -27,9 +27,10 @@ import torch
 
 from selector.arrays import Float64Array, Int64Array
 from selector.batches import TensorData
+from selector.config import SelectorConfig
 from selector.data import Dataset, DataSettings, Outcome, Split
 from selector.data.synthetic import DemoWorld, demo_world
-from selector.model import PointerSelector, SelectorConfig
+from selector.model import PointerSelector
 from selector.order import measure_order
 from selector.rewards import reward_range
 from selector.settings import ValidationSettings

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from selector.batches import TensorData
+from selector.config import SelectorConfig
 from selector.errors import CheckpointError, UserError
-from selector.model import CONFIG_FILE, PointerSelector, SelectorConfig
+from selector.model import CONFIG_FILE, PointerSelector
 from selector.reports import EpochReport
 from selector.settings import TrialSettings
 from selector.validation import Evaluator

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from selector.config import SelectorConfig
 from selector.data import DataSettings, load
 from selector.data.native import write_native
-from selector.model import SelectorConfig, build_selector
+from selector.model import build_selector
 from sweep.driver.create import NewRun, create_run
 from sweep.evaluation.evaluate import evaluate
 from sweep.evaluation.records import Evaluation, SourceRecord

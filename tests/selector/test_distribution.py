@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from selector.model import SelectorConfig, build_selector
+from selector.config import SelectorConfig
+from selector.model import build_selector
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from selector.config import SelectorConfig
 from selector.flops import BACKWARD, forward_flops
-from selector.model import PointerSelector, SelectorConfig
+from selector.model import PointerSelector
 
 QUERIES, CANDIDATES, BEAMS, PICKS = 6, 10, 5, 3
 

@@ -11,9 +11,10 @@ import safetensors.torch
 import torch
 from huggingface_hub import constants
 
+from selector.config import SelectorConfig
 from selector.errors import HubError
 from selector.hub import HubSelector, push_folder
-from selector.model import PointerSelector, SelectorConfig, build_selector
+from selector.model import PointerSelector, build_selector
 from selector.tensors import tensor_bytes
 from tests.hub import Hub, card_problems, hub_at_home
 

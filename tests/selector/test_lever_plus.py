@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from selector.config import SelectorConfig
 from selector.errors import CheckpointError, SettingsError
 from selector.lever_plus import PREFIX, read_selector, write_selector
-from selector.model import PointerSelector, SelectorConfig, build_selector
+from selector.model import PointerSelector, build_selector
 
 GIVEN = {"heads": 1, "temperature": 0.1, "dropout": 0.5}
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from selector.config import SelectorConfig
 from selector.losses import beam_log_probs
-from selector.model import Encoding, PointerSelector, SelectorConfig, build_selector
+from selector.model import Encoding, PointerSelector, build_selector
 from tests.selector.worlds import ARCHITECTURES, CONFIG, inputs, shaken
 
 

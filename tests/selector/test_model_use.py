@@ -14,8 +14,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from selector.config import SelectorConfig
 from selector.errors import CheckpointError, SettingsError
-from selector.model import PointerSelector, SelectorConfig
+from selector.model import PointerSelector
 from tests.selector.worlds import ARCHITECTURES, CONFIG, inputs, shaken
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +160,7 @@ LONELY = """
 
     TORCH_NEEDS = {"torch", "torchgen", "functorch", "filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx",
                    "setuptools", "sympy", "triton", "typing_extensions", "cuda", "nvidia"}
-    OURS = {"selector", "selector.model", "selector.tensors", "selector.errors", "selector.files"}
+    OURS = {"selector"} | {f"selector.{name}" for name in "attention config errors files model tensors".split()}
 
     class OnlyTorch:
         refused = set()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from selector.config import SelectorConfig
 from selector.errors import CheckpointError, SettingsError
-from selector.model import SelectorConfig, build_selector
+from selector.model import build_selector
 from selector.program import write_program
 
 WITHOUT_US = """

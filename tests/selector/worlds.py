@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from selector.batches import EpochNoise, TensorData
+from selector.config import SelectorConfig
 from selector.data.dataset import Dataset, Outcome, Split
-from selector.model import PointerSelector, SelectorConfig, build_selector
+from selector.model import PointerSelector, build_selector
 from selector.reports import EpochReport
 from selector.settings import TrialSettings, ValidationSettings
 from selector.training import GrpoStage, RceStage

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from selector.model import PointerSelector, SelectorConfig
+from selector.config import SelectorConfig
+from selector.model import PointerSelector
 from sweep.plan.cost.prompts import PromptCost
 from sweep.plan.cost.records import Measured
 from sweep.plan.cost.work import Works

@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
+from selector.config import SelectorConfig
 from selector.data import DataSettings, Outcome, Split, describe, load
 from selector.data.embeddings import unit_rows
 from selector.data.native import MANIFEST, Note
 from selector.errors import CheckpointError, DataError
-from selector.model import SelectorConfig, build_selector
+from selector.model import build_selector
 from selector.rewards import compute_rewards
 from selector.settings import RewardMode, RewardSettings
 from sweep.collect.beams import propose_beams

@@ -11,7 +11,8 @@ from hypothesis import settings as test_settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from selector.model import SelectorConfig, build_selector
+from selector.config import SelectorConfig
+from selector.model import build_selector
 from sweep.collect.proposers import (
     most_likely,
     propose,

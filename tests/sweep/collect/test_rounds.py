@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import settings as test_settings
 from hypothesis import strategies as st
 
+from selector.config import SelectorConfig
 from selector.data.dataset import Outcome, Split
 from selector.errors import DataError
-from selector.model import SelectorConfig, build_selector
+from selector.model import build_selector
 from sweep.collect.beams import propose_beams
 from sweep.collect.hours import HoursSpent
 from sweep.collect.measure import collected_of

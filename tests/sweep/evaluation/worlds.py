@@ -9,10 +9,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from selector.config import SelectorConfig
 from selector.data import Dataset
 from selector.data.settings import DemoSettings, SplitSettings
 from selector.data.synthetic import demo_dataset, demo_world
-from selector.model import PointerSelector, SelectorConfig, build_selector
+from selector.model import PointerSelector, build_selector
 from sweep.evaluation.questions import Questions, choose_questions
 from sweep.evaluation.rows import Panel, PolicyRow, RowKind, Selections
 from sweep.settings.evaluation import SplitName

@@ -14,10 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selector.config import SelectorConfig
 from selector.data import Dataset
 from selector.health import Verdict
 from selector.lever_plus import write_selector
-from selector.model import PointerSelector, SelectorConfig, build_selector
+from selector.model import PointerSelector, build_selector
 from selector.reports import EpochReport, Stage
 from selector.settings import HealthSettings
 from sweep.errors import RunError

@@ -18,6 +18,9 @@ os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
 os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 (Ray knows it by this name alone)
 
 RAY_STARTS = 3
+TRAINING = ("driver/test_run.py", "driver/test_interruptions.py", "driver/test_full_disk.py", "test_disk_bound.py",
+            "test_runs_on_s3.py")  # fmt: skip
+"""Files that train on this session's Ray, most of them held against the same run. The others ask models there."""
 
 # Property tests without a number of their own. `make test-long` gives each of them more examples.
 settings.register_profile("short", max_examples=40, deadline=None)
@@ -26,9 +29,19 @@ settings.load_profile("long" if "SWEEP_LONG" in os.environ else "short")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What another test shows in short waits until it is asked for. What takes long begins first."""
+    """What another test shows in short waits until it is asked for. What takes long begins first.
+
+    The tests of a file stay together, for what they share. So do those that need this session's Ray, or each of the
+    processes that share the work would start one: there are two groups of them, about equally long.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    on_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path not in slow, item.path not in on_ray))
+    for item in items:
+        group = str(item.path)
+        if item.path in on_ray:
+            group = "training on Ray" if group.endswith(TRAINING) else "models on Ray"
+        item.add_marker(pytest.mark.xdist_group(group))
     if "SWEEP_LONG" not in os.environ:
         for item in items:
             if item.get_closest_marker("long"):
@@ -53,19 +66,21 @@ def seeded(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     from sweep.execution.ray.cluster import ENVIRONMENT
+    from sweep.execution.ray.start import lean_ray
 
     os.environ.update(ENVIRONMENT)
     import ray
 
     for left in reversed(range(RAY_STARTS)):
         try:
-            ray.init(
-                num_cpus=2,
-                object_store_memory=128 * 1024**2,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
+            with lean_ray(dashboard=False):
+                ray.init(
+                    num_cpus=2,
+                    object_store_memory=128 * 1024**2,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                )
             break
         except Exception:  # Ray raises nothing narrower when it gives up on a busy machine
             ray.shutdown()

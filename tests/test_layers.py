@@ -206,24 +206,38 @@ def test_the_metric_needs_nothing_but_python() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("modules", "absent"),
-    [
-        ("sweep.cli.app", "torch pyarrow pydantic ray transformers optuna"),
-        ("sweep.cli.status", "torch scipy ray transformers"),
+NOT_LOADED = {
+    "commands": [
+        ("sweep.cli.app", "torch pyarrow pydantic scipy ray transformers optuna plotly"),
+        ("sweep.cli.listing", "torch scipy ray transformers optuna plotly"),
+        ("sweep.cli.status", "torch scipy ray transformers plotly"),
+        ("sweep.cli.runs sweep.driver.run", "ray transformers plotly cmaes scipy.stats"),
         ("sweep.cli.watch", "ray transformers plotly"),
-        ("sweep.cli.listing", "torch scipy ray transformers optuna"),
         ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
         ("sweep.cli.spaces sweep.plan.make", "ray transformers"),
-        ("sweep.cli.runs sweep.driver.run", "ray transformers cmaes scipy.stats"),
+    ],
+    "model and demo": [
         ("sweep.vlm.service sweep.vlm.engine.engine sweep.vlm.pool.pool", "ray transformers optuna"),
         ("sweep.demo.store sweep.demo.training.train sweep.demo.training.measure", "ray transformers optuna"),
     ],
-)
-def test_what_is_not_loaded_without_need(modules: str, absent: str) -> None:
+}
+"""Modules, and what importing them must not bring. The steps of a row follow each other in one process."""
+
+
+@pytest.mark.parametrize("steps", NOT_LOADED.values(), ids=NOT_LOADED)
+def test_what_is_not_loaded_without_need(steps: list[tuple[str, str]]) -> None:
     """Ray reads its environment as it is imported, so that a driver decides first; all of it takes seconds."""
-    code = f"import sys\nfor name in {absent.split()}: sys.modules[name] = None\n"
-    code += "".join(f"import {module}\n" for module in modules.split())
+    code = "import sys\nbarred = set()\n"
+    for modules, absent in steps:
+        code += (
+            f"wanted = set({absent.split()})\n"
+            "for name in barred - wanted: del sys.modules[name]\n"
+            "barred = wanted\n"
+            "for name in barred:\n"
+            "    assert sys.modules.get(name) is None, name\n"
+            "    sys.modules[name] = None\n"
+        )
+        code += "".join(f"import {module}\n" for module in modules.split())
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
 
 

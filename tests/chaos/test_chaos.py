@@ -19,7 +19,7 @@ from tests.chaos.processes import Kind
 from tests.chaos.report import Result
 from tests.chaos.spaces import NAME, Mode, space
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BUDGET = space(Mode.ONE, quick=True)["budget"]["trials"]
 
 

@@ -108,7 +108,7 @@ def _started_once(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[
         stack.enter_context(environment(changes))
         stack.callback(ray.shutdown)
         try:
-            with _any_agent_port():
+            with lean_ray(dashboard=wanted.dashboard):
                 context = initialised(**_options(data_bytes, wanted, folder, say), **names_of(run))
         # Ray has no class of its own for this: it raises what it comes across, bare exceptions too.
         except Exception as error:
@@ -167,15 +167,20 @@ def initialised(**options: Any) -> Any:  # noqa: ANN401 (Ray is untyped)
 
 
 @contextmanager
-def _any_agent_port() -> Iterator[None]:
-    """The agent of the dashboard takes a port that is free, for which only `ray start` has an option.
+def lean_ray(*, dashboard: bool) -> Iterator[None]:
+    """What `ray.init` starts in the block is what one machine needs. Ray has no options of its own for this.
 
-    The port that it would take is the same for all. A second Ray on this machine would have no jobs in its dashboard.
+    - The agent of the dashboard takes a free port. Its own is the same for all, and a second Ray on this machine would
+      have no jobs in its dashboard.
+    - No process brings the workers' output here, since nobody reads it: it is in their files.
+    - The autoscaler has nothing to scale. Only the dashboard's first page shows what it says of resources.
     """
     from ray._private import parameter
 
     whole = parameter.RayParams
-    parameter.RayParams = partial(whole, dashboard_agent_listen_port=0)
+    parameter.RayParams = partial(
+        whole, dashboard_agent_listen_port=0, include_log_monitor=False, no_monitor=not dashboard
+    )
     try:
         yield
     finally:

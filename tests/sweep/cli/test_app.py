@@ -207,10 +207,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def test_a_second_driver_is_refused(watched: Watched) -> None:
-    second = start(watched.run.parent.parent, "resume", "watched")
-    output = finish(second)
-    assert second.returncode == 2 and "is being driven by another process" in output
+def test_a_second_driver_is_refused(watched: Watched, command: Command) -> None:
+    code, _, error = command("resume", str(watched.run))
+    assert code == 2 and "is being driven by another process" in error
 
 
 def test_status_of_a_run_that_goes_on(watched: Watched, command: Command) -> None:

@@ -74,9 +74,8 @@ def test_a_killed_driver_resumes_from_the_address_alone(
     [worker] = at_work(store, tmp_path)
     os.kill(worker, signal.SIGSTOP)  # or a quick machine is done before the second driver is refused
     try:
-        second = start(tmp_path, "resume", f"{runs}/mine")
-        refused = finish(second)
-        assert second.returncode == 2 and "is being driven by another process" in refused
+        code, _, refused = call(capsys, monkeypatch, "resume", f"{runs}/mine")
+        assert code == 2 and "is being driven by another process" in refused
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
     finally:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 
@@ -13,6 +10,7 @@ from selector.data.dataset import Dataset, Split
 from selector.hashes import array_parts, content_hash
 from selector.model import PointerSelector
 from selector.settings import TrialSettings, ValidationMetric, ValidationSettings
+from selector.threads import intra_op_threads
 from selector.training.rce import RceStage
 from selector.validation import Evaluator
 from sweep.settings.rounds import OnlineSelector
@@ -30,7 +28,7 @@ def train_online(settings: OnlineSelector, dataset: Dataset, seed: int) -> Point
     """
     queries = min(settings.queries, len(dataset.indices(Split.TRAIN)))
     trial = TrialSettings(seed=seed, model=settings.model, rce=settings.rce, train_queries=queries)
-    with _one_thread():
+    with intra_op_threads(1):  # the same sums on every machine
         data = TensorData(dataset, torch.device("cpu"))
         stage = RceStage(trial, data, Evaluator(data, ValidationSettings(metric=ValidationMetric.RCE)))
         for _ in stage:
@@ -42,14 +40,3 @@ def selector_fingerprint(model: PointerSelector) -> str:
     """SHA-256 of the weights by name, 64 hex digits."""
     weights = {name: np.asarray(value.detach().cpu().numpy()) for name, value in sorted(model.state_dict().items())}
     return content_hash(part for name, array in weights.items() for part in (name.encode(), *array_parts(array)))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums over several threads are added in another order on another machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from selector.arrays import Float32Array, Float64Array
+from selector.threads import intra_op_threads
 from sweep.demo.drawing import ByteArray
 from sweep.demo.model import DemoModel, image_tokens
 
@@ -35,7 +36,8 @@ def item_features(model: DemoModel, images: ByteArray, questions: Sequence[str])
 @torch.inference_mode()
 def _image_states(model: DemoModel, images: ByteArray) -> Float64Array:
     """The vision tower's output, one token for each image of 28 x 28 pixels: float64 [M, WIDTH]."""
-    parts = [image_tokens(model, images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+    with intra_op_threads(1):  # windows of a few tokens
+        parts = [image_tokens(model, images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
     return np.asarray(torch.cat(parts).double().numpy())
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from selector.data import Dataset
 from selector.model import PointerSelector
 from selector.reports import EpochReport
+from selector.threads import intra_op_threads
 from sweep.errors import RunError
 from sweep.evaluation.questions import choose_questions
 from sweep.results.compare import compare_sides
@@ -168,7 +168,9 @@ def reproduce(
     if dataset.fingerprint() != trained.fingerprint:
         other = Circumstance("data fingerprint", trained.fingerprint[:16], dataset.fingerprint()[:16])
         return Reproduction(trained, Outcome.OTHER_DATA, tolerance, circumstances=(other,))
-    with TemporaryDirectory(prefix="sweep-reproduce-") as scratch, _threads(trained.compute.get("threads")):
+    stored = trained.compute.get("threads")
+    threads = stored if isinstance(stored, int) and stored > 0 else torch.get_num_threads()
+    with TemporaryDirectory(prefix="sweep-reproduce-") as scratch, intra_op_threads(threads):
         again = _train(trained, dataset, RunPaths(stored_at(Path(scratch)) / "again"), last, say)
         then = [report for report in trained.history if report.step <= last]
         found = Reproduction(
@@ -264,17 +266,6 @@ def _train(trained: Trained, dataset: Dataset, run: RunPaths, last: int, say: Ca
     artifact = run.rce_folder / digest
     warm_up = read_manifest(artifact)["sha256"] if (artifact / MANIFEST_FILE).exists() else None
     return _Again(trained, run.trial(trained.number), reports, warm_up, compute(data.device))
-
-
-@contextmanager
-def _threads(number: object) -> Iterator[None]:
-    """As many threads of torch as the training had."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number if isinstance(number, int) and number > 0 else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # Comparing ------------------------------------------------------------------------------------------------------------

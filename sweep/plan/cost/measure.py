@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from selector.batches import TensorData
 from selector.reports import Stage
 from selector.settings import TrialSettings
+from selector.threads import intra_op_threads
 from selector.training.run import Training
 from selector.validation import Evaluator
 from sweep.embed.model import embedding_checkpoint, load_model
@@ -53,7 +53,7 @@ def measure(space: SearchSpace, works: Works) -> Measured:
     if works.answers:
         vlm = works.answers[0].vlm
         device = _device(vlm.workers.gpus, "vlm.workers")
-        with _threads(int(vlm.workers.cpus)):
+        with intra_op_threads(int(vlm.workers.cpus)):
             engine = Engine(vlm, device)
             for work in works.answers:
                 prompt[work.phase], image[work.phase] = _answering(engine, work)
@@ -68,7 +68,7 @@ def _embedding(work: EmbedWork) -> dict[Inputs, float]:
     settings = work.settings
     device = _device(settings.workers.gpus, "embed.workers")
     found = dict.fromkeys((Inputs.IMAGE, Inputs.QUESTION), 0.0)
-    with _threads(int(settings.workers.cpus)):
+    with intra_op_threads(int(settings.workers.cpus)):
         checkpoint = embedding_checkpoint(settings, work.vlm)
         limits = ImageSettings() if work.vlm is None else work.vlm.images
         embedder = Embedder(load_model(settings, checkpoint, limits, device), settings.image_threads)
@@ -132,7 +132,7 @@ def _epochs(space: SearchSpace, work: TrainWork) -> tuple[float, float]:
         drawn = np.random.default_rng(0).standard_normal((len(dataset.embeddings), work.width), dtype=np.float32)
         dataset = replace(dataset, embeddings=drawn)
     found: dict[Stage, float] = {}
-    with _threads(int(space.resources.cpus)):
+    with intra_op_threads(int(space.resources.cpus)):
         started = time.perf_counter()
         training = Training(settings, dataset, space.validation, device)
         for report in training:
@@ -153,16 +153,6 @@ def _device(gpus: float, section: str) -> str:
             f"one, or try the CPU with --set {section}.gpus=0"
         )
     return "cuda" if gpus else "cpu"
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, count))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _peak(device: str) -> int:

@@ -11,8 +11,10 @@ from safetensors import safe_open
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from selector.threads import intra_op_threads
 from sweep.demo.concepts import QUESTIONS, Kind, held_out
 from sweep.demo.drawing import draw
+from sweep.demo.features import item_features
 from sweep.demo.model import DEMO_MODEL_FOLDER, build_model, demo_model_config, image_tokens, patches, write_model
 from sweep.demo.tokenizer import build_tokenizer
 from sweep.demo.training.episodes import Episodes, Turn, Words
@@ -67,6 +69,15 @@ def test_shipped_configuration_is_the_one_of_the_script() -> None:
         ours, theirs = getattr(made, part).to_dict(), getattr(shipped, part).to_dict()
         assert {k: v for k, v in ours.items() if k != "dtype"} == {k: v for k, v in theirs.items() if k != "dtype"}
     assert made.image_token_id == shipped.image_token_id
+
+
+def test_features_are_equal_whatever_the_number_of_threads(answerer: WorldAnswerer, world: World) -> None:
+    images, questions, found = world.images[world.image[:40]], world.questions[:40], []
+    for threads in (1, 2, 3):
+        with intra_op_threads(threads):
+            found.append(item_features(answerer.model, images, questions))
+            assert torch.get_num_threads() == threads, "it is as it was"
+    assert found[0].shape == (40, 128 + 32) and (found[0] == found[1]).all() and (found[0] == found[2]).all()
 
 
 def test_image_processor_cuts_the_patches_of_training() -> None:

@@ -39,13 +39,15 @@ refuse() {
 
 # One node of the cluster, in the foreground of a step. Its folder is private, because Ray's own files are not.
 node() {
-    local folder code=0
+    local folder ray='' over='' code=0
+    trap 'over=1; [ -z "$ray" ] || kill -TERM "$ray"' TERM
     folder=$(mktemp -d "/tmp/sweep-$SLURM_JOB_ID.XXXXXX")
     ray start "$@" --block --temp-dir="$folder/ray" --num-cpus="${SLURM_CPUS_PER_TASK:-$(nproc)}" \
         --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0 \
         --object-store-memory="${SWEEP_OBJECT_STORE:-1073741824}" &
-    trap 'kill -TERM $!' TERM
-    until wait $! || code=$?; ! kill -0 $! 2>/dev/null; do :; done
+    ray=$!
+    [ -z "$over" ] || kill -TERM "$ray"
+    until wait "$ray" || code=$?; ! kill -0 "$ray" 2>/dev/null; do :; done
     rm -rf "$folder"
     return "$code"
 }

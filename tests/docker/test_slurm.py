@@ -66,14 +66,12 @@ def test_one_node_on_each_machine_then_the_sweep_then_nothing_left(job: Job) -> 
     (job.home / "code").write_text("0")
     assert job.run("spaces/grpo.yaml", "--set", "budget.trials=8") == 0
     steps = [call for call in job.calls() if call[0] == "srun"]
-    assert [next(word for word in step if "--nodelist=" in word)[11:] for step in steps] == [
-        "localhost",
-        "second",
-        "third",
-    ]
+    machines = [next(word for word in step if word.startswith("--nodelist=")) for step in steps]
+    assert sorted(machines) == ["--nodelist=localhost", "--nodelist=second", "--nodelist=third"]
     nodes = [call for call in job.calls() if call[:2] == ["ray", "start"]]
-    assert "--head" in nodes[0] and "--dashboard-host=127.0.0.1" in nodes[0]
-    assert all(f"--address={HERE}" in node and "--head" not in node for node in nodes[1:])
+    (head,) = [node for node in nodes if "--head" in node]
+    assert "--dashboard-host=127.0.0.1" in head
+    assert len(nodes) == 3 and all(f"--address={HERE}" in node for node in nodes if node is not head)
     assert all("--num-cpus=1" in node for node in nodes)
     assert drivers(job) == [["run", "spaces/grpo.yaml", "--set", "budget.trials=8", "--name", f"sweep-{JOB}", *ENDS]]
     assert ["scontrol", "requeue", str(JOB)] not in job.calls()

@@ -1,4 +1,4 @@
-"""What the CPU image is made of, without a container engine: its pip command on the files that it copies, and its entry
+"""What an image is made of, without a container engine: its pip command on the files that it copies, and its entry
 command in the environment that results, from an empty folder.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.images import CPU, ENTRYPOINT, GPU, ROOT, copies, pip_command, torch_check
+from tests.docker.images import ENTRYPOINT, ROOT, command, copies
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # What a fresh environment brings along, and what torch itself pins to one version in its builds for CUDA.
@@ -29,9 +29,9 @@ print(json.dumps(names))
 """
 
 
-def call(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
-    assert result.returncode == 0, f"{command}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
+def call(line: list[str], folder: Path, environment: dict[str, str]) -> str:
+    result = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, f"{line}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
     return result.stdout
 
 
@@ -44,7 +44,7 @@ def environment(tmp_path_factory, request):
     """
     folder = tmp_path_factory.mktemp("image")
     context = folder / "build"
-    for sources, target in copies(CPU):
+    for sources, target in copies():
         if target != "/usr/local/bin/entrypoint":
             for source in sources:
                 _copy(ROOT / source, context / target)
@@ -54,12 +54,12 @@ def environment(tmp_path_factory, request):
     leave_out = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_CONSTRAINT")
     variables = {name: value for name, value in os.environ.items() if name not in leave_out}
     variables |= {"PATH": f"{venv / 'bin'}:/usr/bin:/bin", "TORCH_INDEX_URL": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    command = pip_command(CPU)
+    install = command("pip install")
     if request.param == "ours":
-        call(["sh", "-c", f"{command} --no-deps"], context, variables)
+        call(["sh", "-c", f"{install} --no-deps"], context, variables)
         (Path(_packages(variables, folder)) / "ours.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     else:
-        call(["sh", "-c", command], context, variables)
+        call(["sh", "-c", install], context, variables)
     yield {"PATH": variables["PATH"], "HOME": str(folder), "RAY_AUTH_MODE": "token"}
     shutil.rmtree(folder)
 
@@ -109,25 +109,27 @@ def test_entry_command_validates_the_shipped_space(environment, tmp_path):
 def test_entry_command_shows_help(environment, tmp_path):
     printed = call([str(ENTRYPOINT), "--help"], tmp_path, environment)
     assert "Usage: " in printed
-    for command in ("run", "resume", "validate", "status", "export"):
-        assert re.search(rf"\b{command}\b", printed)
+    for name in ("run", "resume", "validate", "status", "export"):
+        assert re.search(rf"\b{name}\b", printed)
 
 
 def test_entry_command_ends_with_the_codes_of_the_sweep(environment, tmp_path):
-    command = [str(ENTRYPOINT), "validate", "nothing.yaml"]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    line = [str(ENTRYPOINT), "validate", "nothing.yaml"]
+    result = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_each_image_checks_which_torch_it_got(environment, tmp_path):
+def test_each_variant_checks_which_torch_it_got(environment, tmp_path):
     cuda = call(["python", "-c", "import torch; print(torch.version.cuda)"], tmp_path, environment).strip() != "None"
 
-    def accepted(file: Path, index: str) -> bool:
-        variables = environment | {"TORCH_INDEX_URL": index}
-        return subprocess.run(["sh", "-c", torch_check(file)], cwd=tmp_path, env=variables, timeout=60).returncode == 0
+    def accepted(variant: str, index: str) -> bool:
+        variables = environment | {"VARIANT": variant, "TORCH_INDEX_URL": index}
+        check = ["sh", "-c", command("torch.version.cuda")]
+        return subprocess.run(check, cwd=tmp_path, env=variables, timeout=60).returncode == 0
 
-    assert accepted(CPU, "")
-    assert accepted(CPU, "an index") is not cuda
-    assert accepted(GPU, "") is cuda
+    assert accepted("cpu", "")
+    assert accepted("cpu", "an index") is not cuda
+    assert accepted("gpu", "") is cuda
+    assert accepted("gpu", "an index") is cuda

@@ -13,7 +13,8 @@ import yaml
 from sweep.execution.ray.metrics import COUNTERS, GAUGES, PrometheusObserver
 from tests.docker.images import DOCKER
 
-MONITORING = yaml.safe_load((DOCKER / "compose.monitoring.yaml").read_text(encoding="utf-8"))
+SERVICES = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))["services"]
+MONITORING = {name: settings for name, settings in SERVICES.items() if settings.get("profiles") == ["monitoring"]}
 DASHBOARD = json.loads((DOCKER / "grafana/dashboards/sweep.json").read_text(encoding="utf-8"))
 STABLE = {
     "ray_sweep_trials": {"run", "state"},
@@ -72,19 +73,18 @@ def test_the_dashboard_uses_the_provisioned_source() -> None:
     variable, runs = DASHBOARD["templating"]["list"]
     assert variable["query"] == source["type"] and variable["current"]["value"] == source["uid"]
     assert runs["query"]["query"] == "label_values(ray_sweep_trials, run)"
-    assert source["url"] == "http://prometheus:9090" and "prometheus" in MONITORING["services"]
+    assert source["url"] == "http://prometheus:9090" and set(MONITORING) == {"prometheus", "grafana"}
 
 
 def test_prometheus_asks_every_node_of_the_cluster() -> None:
-    base = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
     config = yaml.safe_load((DOCKER / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
     (discovery,) = config["scrape_configs"][0]["dns_sd_configs"]
-    assert set(discovery["names"]) == set(base["services"])
+    assert set(discovery["names"]) == set(SERVICES) - set(MONITORING)
     assert f"--metrics-export-port={discovery['port']}" in (DOCKER / "entrypoint.sh").read_text(encoding="utf-8")
 
 
 def test_they_are_published_on_this_machine_alone_and_mount_what_exists() -> None:
-    for settings in MONITORING["services"].values():
+    for settings in MONITORING.values():
         assert all(re.fullmatch(r"127\.0\.0\.1:\$\{\w+:-\d+\}:\d+", port) for port in settings["ports"])
         assert settings["cap_drop"] == ["ALL"] and settings["networks"] == ["cluster"]
         assert not settings["image"].endswith(":latest") and ":" in settings["image"]
@@ -95,6 +95,6 @@ def test_they_are_published_on_this_machine_alone_and_mount_what_exists() -> Non
 
 
 def test_nobody_can_log_in_with_grafanas_first_password() -> None:
-    environment = MONITORING["services"]["grafana"]["environment"]
+    environment = MONITORING["grafana"]["environment"]
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     assert environment["GF_AUTH_BASIC_ENABLED"] == "false" and environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"

@@ -49,6 +49,24 @@ Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding
 
 Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
 
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="The cluster's dashboard, where the run was handed in; default: that of RAY_API_SERVER_ADDRESS.",
+    ),
+]
+
+Verify = Annotated[
+    str | None,
+    typer.Option(
+        "--verify", metavar="FILE|no", help="Authorities for the certificate of an https address, or no check at all."
+    ),
+]
+
+Follow = Annotated[bool, typer.Option("--follow", help="Print what the job says, until it is over.")]
+
 Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores for a Ray started here; default: all.")]
 
 Dashboard = Annotated[

@@ -55,7 +55,7 @@ def test_the_same_content_is_the_same_archive(tmp_path: Path) -> None:
     """Ray names an archive by its hash, and takes it only once."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/one").write_text("1")
-    files = {**{"b": "two"}, **{f"x/{name}": file for name, file in files_at(tmp_path / "data").items()}}
+    files = {"b": "two", **{f"x/{name}": file for name, file in files_at(tmp_path / "data").items()}}
     hashes = set()
     for number, changed in enumerate((0, 10**9)):
         os.utime(tmp_path / "data/one", (changed, changed))

@@ -1,4 +1,4 @@
-"""Which dashboard is meant, and what may be sent to it. The Jobs API itself is tried in tests/sweep/cli/test_submit.py."""
+"""Which dashboard is meant, and what may be sent to it. The Jobs API itself: tests/sweep/cli/test_submit.py."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ Server = Annotated[
     typer.Option(
         "--address",
         metavar="URL",
-        help="The cluster's dashboard, where the run was handed in; default: that of RAY_API_SERVER_ADDRESS.",
+        help="The dashboard of the Ray cluster that the run is handed in to.",
     ),
 ]
 

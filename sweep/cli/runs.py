@@ -95,12 +95,12 @@ def run(
 ) -> None:
     """Check everything, run the trials, rank them."""
     detached = _detached(detach)
-    overrides = list(with_loggers(overrides, log))
-    request = request_of_space(space, SharedPaths.beside(runs), data, embeddings, overrides)
     target: NewRun | RunPaths = NewRun(runs, name)
-    if resume_existing and (existing := existing_run(runs, name)) is not None:
-        target, request = existing, request_to_go_on(existing, request, _say)
     with _waiting(space):
+        assignments = with_loggers(overrides, log)
+        request = request_of_space(space, SharedPaths.beside(runs), data, embeddings, assignments)
+        if resume_existing and (existing := existing_run(runs, name)) is not None:
+            target, request = existing, request_to_go_on(existing, request, _say)
         plan = make_plan(request)
     _drive(plan, target, _ray(address, cpus, dashboard, metrics_port), detached)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -77,6 +78,8 @@ def files_at(path: Path) -> dict[str, Path | str]:
 def _walked(folder: Path) -> Iterator[tuple[str, Path]]:
     for parent, folders, names in os.walk(folder, followlinks=False):
         folders[:] = sorted(set(folders) - _NOT_SENT)
+        if links := [name for name in folders if Path(parent, name).is_symlink()]:
+            raise RunError(f"{Path(parent, links[0])}: a link to a folder does not travel; put the folder itself there")
         for name in sorted(names):
             file = Path(parent, name)
             if file.suffix != ".pyc" and file.is_file():
@@ -99,10 +102,14 @@ def pack(files: Files, archive: Path) -> int:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in sorted(files):
             file = files[name]
-            content = file.read_bytes() if isinstance(file, Path) else file.encode()
             entry = zipfile.ZipInfo(name, _DATE)
-            entry.external_attr = 0o644 << 16
-            packed.writestr(entry, content, zipfile.ZIP_DEFLATED)
+            entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            with packed.open(entry, "w") as target:
+                if isinstance(file, Path):
+                    with file.open("rb") as source:
+                        shutil.copyfileobj(source, target)
+                else:
+                    target.write(file.encode())
     if (size := archive.stat().st_size) > MOST_PACKED:
         raise RunError(f"{size_text(size)} would travel, packed: {_remedy()}")
     return size

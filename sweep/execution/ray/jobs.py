@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -237,17 +238,24 @@ class JobServer:
             kind = type(error).__name__
             if kind == "AuthenticationError":
                 raise ClusterError(f"{self.url} does not let us in: {how_to_be_let_in(os.environ)}") from error
-            inner = error.__context__ if isinstance(error, ConnectionError) and error.__context__ else error
+            cause = _innermost(error)
+            if isinstance(cause, ssl.SSLError):
+                raise ClusterError(
+                    f"{self.url}: {reason_of(cause)}; --verify FILE names the authorities of its certificate"
+                ) from error
             if isinstance(error, OSError):  # those of requests are, too
                 raise ClusterError(
-                    f"no Ray dashboard answers at {self.url} ({reason_of(_as_error(inner))}); is its head running, is "
-                    "this its port (8265 where none was chosen), and does a tunnel or proxy lead there?"
+                    f"no Ray dashboard answers at {self.url} ({reason_of(cause)}); is its head running, is this its "
+                    "port (8265 where none was chosen), and does a tunnel or proxy lead there?"
                 ) from error
             raise ClusterError(f"{self.url}: {reason_of(error).rstrip('.')}") from error
 
 
-def _as_error(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else RuntimeError(str(error))
+def _innermost(error: Exception) -> Exception:
+    """What began it. requests and Ray wrap errors several times."""
+    while isinstance(inner := error.__cause__ or error.__context__, Exception):
+        error = inner
+    return error
 
 
 def _client_class() -> Any:  # noqa: ANN401 (Ray is untyped)

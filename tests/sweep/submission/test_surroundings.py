@@ -6,7 +6,6 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from ray.runtime_env import RuntimeEnv
 
 from sweep.errors import RunError
 from sweep.submission.surroundings import surroundings
@@ -35,6 +34,8 @@ def test_requirements_of_a_file_and_of_the_command_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [{"pip": ["cmaes>=0.13"]}, {"image": "registry.example/sweep:1"}])
 def test_ray_takes_it(given: dict[str, object]) -> None:
+    from ray.runtime_env import RuntimeEnv
+
     options = {"pip": (), "image": None, "variables": ["AWS_ENDPOINT_URL=http://s:9000"], "python": "python", **given}
     runtime = surroundings(**options).runtime(None)  # type: ignore[arg-type]
     assert RuntimeEnv(**runtime)["env_vars"]["AWS_ENDPOINT_URL"] == "http://s:9000"

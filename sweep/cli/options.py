@@ -49,6 +49,13 @@ Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding
 
 Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
 
+JoinOrHandIn = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="Join this Ray cluster (`auto`, host:port), or hand the run in at this dashboard (URL)."
+    ),
+]
+
 Server = Annotated[
     str | None,
     typer.Option(

@@ -70,7 +70,7 @@ def contents_of(space: SearchSpace, options: Collection[Named], replaced: Collec
 def _models(space: SearchSpace) -> Iterator[tuple[str, str]]:
     if space.vlm is not None and space.vlm.model.path != DEMO_MODEL:
         yield "vlm.model", space.vlm.model.path
-    if space.embed is not None and space.embed.model.path not in (DEMO_MODEL, VISION_TOWER):
+    if space.embed is not None and space.embed.model.path != VISION_TOWER:
         yield "embed.model", space.embed.model.path
 
 

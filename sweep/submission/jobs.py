@@ -192,21 +192,16 @@ def _waited(server: JobServer, name: str, seconds: float, sleep: Callable[[float
 def follow(server: JobServer, name: str, sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
     """What a job says until it is over. A stream that breaks while the cluster lives is taken up again."""
     shown = 0
-    while True:
+    while not server.job(name).state.is_over:  # raises where it is the cluster that does not answer
         seen = 0
-        try:
+        with suppress(ClusterError):
             for piece in server.follow(name):
                 seen += len(piece)
                 if seen > shown:
-                    yield piece[len(piece) - (seen - shown) :]
+                    yield piece[shown - seen :]
                     shown = seen
-        except ClusterError:
-            if not server.job(name).state.is_over:  # raises if it is the cluster that does not answer
-                sleep(LOOK_SECONDS)
-                continue
-        if server.job(name).state.is_over:
-            return
         sleep(LOOK_SECONDS)
+    yield server.log(name)[shown:]
 
 
 EXIT_CODES = {JobState.SUCCEEDED: 0, JobState.STOPPED: 130}

@@ -82,6 +82,7 @@ def test_handed_in_followed_and_stopped(head: Head, here: Path, command: Command
     assert code == 0 and "run three is stopped" in out
     job = known_job(server, "three")
     assert job is not None and server.log(job.name).endswith("stopped in order\n")
+    assert job.runtime["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"] == "600"  # which `resume` takes over
 
     code, out, err = command("status", "three", "--address", head.url)
     assert code == 2 and "is stopped on" in out and "no run 'three'; runs in /no where/runs: none" in err

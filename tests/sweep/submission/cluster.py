@@ -74,13 +74,16 @@ class Cluster:
         return self._log(name).read_text()
 
     def follow(self, name: str) -> Iterator[str]:
-        self.processes[name].wait()
+        while self.breaks and "called" not in self.log(name).partition("\n")[2]:
+            time.sleep(0.05)
+        if not self.breaks:
+            self.processes[name].wait()
         text = self.log(name)
         half = len(text) // 2
         yield text[:half]
         if self.breaks:
             self.breaks -= 1
-            return
+            raise ClusterError("the stream broke")
         yield text[half:]
 
     def _log(self, name: str) -> Path:

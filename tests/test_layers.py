@@ -14,8 +14,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    "sweep.cli": 10,
-    "sweep.api": 10,
+    "sweep.cli": 11,
+    "sweep.api": 11,
+    "sweep.submission": 10,
     "sweep.driver": 9,
     "sweep.report": 9,
     "sweep.execution": 8,

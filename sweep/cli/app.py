@@ -22,6 +22,10 @@ COMMANDS = {
         "sweep.cli.runs",
         "Continue a run that was interrupted: finished trials stay, the others go on from their last epoch.",
     ),
+    "submit": (
+        "sweep.cli.submit",
+        "Hand a run in to a Ray cluster, as a job: the space and the code travel. What it cannot give is said before.",
+    ),
     "validate": ("sweep.cli.spaces", "Check a space and its data, and print what would run. Starts nothing."),
     "status": ("sweep.cli.status", "Tell whether a run goes on, how far it is, and how its trials stand."),
     "watch": (
@@ -64,7 +68,7 @@ COMMANDS = {
 """By name: the module that has the command, and what `--help` says of it (a test holds the two together)."""
 
 
-WAITED_FOR = ("run", "resume", "evaluate", "collect", "embed", "watch")
+WAITED_FOR = ("run", "resume", "submit", "evaluate", "collect", "embed", "watch")
 """Commands that say from the first moment what they wait for. Their program takes seconds to load."""
 QUIET = ("--quiet", "-q")
 

@@ -49,6 +49,31 @@ Embeddings = Annotated[Path | None, typer.Option("--embeddings", help="Embedding
 
 Address = Annotated[str | None, typer.Option("--address", help="Join this Ray cluster (`auto`, host:port).")]
 
+JoinOrHandIn = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="Join this Ray cluster (`auto`, host:port), or hand the run in at this dashboard (URL)."
+    ),
+]
+
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="The dashboard of the Ray cluster that the run is handed in to.",
+    ),
+]
+
+Verify = Annotated[
+    str | None,
+    typer.Option(
+        "--verify", metavar="FILE|no", help="Authorities for the certificate of an https address, or no check at all."
+    ),
+]
+
+Follow = Annotated[bool, typer.Option("--follow", help="Print what the job says, until it is over.")]
+
 Cpus = Annotated[int | None, typer.Option("--cpus", min=1, help="Cores for a Ray started here; default: all.")]
 
 Dashboard = Annotated[

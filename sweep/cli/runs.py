@@ -23,6 +23,8 @@ from sweep.cli.options import (
     Data,
     Detach,
     Embeddings,
+    Follow,
+    JoinOrHandIn,
     Log,
     MetricsPort,
     Moved,
@@ -31,10 +33,13 @@ from sweep.cli.options import (
     Set,
     Space,
     Storage,
+    Verify,
     with_loggers,
 )
+from sweep.cli.submitted import resume_submitted
 from sweep.collect.extend import Additions
 from sweep.collect.store import check_empty
+from sweep.driver.again import existing_run, request_to_go_on
 from sweep.driver.collection import collect_into
 from sweep.driver.create import NewRun
 from sweep.driver.embedding import embed_into
@@ -42,6 +47,7 @@ from sweep.driver.loggers import ending_of, open_loggers
 from sweep.driver.run import evaluate_again, execute
 from sweep.errors import RunError, SpaceError
 from sweep.evaluation.records import read_evaluation
+from sweep.execution.ray.jobs import is_dashboard
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.collection import plan_collection, plan_embedding
 from sweep.plan.cost.estimate import estimate_here
@@ -62,7 +68,7 @@ from sweep.storage.local import stored_at
 from sweep.storage.location import local_folder
 from sweep.storage.path import StoredPath
 from sweep.terminal.console import quiet, screen
-from sweep.terminal.outlet import write
+from sweep.terminal.outlet import write, write_error
 from sweep.terminal.waiting import Waiting, without_stdout
 
 app = typer.Typer()
@@ -84,14 +90,20 @@ def run(
     overrides: Set = None,
     log: Log = None,
     detach: Detach = False,
+    resume_existing: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run of this --name if there is one already.")
+    ] = False,
 ) -> None:
     """Check everything, run the trials, rank them."""
     detached = _detached(detach)
+    target: NewRun | RunPaths = NewRun(runs, name)
     with _waiting(space):
-        plan = make_plan(
-            request_of_space(space, SharedPaths.beside(runs), data, embeddings, with_loggers(overrides, log))
-        )
-    _drive(plan, NewRun(runs, name), _ray(address, cpus, dashboard, metrics_port), detached)
+        assignments = with_loggers(overrides, log)
+        request = request_of_space(space, SharedPaths.beside(runs), data, embeddings, assignments)
+        if resume_existing and (existing := existing_run(runs, name)) is not None:
+            target, request = existing, request_to_go_on(existing, request, _say)
+        plan = make_plan(request)
+    _drive(plan, target, _ray(address, cpus, dashboard, metrics_port), detached)
 
 
 @app.command()
@@ -101,7 +113,7 @@ def resume(
     embeddings: Embeddings = None,
     runs: Runs = RUNS,
     storage: Storage = None,
-    address: Address = None,
+    address: JoinOrHandIn = None,
     cpus: Cpus = None,
     dashboard: Dashboard = True,
     metrics_port: MetricsPort = None,
@@ -111,8 +123,19 @@ def resume(
     rebuild_study: Annotated[
         bool, typer.Option("--rebuild-study", help="Build a lost study again, from the trials' own records.")
     ] = False,
+    verify: Verify = None,
+    follow: Follow = False,
 ) -> None:
     """Continue a run that was interrupted: finished trials stay, the others go on from their last epoch."""
+    if is_dashboard(address):
+        where = None if runs is RUNS else runs.shown
+        words = [f"--set={one}" for one in with_loggers(overrides, log)]
+        words += [f"--{name}={file}" for name, file in (("data", data), ("embeddings", embeddings)) if file is not None]
+        words += ["--rebuild-study"] * rebuild_study
+        resume_submitted(address, verify, run, where, words, log=follow)
+        return
+    if follow:
+        raise RunError("--follow is for a run on a cluster's dashboard: give its URL with --address")
     detached = _detached(detach)
     paths = find_run(run, runs, storage)
     with _waiting(paths.shown):
@@ -255,6 +278,10 @@ def _ray(address: str | None, cpus: int | None, dashboard: bool, metrics_port: i
     if address is not None and metrics_port is not None:
         raise RunError("--metrics-port is for a Ray that is started here; the one at --address has its own")
     return RayOptions(address, cpus, dashboard, metrics_port)
+
+
+def _say(line: str) -> None:
+    write_error(f"{line}\n")
 
 
 def _waiting(what: str) -> Waiting:

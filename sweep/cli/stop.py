@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sweep.cli.options import RUNS, Runs
+from sweep.cli.options import RUNS, Runs, Server, Verify
+from sweep.cli.submitted import stop_submitted
 from sweep.driver.stop import Stopped, stop
 from sweep.runs.driver import End
 from sweep.runs.find import find_run
@@ -24,8 +25,13 @@ def stop_run(
     wait: Annotated[
         float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for its end.")
     ] = 600,
+    address: Server = None,
+    verify: Verify = None,
 ) -> None:
     """End a run cleanly from elsewhere, as Ctrl-C does. It can be resumed."""
+    if address is not None:
+        stop_submitted(address, verify, run, now, wait)
+        return
     paths = find_run(run, runs)
     stopped = stop(paths, now, wait, lambda line: write_error(f"{line}\n"))
     write(_sentence(paths, stopped) + "\n")

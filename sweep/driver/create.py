@@ -20,6 +20,15 @@ from sweep.study import has_study
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # as a space's name: one folder, safe in URLs and metrics
 
 
+def check_name(name: str) -> None:
+    """Raise RunError if a run cannot have this name."""
+    if not NAME.fullmatch(name):
+        raise RunError(
+            f"--name {name!r} cannot be a run's name: use up to 64 letters, digits, dots, dashes and underscores, the "
+            "first a letter or digit; --runs says in which folder it stands"
+        )
+
+
 @dataclass(frozen=True)
 class NewRun:
     """A run that does not exist yet.
@@ -104,11 +113,8 @@ def _check_new_study(storage: str, paths: RunPaths) -> None:
 def _candidates(run: NewRun, base: str, storage: str | None) -> Iterator[RunPaths]:
     """Folders that the run may get, none of which is there yet."""
     runs, name = run.runs, run.name
-    if name is not None and not NAME.fullmatch(name):
-        raise RunError(
-            f"--name {name!r} cannot be a run's name: use up to 64 letters, digits, dots, dashes and underscores, the "
-            "first a letter or digit; --runs says in which folder it stands"
-        )
+    if name is not None:
+        check_name(name)
     for attempt in [name] if name is not None else (f"{base}-{number}" for number in count(1)):
         paths = RunPaths(runs / attempt, storage)  # the user's own space names it
         if not paths.root.is_taken(last=paths.run_file.name) and not paths.removed_file.exists():

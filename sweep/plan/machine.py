@@ -59,15 +59,35 @@ def _granted() -> int:
         return sys.maxsize
 
 
-def lacking(space: SearchSpace, machine: Machine) -> Iterator[str]:
-    """One sentence for each kind of worker that the machine has no room for. It may be right for a larger cluster."""
-    wanted = [("resources", "a trial", space.resources.cpus, space.resources.gpus)]
+@dataclass(frozen=True)
+class Wanted:
+    """What one worker of a kind occupies. `section` of the space says so."""
+
+    section: str
+    who: str
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        return f"{self.section}: {self.who} asks for {self.cpus:g} CPUs and {self.gpus:g} GPUs"
+
+    def fits(self, cpus: float, gpus: float) -> bool:
+        """Whether one node with so much has room for it."""
+        return self.cpus <= cpus and self.gpus <= gpus
+
+
+def wanted(space: SearchSpace) -> Iterator[Wanted]:
+    """The kinds of workers that a space needs."""
+    yield Wanted("resources", "a trial", space.resources.cpus, space.resources.gpus)
     if space.vlm is not None and (space.evaluation is not None or space.collect is not None):
         workers = space.vlm.workers
-        wanted.append(("vlm.workers", "a worker of the vision-language model", workers.cpus, workers.gpus))
-    for section, who, cpus, gpus in wanted:
-        if cpus > machine.cpus or gpus > machine.gpus:
-            yield (
-                f"{section}: {who} asks for {cpus:g} CPUs and {gpus:g} GPUs, and this machine has {machine}; "
-                "lower it, or run on a cluster with --address"
-            )
+        yield Wanted("vlm.workers", "a worker of the vision-language model", workers.cpus, workers.gpus)
+    if space.embed is not None:
+        yield Wanted("embed.workers", "a worker that embeds", space.embed.workers.cpus, space.embed.workers.gpus)
+
+
+def lacking(space: SearchSpace, machine: Machine) -> Iterator[str]:
+    """One sentence for each kind of worker that the machine has no room for. It may be right for a larger cluster."""
+    for one in wanted(space):
+        if not one.fits(machine.cpus, machine.gpus):
+            yield (f"{one}, and this machine has {machine}; lower it, or run on a cluster with --address")

@@ -30,18 +30,19 @@ def check_named_files(
     """
     problems = [
         Problem(path, _missing(file))
-        for path, file in _files(space, ())
+        for path, file in named_files(space)
         if path[0] not in skipped and not _may_exist(file)
     ]
     if problems:
         raise with_overrides(read_document(text, source), overrides).error(problems)
 
 
-def _files(model: BaseModel, path: Place) -> Iterator[tuple[Place, Path]]:
+def named_files(model: BaseModel, path: Place = ()) -> Iterator[tuple[Place, Path]]:
+    """All files and folders that a space names, each with its place in the space."""
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
-            yield from _files(value, (*path, name))
+            yield from named_files(value, (*path, name))
         elif isinstance(value, Path):
             yield (*path, name), value
         elif isinstance(value, tuple):
@@ -49,7 +50,7 @@ def _files(model: BaseModel, path: Place) -> Iterator[tuple[Place, Path]]:
                 if isinstance(item, Path):
                     yield (*path, name, place), item
                 elif isinstance(item, BaseModel):
-                    yield from _files(item, (*path, name, place))
+                    yield from named_files(item, (*path, name, place))
 
 
 def _may_exist(file: Path) -> bool:

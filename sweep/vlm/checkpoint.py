@@ -230,10 +230,15 @@ def resolve_folder(settings: ModelSettings) -> Path:
     if settings.path == DEMO_MODEL:
         return _existing(demo_model_folder(), "the demo model is missing from this installation")
     given = Path(settings.path).expanduser()
-    looks_local = given.is_absolute() or settings.path.startswith((".", "~")) or settings.path.count("/") != 1
-    if given.exists() or looks_local:
+    if is_folder_name(settings.path):
         return _existing(given, f"model {settings.path}: no such folder; expected a folder or a hub name (owner/name)")
     return _fetched(settings.path, settings.revision)
+
+
+def is_folder_name(path: str) -> bool:
+    """Whether `path` of a model names a folder, and not something on the hub."""
+    given = Path(path).expanduser()
+    return given.exists() or given.is_absolute() or path.startswith((".", "~")) or path.count("/") != 1
 
 
 def _existing(folder: Path, problem: str) -> Path:

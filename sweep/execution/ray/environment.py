@@ -84,8 +84,8 @@ def named_address(wanted: RayOptions, environment: Mapping[str, str]) -> Named:
         return Named(None, by)
     if address.startswith(("http://", "https://")):
         raise ClusterError(
-            f"{by} is {address}, which is a dashboard: a driver joins host:port (6379 where no port was chosen), or "
-            "is handed in with `ray job submit`"
+            f"{by} is {address}, which is a dashboard: hand the run in there with `python -m sweep submit`, or join "
+            "the cluster at host:port (6379 where no port was chosen)"
         )
     if "://" in address:
         raise ClusterError(

@@ -55,7 +55,7 @@ def test_ray_address_is_what_address_means(option: str | None, variable: str | N
     ("option", "variable", "said"),
     [
         ("", None, "--address is empty: give `auto` or host:port"),
-        (None, "http://127.0.0.1:8265", "RAY_ADDRESS is http://127.0.0.1:8265, which is a dashboard.*ray job submit"),
+        (None, "http://127.0.0.1:8265", "RAY_ADDRESS is http://127.0.0.1:8265, which is a dashboard.*sweep submit"),
         (None, "ray://head:10001", "RAY_ADDRESS is ray://head:10001: a sweep cannot be driven through Ray Client"),
         ("https://ray.example", None, "--address is https://ray.example, which is a dashboard"),
     ],

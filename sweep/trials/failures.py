@@ -11,6 +11,7 @@ import torch
 from selector.errors import UserError
 from sweep.errors import RunError
 from sweep.runs.paths import RunPaths
+from sweep.storage.home import HomePath
 from sweep.storage.outage import describe_os_error
 from sweep.trials.messages import TrialContext
 
@@ -47,6 +48,22 @@ def cause_of(error: Exception, *, shared: bool) -> Cause | None:
 
 class RunUnseenError(RunError):
     """The process does not see the folder that the driver works on, so nothing may be written."""
+
+
+def reached(context: TrialContext) -> RunPaths:
+    """The run as this process reaches it: in its folder, or through the driver's machine where that is not seen here.
+
+    Raises:
+        RunError: storage elsewhere cannot be opened, or there is no room for working copies.
+    """
+    run = RunPaths.at(context.run_folder)
+    if context.home is None or run.root.is_remote:
+        return run
+    try:
+        check_seen(run, context)
+    except RunUnseenError:
+        return RunPaths(HomePath.open(context.home))
+    return run
 
 
 def check_seen(run: RunPaths, context: TrialContext) -> None:

@@ -15,9 +15,8 @@ from sweep.errors import RunError
 from sweep.execution.ray.deaths import death_in, never_began
 from sweep.execution.ray.nodes import Nodes, avoiding
 from sweep.plan.plan import Plan
-from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
-from sweep.trials.failures import RunUnseenError, blamed_on_folder, check_seen
+from sweep.trials.failures import RunUnseenError, blamed_on_folder, check_seen, reached
 from sweep.trials.finalists import Finalist, Retrained, retrain
 from sweep.trials.messages import TrialContext
 from sweep.trials.trial import load_shared
@@ -103,7 +102,7 @@ def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: flo
     import ray
 
     torch.set_num_threads(max(1, int(cpus)))
-    run = RunPaths.at(context.run_folder)
+    run = reached(context)
     try:
         check_seen(run, context)
         result = retrain(context, run, finalist, *load_shared(dataset, context, gpus))

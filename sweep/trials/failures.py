@@ -60,23 +60,27 @@ def reached(context: TrialContext) -> RunPaths:
     if context.home is None or run.root.is_remote:
         return run
     try:
-        check_seen(run, context)
+        check_seen(run, context.session)
     except RunUnseenError:
         return RunPaths(HomePath.open(context.home))
     return run
 
 
-def check_seen(run: RunPaths, context: TrialContext) -> None:
+def check_seen(run: RunPaths, session: str) -> None:
     """Make sure that this process sees the folder that the driver works on.
 
     A folder of this name that is another one, such as the same run on a disk of another machine, does not count.
+
+    Args:
+        run: as this process opens it.
+        session: names the driver's mark.
 
     Raises:
         RunUnseenError: it does not.
         OSError: storage elsewhere cannot be reached.
     """
     try:
-        if run.driver_mark(context.session).exists():
+        if run.driver_mark(session).exists():
             return
     except OSError as error:
         if run.root.is_remote:
@@ -93,7 +97,7 @@ def blamed_on_folder(error: Exception, run: RunPaths, context: TrialContext) -> 
     if run.root.is_remote:
         return error
     try:
-        check_seen(run, context)
+        check_seen(run, context.session)
     except RunUnseenError as unseen:
         return unseen
     return error

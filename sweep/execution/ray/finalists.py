@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,7 +32,12 @@ class _Unusable:
 
 
 def retrain_all(
-    context: TrialContext, run: str, plan: Plan, finalists: Sequence[Finalist], say: Callable[[str], None]
+    context: TrialContext,
+    run: str,
+    plan: Plan,
+    finalists: Sequence[Finalist],
+    say: Callable[[str], None],
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Retrained]:
     """Results as they come. A finalist that fails, or whose worker dies too often, has a result with its `failure`.
 
@@ -41,6 +47,7 @@ def retrain_all(
         plan: its plan.
         finalists: what to train.
         say: shows people a line, such as on a node that is left out.
+        left_out: nodes that are of no use, by Ray's ids, and why.
 
     Raises:
         OSError: nothing can be stored any more; what is stored can be continued.
@@ -50,6 +57,8 @@ def retrain_all(
 
     resources = plan.space.resources
     nodes = Nodes(resources)
+    for node, reason in left_out.items():
+        nodes.leave_out(node, reason)
     task = ray.remote(_task)
     dataset, shared = ray.put(plan.dataset), ray.put(context)
 
@@ -104,7 +113,7 @@ def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: flo
     torch.set_num_threads(max(1, int(cpus)))
     run = reached(context)
     try:
-        check_seen(run, context)
+        check_seen(run, context.session)
         result = retrain(context, run, finalist, *load_shared(dataset, context, gpus))
         run.root.forget()  # the process may serve many tasks
         return result

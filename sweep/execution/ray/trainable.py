@@ -67,10 +67,10 @@ class TrialSteps:
         where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {address}", NODE: node}
         try:
             if self._epochs is None:
-                check_seen(self._run, self._context)
+                check_seen(self._run, self._context.session)
                 self._epochs = self._start()
             result = next(self._epochs)
-            check_seen(self._run, self._context)  # what was stored meanwhile may be where nobody finds it
+            check_seen(self._run, self._context.session)  # what was stored meanwhile may be where nobody finds it
         except Exception as error:  # any failure of one configuration ends that trial alone, with its reason
             return {**where, **self._failed(error), "done": True}
         return {**where, RESULT: result.to_json(), "done": result.done or result.stop is not None}

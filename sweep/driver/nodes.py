@@ -48,20 +48,38 @@ def fit_nodes(plan: AnyPlan, session: Session) -> AnyPlan:
     if cluster.alone:
         return plan
     run = (session.paths.root.place, session.mark())
-    plan, session.left_out = _fitted(plan, run, session.say)
+    plan, session.left_out = fitted(plan, run, session.say)
     return plan
 
 
 def fit_workers(plan: AnyPlan, say: Callable[[str], None]) -> AnyPlan:
     """The same without a run, on a cluster that is connected."""
-    return _fitted(plan, None, say)[0]
+    return fitted(plan, None, say)[0]
 
 
-def _fitted(plan: AnyPlan, run: tuple[str, str] | None, say: Callable[[str], None]) -> tuple[AnyPlan, dict[str, str]]:
+def fitted(
+    plan: AnyPlan,
+    run: tuple[str, str] | None,
+    say: Callable[[str], None],
+    ask: Callable[[NodeQuestion, ItemTable | None], list[NodeFitness]] = ask_nodes,
+    send: Callable[[ItemTable, int | None], ItemTable | None] = send_images,
+) -> tuple[AnyPlan, dict[str, str]]:
+    """The plan, and the nodes that are of no use, by Ray's ids with the reason.
+
+    Args:
+        plan: what is to be done.
+        run: place of the run's folder, and what names the driver's mark in it.
+        say: shows people a line.
+        ask: asks all nodes.
+        send: gives a table whose images reach every node. None where they are too large.
+
+    Raises:
+        ClusterError: as `fit_nodes`.
+    """
     asking = _asking(plan)
     seen = None if asking is None or _sending(plan) is Sending.ALWAYS else witness(asking.items)
     models = () if asking is None else tuple(_identified(one) for one in asking.models)
-    nodes = ask_nodes(NodeQuestion(run, models, seen), None if seen is None or asking is None else asking.items)
+    nodes = ask(NodeQuestion(run, models, seen), None if seen is None or asking is None else asking.items)
     usable = [node for node in nodes if node.unusable is None]
     if not usable:
         raise ClusterError(f"no node of the cluster can be used: {_all(nodes, lambda node: node.unusable)}")
@@ -71,11 +89,17 @@ def _fitted(plan: AnyPlan, run: tuple[str, str] | None, say: Callable[[str], Non
     if run is not None and (blind := [node.name for node in usable if node.lacks_run]):
         say(f"{', '.join(blind)}: {run[0]} is not seen there; what its workers store goes through Ray to this machine")
     if asking is not None:
-        plan = _with_files(plan, asking, [node for node in usable if _has_room(node, asking)], say)
+        plan = _with_files(plan, asking, [node for node in usable if _has_room(node, asking)], say, send)
     return plan, {node.id: node.unusable for node in nodes if node.unusable is not None}
 
 
-def _with_files(plan: AnyPlan, asking: _Asking, nodes: Sequence[NodeFitness], say: Callable[[str], None]) -> AnyPlan:
+def _with_files(
+    plan: AnyPlan,
+    asking: _Asking,
+    nodes: Sequence[NodeFitness],
+    say: Callable[[str], None],
+    send: Callable[[ItemTable, int | None], ItemTable | None],
+) -> AnyPlan:
     """The plan for nodes that have room for a worker of a model. Pools report by themselves where there is none."""
     if nodes and all(node.lacks_model for node in nodes):
         raise ClusterError(f"no node has the model's files: {_all(nodes, lambda node: node.lacks_model)}")
@@ -87,7 +111,7 @@ def _with_files(plan: AnyPlan, asking: _Asking, nodes: Sequence[NodeFitness], sa
         return plan
     sent = None
     if _sending(plan) is not Sending.NEVER:
-        sent = send_images(asking.items, None if _sending(plan) is Sending.ALWAYS else AUTO_BYTES)
+        sent = send(asking.items, None if _sending(plan) is Sending.ALWAYS else AUTO_BYTES)
     if sent is None:
         raise ClusterError(f"{_all(without, lambda node: node.lacks_images)}; {TO_SEND}")
     for node in without:

@@ -44,7 +44,11 @@ def difference(table: ItemTable, seen: ImageWitness) -> str | None:
         if found != expected:
             return f"{table.image_label(item)}: another image than the driver's"
     missing = table.images_missing()
-    return f"{missing - seen.missing} images are missing" if missing > seen.missing else None
+    return (
+        f"images of {missing} items are missing, {seen.missing} on the driver's machine"
+        if missing > seen.missing
+        else None
+    )
 
 
 def _hash(table: ItemTable, item: int) -> str | None:

@@ -72,7 +72,7 @@ class ItemsSettings(FrozenModel):
 
     send: Sending = Field(
         default=Sending.AUTO,
-        description="Whether images travel to other nodes: always, never, or auto (1 GiB at most, where a node lacks them).",
+        description="Whether images travel to nodes: always, never, or auto (up to 1 GiB, if a node lacks them).",
     )
     allow_shared_images: bool = Field(
         default=False,

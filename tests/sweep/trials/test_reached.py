@@ -1,4 +1,4 @@
-"""A trial on a machine that does not see the run's folder: everything it stores is at home, and as it would be there."""
+"""A trial on a machine that does not see the folder of its run: what it stores is at home, as it would be there."""
 
 from __future__ import annotations
 

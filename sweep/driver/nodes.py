@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
+
+from rich.console import Console
 
 from sweep.driver.session import Session
 from sweep.embed.model import embedding_checkpoint
 from sweep.errors import ClusterError
+from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.fitness import NodeFitness, ask_nodes
 from sweep.execution.ray.node_report import NodeQuestion
 from sweep.execution.ray.send import send_images
@@ -19,8 +23,11 @@ from sweep.items.witness import witness
 from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan
 from sweep.settings.items import Sending
 from sweep.settings.vlm import ModelSettings, WorkerSettings
+from sweep.storage.path import StoredPath
 from sweep.vlm.keys import model_identity, pinned
 from sweep.vlm.pool.capacity import capacity_of
+
+P = TypeVar("P", bound=AnyPlan)
 
 AUTO_BYTES = 2**30
 """Images that are sent without having been asked for."""
@@ -36,7 +43,7 @@ class _Asking:
     workers: tuple[WorkerSettings, ...]
 
 
-def fit_nodes(plan: AnyPlan, session: Session) -> AnyPlan:
+def fit_nodes(plan: P, session: Session) -> P:
     """The plan with images that reach every node. The session leaves out the nodes that are of no use.
 
     Raises:
@@ -47,28 +54,29 @@ def fit_nodes(plan: AnyPlan, session: Session) -> AnyPlan:
     cluster = session.cluster(plan.bytes)
     if cluster.alone:
         return plan
-    run = (session.paths.root.place, session.mark())
-    plan, session.left_out = fitted(plan, run, session.say)
+    plan, session.left_out = fitted(plan, (session.paths.root, session.mark()), session.say)
     return plan
 
 
-def fit_workers(plan: AnyPlan, say: Callable[[str], None]) -> AnyPlan:
+def fit_workers(plan: P, cluster: Cluster, console: Console) -> P:
     """The same without a run, on a cluster that is connected."""
-    return fitted(plan, None, say)[0]
+    if cluster.alone:
+        return plan
+    return fitted(plan, None, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))[0]
 
 
 def fitted(
-    plan: AnyPlan,
-    run: tuple[str, str] | None,
+    plan: P,
+    run: tuple[StoredPath, str] | None,
     say: Callable[[str], None],
     ask: Callable[[NodeQuestion, ItemTable | None], list[NodeFitness]] = ask_nodes,
     send: Callable[[ItemTable, int | None], ItemTable | None] = send_images,
-) -> tuple[AnyPlan, dict[str, str]]:
+) -> tuple[P, dict[str, str]]:
     """The plan, and the nodes that are of no use, by Ray's ids with the reason.
 
     Args:
         plan: what is to be done.
-        run: place of the run's folder, and what names the driver's mark in it.
+        run: the run's folder, and what names the driver's mark in it.
         say: shows people a line.
         ask: asks all nodes.
         send: gives a table whose images reach every node. None where they are too large.
@@ -79,18 +87,32 @@ def fitted(
     asking = _asking(plan)
     seen = None if asking is None or _sending(plan) is Sending.ALWAYS else witness(asking.items)
     models = () if asking is None else tuple(_identified(one) for one in asking.models)
-    nodes = ask(NodeQuestion(run, models, seen), None if seen is None or asking is None else asking.items)
+    question = NodeQuestion(None if run is None else (run[0].place, run[1]), models, seen)
+    nodes = [_judged(node, run) for node in ask(question, None if seen is None or asking is None else asking.items)]
     usable = [node for node in nodes if node.unusable is None]
     if not usable:
         raise ClusterError(f"no node of the cluster can be used: {_all(nodes, lambda node: node.unusable)}")
     for node in nodes:
         if node.unusable is not None:
             say(f"{node.name} is left out: {node.unusable}")
-    if run is not None and (blind := [node.name for node in usable if node.lacks_run]):
-        say(f"{', '.join(blind)}: {run[0]} is not seen there; what its workers store goes through Ray to this machine")
+    if run is not None and (blind := [node for node in usable if node.lacks_run]):
+        if any(node.here for node in blind):
+            raise ClusterError(
+                f"the Ray of this machine sees another {run[0]} than this process: start both in one container, or "
+                "name another folder with --runs"
+            )
+        names = ", ".join(node.name for node in blind)
+        say(f"{names}: {run[0]} is not seen there; what its workers store goes through Ray to this machine")
     if asking is not None:
-        plan = _with_files(plan, asking, [node for node in usable if _has_room(node, asking)], say, send)
+        plan = cast("P", _with_files(plan, asking, [node for node in usable if _has_room(node, asking)], say, send))
     return plan, {node.id: node.unusable for node in nodes if node.unusable is not None}
+
+
+def _judged(node: NodeFitness, run: tuple[StoredPath, str] | None) -> NodeFitness:
+    """Storage elsewhere must be reached by every node that trains. For a folder of this machine there is a way."""
+    if run is None or not run[0].is_remote or node.lacks_run is None:
+        return node
+    return replace(node, unusable=node.unusable or node.lacks_run)
 
 
 def _with_files(

@@ -19,7 +19,7 @@ from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.loggers.follow import Loggers
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.plan import AnyPlan, Plan, require_data
+from sweep.plan.plan import AnyPlan, Plan
 from sweep.results.best import best_of
 from sweep.results.evaluations import Purpose, main_name, make_main
 from sweep.results.held_out import HeldOutRow
@@ -151,7 +151,7 @@ def evaluate_again(
         ranked = rank(read_summaries(session.record.storage_url(paths), session.record.study))
         if not any(row.is_complete for row in ranked):
             raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
-        place = evaluate_trials(require_data(fit_nodes(plan, session)), ranked, session, purpose)
+        place = evaluate_trials(fit_nodes(plan, session), ranked, session, purpose)
         if purpose.main or _is_first(plan, paths, place):
             make_main(paths, place.name)
         if main_name(paths) == place.name and _has_ended(paths, ranked):

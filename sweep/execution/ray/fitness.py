@@ -36,6 +36,7 @@ class NodeFitness:
         id: Ray's.
         name: for people.
         resources: as Ray counts them.
+        here: whether this process is connected to it.
         unusable: why nothing of ours can run there.
         lacks_run: why it cannot write into the run's folder.
         lacks_model: what is wrong with the files of a model.
@@ -45,6 +46,7 @@ class NodeFitness:
     id: str
     name: str
     resources: Mapping[str, float] = field(default_factory=dict)
+    here: bool = False
     unusable: str | None = None
     lacks_run: str | None = None
     lacks_model: str | None = None
@@ -74,10 +76,9 @@ def ask_nodes(question: NodeQuestion, items: ItemTable | None = None) -> list[No
     for ref in late:
         ray.cancel(ref, force=True)
     mine = _look()((PACKAGE, *PACKAGES), (), ())[0]
-    return [
-        _fitness(node, f"gave no answer within {SECONDS:g} s" if ref in late else _answer(ref), mine)
-        for ref, node in asked.items()
-    ]
+    here, silent = ray.get_runtime_context().get_node_id(), f"gave no answer within {SECONDS:g} s"
+    found = [_fitness(node, silent if ref in late else _answer(ref), mine) for ref, node in asked.items()]
+    return [replace(one, here=one.id == here) for one in found]
 
 
 def _look() -> Callable[..., tuple[dict[str, str | None], str | None, NodeReport | None]]:

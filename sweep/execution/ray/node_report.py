@@ -13,7 +13,7 @@ from sweep.items import ItemTable
 from sweep.items.witness import ImageWitness, difference
 from sweep.runs.paths import RunPaths
 from sweep.settings.vlm import ModelSettings
-from sweep.trials.failures import RunUnseenError, check_seen
+from sweep.trials.failures import check_seen
 from sweep.vlm.keys import model_identity
 
 
@@ -71,7 +71,7 @@ def _lacks_run(run: tuple[str, str] | None) -> str | None:
     folder, session = run
     try:
         check_seen(RunPaths.at(folder), session)
-    except (RunUnseenError, OSError) as error:
+    except (UserError, OSError) as error:
         return str(error)
     return None
 

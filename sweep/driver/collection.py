@@ -20,6 +20,7 @@ from sweep.collect.measure import CollectProgress, Measured, Measurement, collec
 from sweep.collect.rounds import collect_in_rounds
 from sweep.collect.store import store_collected
 from sweep.driver.embedding import embedded
+from sweep.driver.nodes import fit_workers
 from sweep.driver.session import OpenScreen, Session, announce
 from sweep.driver.signals import terminable
 from sweep.execution.ray.cluster import connected
@@ -84,7 +85,8 @@ def collect_into(
         try:
             with connected(folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                measure(embedded(plan, folder.name, console), stored_at(folder), folder.name, console)
+                fit = fit_workers(plan, cluster, console)
+                measure(embedded(fit, folder.name, console), stored_at(folder), folder.name, console)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from sweep.driver.nodes import fit_workers
 from sweep.driver.session import OpenScreen, Session, announce
 from sweep.driver.signals import terminable
 from sweep.embed.pool import on_pool
@@ -64,7 +65,7 @@ def embed_into(plan: EmbeddingPlan, ray: RayOptions, open_screen: OpenScreen = q
         try:
             with connected(plan.folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                embed_plan(plan, plan.folder.name, console)
+                embed_plan(fit_workers(plan, cluster, console), plan.folder.name, console)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was embedded is kept", soft_wrap=True)
             raise

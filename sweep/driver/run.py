@@ -10,6 +10,7 @@ from sweep.driver.create import NewRun, created
 from sweep.driver.embedding import embed
 from sweep.driver.evaluation import evaluate, evaluate_trials
 from sweep.driver.loggers import on_screen_of
+from sweep.driver.nodes import fit_nodes
 from sweep.driver.notify import notified
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
@@ -80,7 +81,7 @@ def execute(
         has_trials = session.paths.trials_folder.exists()
         if not has_trials:
             session.keep_overrides(plan.request.overrides)
-        plan = collect(embed(plan, session), session)
+        plan = collect(embed(fit_nodes(plan, session), session), session)
         if rebuild:
             rebuild_study(plan, session)
         session.check_unchanged(plan)
@@ -150,7 +151,7 @@ def evaluate_again(
         ranked = rank(read_summaries(session.record.storage_url(paths), session.record.study))
         if not any(row.is_complete for row in ranked):
             raise RunError(f"run {paths.name} has no complete trial yet, so there is nothing to evaluate")
-        place = evaluate_trials(plan, ranked, session, purpose)
+        place = evaluate_trials(fit_nodes(plan, session), ranked, session, purpose)
         if purpose.main or _is_first(plan, paths, place):
             make_main(paths, place.name)
         if main_name(paths) == place.name and _has_ended(paths, ranked):

@@ -19,7 +19,8 @@ from rich.console import Console
 from sweep.driver.pulse import Pulse
 from sweep.driver.signals import note_of, starting_ray, terminable
 from sweep.errors import ClusterError, RunError
-from sweep.execution.ray.cluster import Cluster, connected
+from sweep.execution.ray.cluster import Cluster, connected, may_have_nodes
+from sweep.execution.ray.home import RayHome, open_home
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import Plan, record_of_embeddings
 from sweep.runs.find import refresh
@@ -54,12 +55,20 @@ class Session:
         self.record: RunRecord = read_record(paths)
         self.go_on = ""
         """The command that continues."""
+        self.left_out: dict[str, str] = {}
+        """Nodes that are of no use, by Ray's ids, and why."""
         self.lock = lock
         self._ray = ray
         self._stack = stack
         self._of_cluster = stack.enter_context(ExitStack())
         self._cluster: Cluster | None = None
+        self._home: RayHome | None = None
         self._session: str | None = None
+
+    @property
+    def may_have_nodes(self) -> bool:
+        """Whether the Ray of this session may have other machines than this one."""
+        return may_have_nodes(self._ray)
 
     def cluster(self, data_bytes: int) -> Cluster:
         """Ray, started or joined by the first call, with room for data of this size in its object store.
@@ -78,7 +87,7 @@ class Session:
 
     def leave_cluster(self) -> None:
         """Stop Ray, or leave it. The next call of `cluster` starts from scratch."""
-        self._cluster = None
+        self._cluster, self._home = None, None
         self._of_cluster.close()
 
     def say(self, line: str) -> None:
@@ -137,7 +146,7 @@ class Session:
         """What every trial of the run needs to know besides its own settings."""
         return TrialContext(
             run_folder=self.paths.root.place,
-            session=self._mark(),
+            session=self.mark(),
             validation=plan.space.validation,
             health=plan.space.health,
             keep_epochs=plan.space.keep_epochs,
@@ -145,9 +154,17 @@ class Session:
             shots=plan.space.most_shots,
             init=self.record.init_from,
             versions=versions(),  # of now: a resumed run may go on with other code than it began with
+            home=self._way_home(),
         )
 
-    def _mark(self) -> str:
+    def _way_home(self) -> RayHome | None:
+        """For workers that do not see the run's folder. Not needed where no other machine can be."""
+        several = self._cluster is not None and not self._cluster.alone
+        if several and self._home is None and not self.paths.root.is_remote:
+            self._home = open_home(self.paths.root, self.paths.name)
+        return self._home
+
+    def mark(self) -> str:
         """Leave this driver's mark in the folder, by which workers know it. It goes when the session closes."""
         if self._session is None:
             for left in self.paths.driver_marks:  # of drivers that were killed

@@ -7,8 +7,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from filelock import FileLock
-
 from selector.errors import UserError
 from sweep.driver.loggers import followed
 from sweep.driver.pulse import Pulse
@@ -29,6 +27,7 @@ from sweep.results.importance import importance_of_val_loss
 from sweep.results.importance_note import importance_note
 from sweep.runs.driver import End, Phase
 from sweep.runs.paths import RunPaths
+from sweep.storage.lease import Lease
 from sweep.storage.outage import describe_os_error
 from sweep.storage.snapshots import StudySnapshots
 from sweep.study import StudyOwner, TrialSummary
@@ -90,6 +89,8 @@ def _run_trials(
     backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
     if plan.evaluation is not None:
         cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
+    for node, reason in session.left_out.items():
+        backend.places.leave_out(node, reason)
     fingerprint, init = session.record.fingerprint, session.record.init_from
     bound = DiskBound(paths, plan.space, fingerprint, owner.summaries, session.say, init)
     concurrency = backend.concurrency(plan.space)
@@ -186,7 +187,7 @@ class _StateRemover:
 @contextmanager
 def _persistence(session: Session) -> Iterator[Callable[[], None]]:
     """What to call after each change of the study: where the run is kept elsewhere, its database goes there too."""
-    if isinstance(session.lock, FileLock) or session.record.storage is not None:
+    if not isinstance(session.lock, Lease) or session.record.storage is not None:
         yield lambda: None
         return
     snapshots = StudySnapshots(session.paths.study_file.growing(), session.lock)

@@ -7,7 +7,7 @@ shares between the processes of a machine without copying. Images stay where the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,10 @@ class ItemTable:
 
     def __len__(self) -> int:
         return len(self._columns.questions)
+
+    def with_images(self, change: Callable[[Images], Images]) -> ItemTable:
+        """The same items, whose images are read in another way."""
+        return ItemTable(self._columns, change(self._images))
 
     def question(self, item: int) -> str:
         """The question's text."""

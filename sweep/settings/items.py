@@ -12,6 +12,14 @@ from selector.settings import FrozenModel
 from sweep.settings.demo import WorldSettings
 
 
+class Sending(StrEnum):
+    """Whether images travel to the nodes of a cluster through Ray's object store."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class AnswerForm(StrEnum):
     """Which of an official annotation's texts are the answers. OK-VQA has both. VQAv2 the first alone."""
 
@@ -62,6 +70,10 @@ class ItemsSettings(FrozenModel):
         description="stemmed takes the field answer of the annotations, raw the field raw_answer (OK-VQA).",
     )
 
+    send: Sending = Field(
+        default=Sending.AUTO,
+        description="Whether images travel to nodes: always, never, or auto (up to 1 GiB, if a node lacks them).",
+    )
     allow_shared_images: bool = Field(
         default=False,
         description="Accept data in which queries of different splits show one image. Their number is shown still.",

@@ -6,13 +6,21 @@ import logging
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-from sweep.storage.remote_files import RemoteFiles
+from typing import Protocol, Self
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 30.0
+
+
+class Uploads(Protocol):
+    """Stores files elsewhere, by key. Raises OSError with EIO if the storage fails."""
+
+    def put(self, source: Path, key: str) -> None:
+        """Store a file; readers see the old one or the new one."""
+
+    def write(self, key: str, content: bytes) -> None:
+        """`put` from memory."""
 
 
 class GrowingFile:
@@ -25,7 +33,7 @@ class GrowingFile:
         file: to be written to. Its folder is there.
     """
 
-    def __init__(self, file: Path, files: RemoteFiles | None = None, key: str = "", seconds: float = SECONDS) -> None:
+    def __init__(self, file: Path, files: Uploads | None = None, key: str = "", seconds: float = SECONDS) -> None:
         """Without `files` there is nothing to upload."""
         self.file = file
         self._files = files

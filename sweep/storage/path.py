@@ -15,15 +15,20 @@ from filelock import FileLock
 from selector.files import lfs_problem
 from sweep.errors import RunError
 from sweep.storage.growing import GrowingFile
+from sweep.storage.home_lock import HomeLock
 from sweep.storage.lease import Lease
 
-Lock = FileLock | Lease
-"""Held by one process at a time: the operating system's, which frees it when its holder dies, or a lease."""
+Lock = FileLock | Lease | HomeLock
+"""Held by one process at a time: the operating system's, which frees it when its holder dies, a lease, or the operating
+system's on another machine.
+"""
 
 
 @dataclass(frozen=True, repr=False)
 class StoredPath(ABC):
-    """A file or folder, here (`LocalPath`) or elsewhere (`RemotePath`). Both pass one suite, tests/sweep/storage.
+    """A file or folder: here (`LocalPath`), elsewhere (`RemotePath`), or with the driver (`HomePath`).
+
+    All of them pass one suite, tests/sweep/storage.
 
     It is no `pathlib.Path`, so nothing that would read or write a file of this machine takes it by mistake. As text it
     is what people call it. It belongs to one process: another one opens `place` by itself.

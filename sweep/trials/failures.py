@@ -11,6 +11,7 @@ import torch
 from selector.errors import UserError
 from sweep.errors import RunError
 from sweep.runs.paths import RunPaths
+from sweep.storage.home import HomePath
 from sweep.storage.outage import describe_os_error
 from sweep.trials.messages import TrialContext
 
@@ -49,17 +50,37 @@ class RunUnseenError(RunError):
     """The process does not see the folder that the driver works on, so nothing may be written."""
 
 
-def check_seen(run: RunPaths, context: TrialContext) -> None:
+def reached(context: TrialContext) -> RunPaths:
+    """The run as this process reaches it: in its folder, or through the driver's machine where that is not seen here.
+
+    Raises:
+        RunError: storage elsewhere cannot be opened, or there is no room for working copies.
+    """
+    run = RunPaths.at(context.run_folder)
+    if context.home is None or run.root.is_remote:
+        return run
+    try:
+        check_seen(run, context.session)
+    except RunUnseenError:
+        return RunPaths(HomePath.open(context.home))
+    return run
+
+
+def check_seen(run: RunPaths, session: str) -> None:
     """Make sure that this process sees the folder that the driver works on.
 
     A folder of this name that is another one, such as the same run on a disk of another machine, does not count.
+
+    Args:
+        run: as this process opens it.
+        session: names the driver's mark.
 
     Raises:
         RunUnseenError: it does not.
         OSError: storage elsewhere cannot be reached.
     """
     try:
-        if run.driver_mark(context.session).exists():
+        if run.driver_mark(session).exists():
             return
     except OSError as error:
         if run.root.is_remote:
@@ -76,7 +97,7 @@ def blamed_on_folder(error: Exception, run: RunPaths, context: TrialContext) -> 
     if run.root.is_remote:
         return error
     try:
-        check_seen(run, context)
+        check_seen(run, context.session)
     except RunUnseenError as unseen:
         return unseen
     return error

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from selector.health import Verdict
 from selector.reports import EpochReport
 from selector.settings import HealthSettings, ValidationSettings
+from sweep.storage.home import Home
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class TrialContext:
         shots: picks by which a trial is compared with its reference. None: as many as a beam of the data has.
         init: hash of the weights that all trials start from (`sweep.trials.given`). None: each from its own seed.
         session: names the mark that this driver left in the folder (`RunPaths.driver_mark`).
+        home: the way to the folder for workers that do not see it. None where there is no such way.
     """
 
     run_folder: str
@@ -30,6 +32,7 @@ class TrialContext:
     versions: dict[str, str]
     shots: int | None = None
     init: str | None = None
+    home: Home | None = None
 
 
 @dataclass(frozen=True)

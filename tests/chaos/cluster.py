@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from tests.chaos.processes import Kind, end_all, processes_of
@@ -30,7 +31,12 @@ class TwoNodes:
     """Head and second node, one core each, started by `ray start`. Use as a context manager."""
 
     def __init__(
-        self, log: Path, mark: dict[str, str], environment: dict[str, str], hidden: Sequence[Path] = ()
+        self,
+        log: Path,
+        mark: dict[str, str],
+        environment: dict[str, str],
+        hidden: Sequence[Path] = (),
+        second: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Prepare a cluster.
 
@@ -39,6 +45,7 @@ class TwoNodes:
             mark: the one environment variable that tells these processes from others.
             environment: of both nodes, and of a driver.
             hidden: folders that are empty for the second node, as if it were another machine. Needs root.
+            second: what the environment of the second node has besides.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="swc-"))  # short: Ray makes sockets below it
         (self._folder / "token").write_text(secrets.token_hex(32) + "\n")
@@ -52,6 +59,7 @@ class TwoNodes:
         self._own = {**self.environment, **mark}
         self._log = log
         self._hidden = hidden
+        self._second = second
         self._output: IO[bytes] | None = None
         self._nodes: list[subprocess.Popen[bytes]] = []
         self._port = 0
@@ -105,10 +113,17 @@ class TwoNodes:
         if self._nodes[0].poll() is not None:
             return
         if len(self._nodes) < 2 or self._nodes[1].poll() is not None:
-            second = self._start(f"--address={self.address}", f"--node-ip-address={SECOND}", hidden=self._hidden)
+            address = f"--address={self.address}", f"--node-ip-address={SECOND}"
+            second = self._start(*address, hidden=self._hidden, environment=self._second, folder=Path("/"))
             self._nodes = [self._nodes[0], second]
 
-    def _start(self, *options: str, hidden: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
+    def _start(
+        self,
+        *options: str,
+        hidden: Sequence[Path] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
+        folder: Path | None = None,
+    ) -> subprocess.Popen[bytes]:
         common = [
             "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", "--block",
             "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}",
@@ -118,7 +133,8 @@ class TwoNodes:
             mounts = [f"mount -t tmpfs tmpfs {shlex.quote(str(folder))}" for folder in hidden]
             script = " && ".join([*mounts, 'exec "$@"'])
             command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
-        return subprocess.Popen(command, env=self._own, stdout=self._output, stderr=self._output)
+        own = {**self._own, **environment}
+        return subprocess.Popen(command, env=own, cwd=folder, stdout=self._output, stderr=self._output)
 
     def _answers(self) -> bool:
         with socket.socket() as probe:

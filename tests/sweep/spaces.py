@@ -16,6 +16,7 @@ from sweep.driver.create import NewRun, create_run
 from sweep.runs.paths import RunPaths, sqlite_url
 from sweep.storage.local import stored_at
 from sweep.study import AskedTrial, StudyOwner
+from sweep.trials.failures import reached
 from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.trial import Trial
 from tests.selector.worlds import deterministic
@@ -66,7 +67,7 @@ def context(
 
 
 def run_of(shared: TrialContext) -> RunPaths:
-    return RunPaths.at(shared.run_folder)
+    return reached(shared)
 
 
 def trial(shared: TrialContext, dataset: Dataset, number: int = 0, settings: TrialSettings = SETTINGS) -> Trial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ PATIENCE = {True: 1.0, False: 45.0}
 class Cluster:
     """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none; `token` says whether the
     dashboard asks for one (Ray's default since 2.60 for what it starts on this machine), `sign_in` how to come by it.
-    `lost` says which of Ray's processes is gone, if one is. `started_here`: by this process.
+    `lost` says which of Ray's processes is gone, if one is. `started_here`: by this process. `alone`: no other machine
+    is part of it, or will be.
     """
 
     cpus: float
@@ -44,6 +46,7 @@ class Cluster:
     sign_in: str = WITH_RAYS_COMMAND
     lost: Callable[[], str | None] = lambda: None
     started_here: bool = False
+    alone: bool = True
 
 
 @contextmanager
@@ -83,7 +86,7 @@ def connected(
         behind.callback(guard.over)
         try:
             with guard:
-                yield _describe(ray, guard, here=named.address is None and not ray.shared)
+                yield _describe(ray, guard, here=named.address is None and not ray.shared, joined=named.address)
         except RayLost as lost:
             raise ClusterError(str(lost)) from None
 
@@ -125,14 +128,26 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def _describe(used: Ray, guard: Guard, *, here: bool) -> Cluster:
+def may_have_nodes(wanted: RayOptions) -> bool:
+    """Whether the Ray that is wanted may have other machines. One that would be started here has not."""
+    return named_address(wanted, os.environ).address is not None or _has_nodes()
+
+
+def _has_nodes() -> bool:
+    """Whether this process uses a Ray of several nodes already. Ray is not imported for that."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1
+
+
+def _describe(used: Ray, guard: Guard, *, here: bool, joined: str | None) -> Cluster:
     import ray
 
     context, resources = used.context, ray.cluster_resources()
     token = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
     cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    return Cluster(cpus, gpus, dashboard, _metrics_url(), token, used.sign_in, guard.lost, here)
+    alone = joined is None and not _has_nodes()
+    return Cluster(cpus, gpus, dashboard, _metrics_url(), token, used.sign_in, guard.lost, here, alone)
 
 
 def _metrics_url() -> str | None:

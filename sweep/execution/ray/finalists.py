@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,9 +16,8 @@ from sweep.errors import RunError
 from sweep.execution.ray.deaths import death_in, never_began
 from sweep.execution.ray.nodes import Nodes, avoiding
 from sweep.plan.plan import Plan
-from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
-from sweep.trials.failures import RunUnseenError, blamed_on_folder, check_seen
+from sweep.trials.failures import RunUnseenError, blamed_on_folder, check_seen, reached
 from sweep.trials.finalists import Finalist, Retrained, retrain
 from sweep.trials.messages import TrialContext
 from sweep.trials.trial import load_shared
@@ -32,7 +32,12 @@ class _Unusable:
 
 
 def retrain_all(
-    context: TrialContext, run: str, plan: Plan, finalists: Sequence[Finalist], say: Callable[[str], None]
+    context: TrialContext,
+    run: str,
+    plan: Plan,
+    finalists: Sequence[Finalist],
+    say: Callable[[str], None],
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Retrained]:
     """Results as they come. A finalist that fails, or whose worker dies too often, has a result with its `failure`.
 
@@ -42,6 +47,7 @@ def retrain_all(
         plan: its plan.
         finalists: what to train.
         say: shows people a line, such as on a node that is left out.
+        left_out: nodes that are of no use, by Ray's ids, and why.
 
     Raises:
         OSError: nothing can be stored any more; what is stored can be continued.
@@ -51,6 +57,8 @@ def retrain_all(
 
     resources = plan.space.resources
     nodes = Nodes(resources)
+    for node, reason in left_out.items():
+        nodes.leave_out(node, reason)
     task = ray.remote(_task)
     dataset, shared = ray.put(plan.dataset), ray.put(context)
 
@@ -103,9 +111,9 @@ def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: flo
     import ray
 
     torch.set_num_threads(max(1, int(cpus)))
-    run = RunPaths.at(context.run_folder)
+    run = reached(context)
     try:
-        check_seen(run, context)
+        check_seen(run, context.session)
         result = retrain(context, run, finalist, *load_shared(dataset, context, gpus))
         run.root.forget()  # the process may serve many tasks
         return result

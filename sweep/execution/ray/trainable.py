@@ -14,9 +14,8 @@ import torch
 from selector.data import Dataset
 from selector.errors import UserError
 from selector.settings import TrialSettings
-from sweep.runs.paths import RunPaths
 from sweep.storage.outage import is_outage
-from sweep.trials.failures import RunUnseenError, blamed_on_folder, cause_of, check_seen
+from sweep.trials.failures import RunUnseenError, blamed_on_folder, cause_of, check_seen, reached
 from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.trial import Trial, load_shared
 
@@ -31,7 +30,7 @@ class TrialSteps:
 
     Every exception of a configuration (impossible settings, GPU out of memory, a bug) becomes a result with `failure`:
     running it again elsewhere would end the same way. The coordinator decides what it speaks against, by its `cause`. A
-    full disk and the like are no failure of the trial but an `outage` of the run. On a node that does not see the run's
+    full disk and the like are no failure of the trial but an `outage` of the run. On a node that cannot reach the run's
     folder nothing is written: that node is `unusable`.
     """
 
@@ -39,7 +38,7 @@ class TrialSteps:
         """Called once per actor; `dataset` is a read-only view into Ray's object store."""
         torch.set_num_threads(max(1, int(cpus)))
         self._context = context
-        self._run = RunPaths.at(context.run_folder)
+        self._run = reached(context)
         self._dataset, self._gpus = dataset, gpus
         self._shared: Any = None
         self._name = f"{self._run.name}/trial-{int(config[NUMBER]):04d}"
@@ -68,10 +67,10 @@ class TrialSteps:
         where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {address}", NODE: node}
         try:
             if self._epochs is None:
-                check_seen(self._run, self._context)
+                check_seen(self._run, self._context.session)
                 self._epochs = self._start()
             result = next(self._epochs)
-            check_seen(self._run, self._context)  # what was stored meanwhile may be where nobody finds it
+            check_seen(self._run, self._context.session)  # what was stored meanwhile may be where nobody finds it
         except Exception as error:  # any failure of one configuration ends that trial alone, with its reason
             return {**where, **self._failed(error), "done": True}
         return {**where, RESULT: result.to_json(), "done": result.done or result.stop is not None}

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from sweep.storage.home import HomePath
 from sweep.storage.location import Location
 from sweep.storage.open import open_folder
 from sweep.storage.path import StoredPath
 from sweep.storage.remote_files import RemoteFiles
 from tests.s3 import S3Server
+from tests.sweep.storage.homes import NearHome
 from tests.sweep.storage.others import Other, others
 from tests.sweep.storage.systems import local_store
 
@@ -38,11 +40,13 @@ def remote(uri: str) -> StoredPath:
     return open_folder(uri)
 
 
-@pytest.fixture(params=["local", "s3", "fsspec"])
+@pytest.fixture(params=["local", "home", "s3", "fsspec"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> StoredPath:
     """An empty folder of every storage."""
     if request.param == "local":
         return open_folder(tmp_path / "here")
+    if request.param == "home":
+        return HomePath.open(NearHome(tmp_path / "there"))
     if request.param == "fsspec":
         return open_folder(f"local://{tmp_path}/elsewhere")
     server: S3Server = request.getfixturevalue("s3")

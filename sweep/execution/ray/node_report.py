@@ -1,0 +1,87 @@
+"""What a node has, looked at on the node itself. Its counterpart on the driver's side is `fitness`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import selector
+import sweep
+from selector.errors import UserError
+from selector.hashes import content_hash
+from sweep.items import ItemTable
+from sweep.items.witness import ImageWitness, difference
+from sweep.runs.paths import RunPaths
+from sweep.settings.vlm import ModelSettings
+from sweep.trials.failures import check_seen
+from sweep.vlm.keys import model_identity
+
+
+@dataclass(frozen=True)
+class NodeQuestion:
+    """What is asked of every node.
+
+    Attributes:
+        run: place of the run's folder, and what names the driver's mark in it. None where there is no run.
+        models: whose files must be there, with the identity that they have on the driver's machine.
+        images: what the driver read of the images that a node may need. None where it needs none.
+    """
+
+    run: tuple[str, str] | None
+    models: tuple[tuple[ModelSettings, str], ...]
+    images: ImageWitness | None
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What a node answers.
+
+    Attributes:
+        code: hash of the code of both packages.
+        lacks_run: why it cannot write into the run's folder. None if it can.
+        lacks_model: what is wrong with the files of a model.
+        lacks_images: what is wrong with the images.
+    """
+
+    code: str
+    lacks_run: str | None
+    lacks_model: str | None
+    lacks_images: str | None
+
+
+def report(question: NodeQuestion, items: ItemTable | None) -> NodeReport:
+    """Look. `items`: the table whose images are asked about."""
+    lacks_images = None if question.images is None or items is None else difference(items, question.images)
+    return NodeReport(code_hash(), _lacks_run(question.run), _lacks_model(question), lacks_images)
+
+
+def code_hash() -> str:
+    """SHA-256 over all modules of `sweep` and `selector`, by their names, 64 hex digits."""
+    parts: list[bytes] = []
+    for package in (selector, sweep):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            parts += [f"{package.__name__}/{file.relative_to(root).as_posix()}\0".encode(), file.read_bytes()]
+    return content_hash(parts)
+
+
+def _lacks_run(run: tuple[str, str] | None) -> str | None:
+    if run is None:
+        return None
+    folder, session = run
+    try:
+        check_seen(RunPaths.at(folder), session)
+    except (UserError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _lacks_model(question: NodeQuestion) -> str | None:
+    for settings, identity in question.models:
+        try:
+            found = model_identity(settings)
+        except UserError as error:
+            return str(error)
+        if found != identity:
+            return f"model {settings.path}: another checkpoint than on the driver's machine"
+    return None

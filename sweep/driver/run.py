@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from selector.data import Split
 from sweep.driver.collection import collect
@@ -11,6 +12,7 @@ from sweep.driver.embedding import embed
 from sweep.driver.evaluation import evaluate, evaluate_trials
 from sweep.driver.loggers import on_screen_of
 from sweep.driver.notify import notified
+from sweep.driver.room import check_room
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
 from sweep.driver.trial_records import rebuild_study
@@ -77,6 +79,7 @@ def execute(
         on_screen_of(session, loggers),
     ):
         end.pulse = session.pulse
+        session.check_cluster = partial(check_room, plan)
         has_trials = session.paths.trials_folder.exists()
         if not has_trials:
             session.keep_overrides(plan.request.overrides)

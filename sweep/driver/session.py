@@ -54,6 +54,8 @@ class Session:
         self.record: RunRecord = read_record(paths)
         self.go_on = ""
         """The command that continues."""
+        self.check_cluster: Callable[[], None] = lambda: None
+        """Called as soon as Ray is there. Raises if the cluster is not what the run needs."""
         self.lock = lock
         self._ray = ray
         self._stack = stack
@@ -74,6 +76,7 @@ class Session:
                     connected(self.paths.name, data_bytes, self._ray, self.say, self.go_on)
                 )
             announce(self.console, self._cluster, self.paths.log_file)
+            self.check_cluster()
         return self._cluster
 
     def leave_cluster(self) -> None:

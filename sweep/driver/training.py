@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from filelock import FileLock
@@ -24,6 +25,7 @@ from sweep.execution.hyperparameters import HyperparameterEvents
 from sweep.execution.loggers.follow import Loggers
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
+from sweep.execution.ray.nodes import Nodes
 from sweep.plan.plan import Plan
 from sweep.results.importance import importance_of_val_loss
 from sweep.results.importance_note import importance_note
@@ -87,19 +89,21 @@ def _run_trials(
     plan: Plan, session: Session, owner: StudyOwner, persist: Callable[[], None], loggers: Loggers
 ) -> Coordinator:
     paths = session.paths
-    backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
+    backend = RayBackend(session.cluster(plan.bytes), Nodes(plan.space.resources))
     if plan.evaluation is not None:
         cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
     fingerprint, init = session.record.fingerprint, session.record.init_from
     bound = DiskBound(paths, plan.space, fingerprint, owner.summaries, session.say, init)
-    concurrency = backend.concurrency(plan.space)
+    backend.concurrency(plan.space)  # better refused now than after the study was touched
     with _live_progress(plan, session, owner) as progress:
         session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
         observers: list[TrialObserver] = [progress, EventLog(_epochs_of(plan)), _Counting(session.pulse)]
         observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner)]
         observers += [HyperparameterEvents(paths, plan.space), bound]
         observers += loggers.follow(followed(plan, session, owner))
-        coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
+        coordinator = Coordinator(
+            owner, partial(backend.concurrency, plan.space), observers, persist, backend.places, session.say
+        )
         bound.enforce()
         with interruptible(coordinator, session.console, session.pulse, session.heard):
             backend.run(coordinator, plan, paths, session.trial_context(plan))

@@ -18,6 +18,7 @@ from sweep.errors import ClusterError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.capacity import worker_count
 from sweep.vlm.pool.dispatch import Dispatch
+from sweep.vlm.pool.nodes import check_labels, living_nodes, usable_nodes
 from sweep.vlm.pool.progress import Meter, PoolProgress
 from sweep.vlm.pool.shards import Shards
 from sweep.vlm.pool.worker import Answerer
@@ -132,11 +133,13 @@ class Pool(Generic[Table, Given]):
         busy = [worker for worker in self._workers.alive() if worker.calls]
         self._workers.kill(busy)
         for worker in busy:
-            self._shards.leave(worker.number)
+            if not worker.leaving:
+                self._shards.leave(worker.number)
         if len(self._shards):
             self._shards = Shards()
             for worker in self._workers.alive(State.READY):
-                self._shards.join(worker.number)
+                if not worker.leaving:
+                    self._shards.join(worker.number, worker.node)
 
     def _new_workers(self) -> Workers:
         import ray
@@ -152,6 +155,6 @@ class Pool(Generic[Table, Given]):
 
 def cluster_capacity(settings: WorkerSettings) -> int:
     """Workers that the connected cluster takes. Raises ClusterError if not even one fits."""
-    import ray
-
-    return worker_count(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    nodes = living_nodes()
+    check_labels(nodes, settings.labels, f"{settings.section}.labels")
+    return worker_count(settings, [node.resources for node in usable_nodes(nodes, settings.labels)])

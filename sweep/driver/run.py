@@ -12,6 +12,7 @@ from sweep.driver.embedding import embed
 from sweep.driver.evaluation import evaluate, evaluate_trials
 from sweep.driver.loggers import on_screen_of
 from sweep.driver.notify import notified
+from sweep.driver.overlap import overlapping
 from sweep.driver.room import check_room
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
@@ -92,9 +93,10 @@ def execute(
         if has_trials:
             check_unaltered(session.paths, EDITABLE)
             session.keep_overrides(plan.request.overrides)
-        training = train(plan, session, loggers)
         command = "resume" if isinstance(run, RunPaths) else "run"
-        evaluation = evaluate(plan, training, session, command)
+        with overlapping(plan, session, command) as overlap:
+            training = train(plan, session, loggers, overlap)
+            evaluation = evaluate(plan, training, session, command, overlap)
         end.outcome = _rank(plan, training, evaluation, session, command)
     return end.outcome
 

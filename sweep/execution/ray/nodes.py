@@ -7,7 +7,7 @@ monotonic clock. No clock of another machine is looked at.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sweep.settings.labels import NODE_ID
 from sweep.space.model import Resources
@@ -28,11 +28,20 @@ class Nodes:
     def __init__(
         self,
         resources: Resources,
+        held: Callable[[], Mapping[str, tuple[float, float]]] = dict,
         look: Callable[[], list[Node]] = living_nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`resources`: of one trial. `look` gives the nodes that are alive, `clock` seconds that never go back."""
+        """Look at no node yet.
+
+        Args:
+            resources: of one trial.
+            held: CPUs and GPUs that the run itself needs for other things meanwhile, by the id of their node.
+            look: gives the nodes that are alive.
+            clock: seconds that never go back.
+        """
         self._resources = resources
+        self._held = held
         self._look = look
         self._clock = clock
         self._nodes: list[Node] = []
@@ -85,7 +94,13 @@ class Nodes:
     def _fitting(self) -> int:
         wanted = self._resources
         usable = [node for node in usable_nodes(self._now(), wanted.labels) if node.identity not in self._left_out]
-        return capacity_of((node.resources for node in usable), wanted.cpus, wanted.gpus)
+        held = self._held()
+        return capacity_of((_free(node, held) for node in usable), wanted.cpus, wanted.gpus)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a trial fits at the moment."""
+        return self._fitting() > 0
 
     @property
     def avoided(self) -> Sequence[str]:
@@ -103,6 +118,11 @@ class Nodes:
 def selector_of(resources: Resources, avoided: Sequence[str]) -> dict[str, str]:
     """Ray's label selector for the nodes that may train trials: those with the space's labels, but not these."""
     return {**resources.labels, **({NODE_ID: f"!in({','.join(avoided)})"} if avoided else {})}
+
+
+def _free(node: Node, held: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    cpus, gpus = held.get(node.identity, (0.0, 0.0))
+    return {"CPU": node.resources.get("CPU", 0.0) - cpus, "GPU": node.resources.get("GPU", 0.0) - gpus}
 
 
 def _is(node: Node, place: str) -> bool:

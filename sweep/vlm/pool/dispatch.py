@@ -82,6 +82,7 @@ class Dispatch(Generic[Given]):
                 results = self._lost(worker, reason)
                 self._open -= len(results)
                 yield results
+            yield []  # so that who reads this can end it while nothing comes
 
     @property
     def _smallest(self) -> int:

@@ -105,6 +105,7 @@ class Workers:
         size: int,
         patience: float,
         say: Callable[[str], None],
+        most: Callable[[], int | None] = lambda: None,
         look: Callable[[], list[Node]] = living_nodes,
     ) -> None:
         """Prepare. Nothing is started yet.
@@ -116,6 +117,7 @@ class Workers:
             size: workers that fit the cluster now.
             patience: in seconds.
             say: shows people a line.
+            most: fewer workers than the settings allow, for a time. None: no fewer.
             look: gives the cluster's nodes.
         """
         import ray
@@ -125,7 +127,7 @@ class Workers:
         self._settings = settings
         self._name = name
         self._patience = patience
-        self._look = look
+        self._look, self._most = look, most
         self._looked = time.monotonic()
         self._places = [_Place() for _ in range(size)]
         self._numbers = 0
@@ -172,7 +174,7 @@ class Workers:
         nodes = self._look()
         resources = [node.resources for node in usable_nodes(nodes, self._settings.labels)]
         fitting = capacity_of(resources, self._settings.cpus, self._settings.gpus)
-        more = min(self._settings.count or fitting, fitting) - self.size
+        more = min(self._settings.count or fitting, self._most() or fitting, fitting) - self.size
         self._places += [_Place() for _ in range(more)]
         if more > 0:
             logger.info("the cluster has room for %d more workers of %s", more, self._settings.holds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 
 from tests.chaos.checks import inspect
-from tests.chaos.cluster import HEAD, SECOND, TwoNodes
-from tests.sweep.commands import study_of, sweep, wait_for, write_space
+from tests.chaos.cluster import HEAD, SECOND, THIRD, TwoNodes
+from tests.chaos.processes import Kind, kill, processes_of
+from tests.chaos.spaces import Mode, space
+from tests.chaos.spaces import write_space as write_chaos_space
+from tests.sweep.commands import finish, start, study_of, sweep, wait_for, write_space
 from tests.sweep.execution.ray.clocks import ahead
 from tests.sweep.execution.ray.test_nodes import cluster
 
@@ -82,3 +86,65 @@ def run(folder: Path, nodes: TwoNodes) -> tuple[int, str]:
             notice.kill()
             notice.wait()
     return driver.returncode, output.read_text()
+
+
+# The nodes of the long run, all of which may train trials and have workers of the model.
+ALL = dict.fromkeys((HEAD, SECOND, THIRD), "pool=all")
+LABELS = {"labels": {"pool": "in(all, more)"}}
+END = f"""
+import sys, time
+import ray
+from ray._raylet import GcsClient
+ray.init(address=sys.argv[1], log_to_driver=False)
+(node,) = [node["NodeID"] for node in ray.nodes() if node["NodeManagerAddress"] == "{THIRD}" and node["Alive"]]
+preempted = 2
+accepted, why = GcsClient(address=sys.argv[1]).drain_node(node, preempted, "spot", int(time.time() * 1000) + 600_000)
+assert accepted, why
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_whole_run_while_nodes_join_die_and_leave(tmp_path: Path, overlap: bool) -> None:
+    """Two nodes; a third joins while beams are measured; one is killed and one announces its end while trials run."""
+    content = space(Mode.CLUSTER)
+    content["vlm"]["workers"] = {"batch": 8, **LABELS}  # as many as there is room for
+    reference = tmp_path / "one"
+    write_chaos_space(reference, content | {"vlm": content["vlm"] | {"workers": {"count": 1, "batch": 8}}})
+    alone = start(reference, "run", "space.yaml", "--name", "mine")
+    assert finish(alone, 300) and alone.returncode == 0, alone.log.read_text()
+    folder = tmp_path / "several"
+    write_chaos_space(
+        folder, content | {"resources": LABELS, "evaluation": content["evaluation"] | {"overlap": overlap}}
+    )
+    log, output = folder / "runs" / "mine" / "run.log", folder / "output"
+    with cluster(tmp_path, labels=ALL, own=ahead(tmp_path, hours=-30)) as (nodes, mark), output.open("w") as stream:
+        options: dict[str, Any] = {"cwd": folder, "env": nodes.environment, "stdout": stream, "stderr": stream}
+        command = [sys.executable, "-m", "sweep", "run", "space.yaml", "--name", "mine", "--address", nodes.address]
+        driver = subprocess.Popen(command, **options)
+        third = nodes.add(THIRD)
+        trials = folder / "runs" / "mine" / "trials"
+        wait_for(lambda: driver.poll() is not None or len(list(trials.glob("*/epochs.jsonl"))) >= 2, 300)
+        (raylet,) = [one for one in processes_of(mark) if one.kind is Kind.RAYLET and SECOND in one.title]
+        kill(raylet, mark)
+        wait_for(lambda: driver.poll() is not None or len(list(trials.glob("*/epochs.jsonl"))) >= 4, 300)
+        subprocess.run([sys.executable, "-c", END, nodes.address], **options, check=True)
+        driver.wait(400)
+        third.wait(60)  # nothing is left on it, so it goes by itself
+    said = output.read_text()
+    assert driver.returncode == 0, said
+    assert f"node {THIRD} is about to leave" in said, said
+    found = inspect(folder / "runs" / "mine", reference / "runs" / "mine", content["budget"]["trials"])
+    if overlap:
+        found.unequal = [what for what in found.unequal if what != "evaluation.json"]
+        one, several = (evaluation_of(place / "runs" / "mine") for place in (reference, folder))
+        assert several["settings"].pop("overlap") and not one["settings"].pop("overlap")
+        assert one == several
+        assert "prompts while trials ran" in said
+    assert found.sound, (found, said, log.read_text())
+
+
+def evaluation_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "evaluations" / "declared" / "evaluation.json").read_bytes())
+    return found

@@ -66,7 +66,8 @@ class StudySearch:
         return {NUMBER: answer.number, SETTINGS: settings, AVOID: ",".join(self._nodes.avoided)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Already taken by the scheduler."""
+        """Already taken by the scheduler. It shows that somewhere there is room for a trial."""
+        self._nodes.trains()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The last word on a trial; its result, if any, may be one the scheduler never saw."""

@@ -78,7 +78,7 @@ class Nodes:
         """Trials that fit the nodes at the moment, however many run. 0 while the nodes that had room are gone.
 
         Raises:
-            ClusterError: there never was room for one, or there has been none for `PATIENCE` seconds.
+            ClusterError: there never was room for one, or none for `PATIENCE` seconds in which no trial went on either.
         """
         fitting = self._fitting()
         if fitting:
@@ -90,6 +90,10 @@ class Nodes:
         check_labels(self._now(), wanted.labels, "resources.labels")
         usable = [node.resources for node in usable_nodes(self._now(), wanted.labels)]
         raise no_room("a trial", wanted.cpus, wanted.gpus, usable, "`resources` in the space")
+
+    def trains(self) -> None:
+        """A trial did an epoch, so it has its room, though nothing new may be placed there."""
+        self._had_room = self._clock()
 
     def _fitting(self) -> int:
         wanted = self._resources

@@ -115,6 +115,15 @@ def test_where_all_nodes_are_leaving_trials_stay() -> None:
     assert nodes.leaving("1") and not nodes.may_move("1")
 
 
+def test_a_trial_that_goes_on_where_nothing_new_may_start_is_left_alone() -> None:
+    cluster = Cluster(Resources(), node("1", 2))
+    assert cluster.nodes.room() == 2
+    for _ in range(5):
+        nodes = cluster.becomes(node("1", 2, leaving=True), after=PATIENCE - 1)
+        assert nodes.room() == 0
+        nodes.trains()
+
+
 def test_the_run_waits_for_a_node_to_come_back_but_not_for_ever() -> None:
     cluster = Cluster(Resources(labels={"pool": "cpu"}), node("1", labels={"pool": "cpu"}), node("2"))
     assert cluster.nodes.room() == 1

@@ -61,7 +61,7 @@ def usable_nodes(nodes: Iterable[Node], labels: Mapping[str, str]) -> list[Node]
 def check_labels(nodes: Iterable[Node], labels: Mapping[str, str], section: str) -> None:
     """Raise ClusterError, with the labels that there are, if no node has those that a space asks for in `section`."""
     found = list(nodes)
-    if any(fits(labels, node.labels) for node in found):
+    if not labels or any(fits(labels, node.labels) for node in found):
         return
     there = "; ".join(f"{node} has {shown(node.labels)}" for node in found[:NAMED])
     more = f"; and {len(found) - NAMED} more nodes" if len(found) > NAMED else ""

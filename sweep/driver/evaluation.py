@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+from sweep.driver.looks import look_of, source_of
+from sweep.driver.overlap import Overlap, answer_service
 from sweep.driver.session import Session
 from sweep.driver.signals import terminable
 from sweep.driver.training import Training
 from sweep.errors import SpaceError
 from sweep.evaluation.answer_table import AnswerRecord, write_answers
 from sweep.evaluation.evaluate import evaluate as evaluate_panel
-from sweep.evaluation.records import Evaluation, SourceRecord, read_evaluation, settings_digest
+from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.ray.finalists import retrain_all
 from sweep.plan.plan import Plan
@@ -19,7 +22,7 @@ from sweep.results.audit import with_audit
 from sweep.results.evaluation_changes import evaluation_changes
 from sweep.results.evaluations import Purpose, choose_name, main_evaluation, readable
 from sweep.results.example import with_example
-from sweep.results.ledger import Look, begin_look, end_look, split_digest
+from sweep.results.ledger import begin_look, end_look
 from sweep.results.policies import given_policies, panel_of, policies
 from sweep.results.verdict import verdict_by_answers
 from sweep.runs.driver import Phase
@@ -32,7 +35,9 @@ from sweep.vlm.work import Result, WorkItem
 from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 
 
-def evaluate(plan: Plan, training: Training, session: Session, command: str) -> Evaluation | None:
+def evaluate(
+    plan: Plan, training: Training, session: Session, command: str, overlap: Overlap | None = None
+) -> Evaluation | None:
     """Have the best trials answer held-out questions, and give what the run's result rests on.
 
     That is the evaluation that the space asks for, or the one that somebody made the main one. None where there is
@@ -44,7 +49,7 @@ def evaluate(plan: Plan, training: Training, session: Session, command: str) -> 
     if training.interrupted or not training.completed:
         return None
     if plan.evaluation is not None:
-        evaluate_trials(plan, training.ranked, session, Purpose(command))
+        evaluate_trials(plan, training.ranked, session, Purpose(command), overlap)
         # Finalists and answers came besides, and the folder has its bound still.
         fingerprint, init = session.record.fingerprint, session.record.init_from
         DiskBound(session.paths, plan.space, fingerprint, lambda: training.ranked, session.say, init).enforce()
@@ -52,7 +57,13 @@ def evaluate(plan: Plan, training: Training, session: Session, command: str) -> 
     return None if main is None else read_evaluation(main.file)
 
 
-def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session, purpose: Purpose) -> EvaluationPaths:
+def evaluate_trials(
+    plan: Plan,
+    ranked: Sequence[TrialSummary],
+    session: Session,
+    purpose: Purpose,
+    overlap: Overlap | None = None,
+) -> EvaluationPaths:
     """Evaluate a run's best trials, and store the answers and the table under the evaluation's name.
 
     The look is written to the ledger before anything is asked, so one that fails counts as well.
@@ -62,6 +73,7 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         ranked: all trials, the complete ones first, best on top.
         session: the hold on the run.
         purpose: what it is asked for, and its name where somebody chose one.
+        overlap: what was asked while trials ran. The look began then, and the model's workers are up.
 
     Raises:
         RunError: too many questions have no answer, the model or its workers cannot be had, or the name is another
@@ -71,15 +83,8 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         raise SpaceError(f"space {plan.request.answers.name!r} has no sections evaluation and vlm")
     paths, settings, items = session.paths, plan.evaluation.settings, plan.evaluation.items
     session.cluster(plan.bytes)
-    with (
-        terminable(),
-        AnswerService(
-            plan.evaluation.vlm, items, paths.shared.answers_folder, paths.name, session.console, session.pulse.answers
-        ) as service,
-    ):
-        source = SourceRecord(
-            model=plan.evaluation.vlm.model.path, answers=service.answer_settings, items=items.fingerprint()
-        )
+    with terminable(), nullcontext(overlap.service) if overlap else answer_service(plan.evaluation, session) as service:
+        source = source_of(plan.evaluation, service)
         name = choose_name(paths, purpose, settings, source, declared=plan.request.is_declared)
         retrained, shots = _retrain(plan, ranked, session), settings.shot_numbers[-1]
         own = policies(paths, ranked, settings.top, settings.epochs_per_trial, retrained, shots)
@@ -93,15 +98,9 @@ def evaluate_trials(plan: Plan, ranked: Sequence[TrialSummary], session: Session
         panel = panel_of(plan.dataset, items, settings.split, found, settings)
         train = panel_of(plan.dataset, items, SplitName.TRAIN, found, settings) if settings.train_rows else None
         verdicts = [row.verdicts for row in ranked if row.is_complete]
-        look = Look(
-            command=purpose.command,
-            evaluation=name,
-            split=settings.split,
-            split_digest=split_digest(plan.dataset, settings.split, source.items),
-            settings_digest=settings_digest(settings, source),
-            questions=len(panel.questions),
-            rows={one.row.name: one.row.checkpoint for one in panel.selections},
-        )
+        look = look_of(plan, plan.evaluation, source, panel, name, purpose.command)
+        if overlap is not None and overlap.look is not None:
+            look = look.replace(look=overlap.look)  # the same one, whose rows are all known now
         begin_look(paths, look)
         evaluated = evaluate_panel(panel, settings, asker.ask, score, train, verdicts)
     session.pulse.prompts(asker.answered, asker.reused)

@@ -62,6 +62,7 @@ class Pulse:
             beat=beat or (REMOTE_BEAT_SECONDS if paths.root.is_remote else BEAT_SECONDS),
             spent=() if before is None else before.spent,
         )
+        self._phase_since = time.monotonic()  # the clock of the day may be set meanwhile
         self._lock = threading.RLock()  # never held while something is written, which may take long
         self._woken = threading.Event()
         self._ended = False
@@ -86,7 +87,7 @@ class Pulse:
         """The driver turns to something else, of which it will do so many units."""
         with self._lock:
             started = self._record.phase is Phase.STARTING and phase is not Phase.STARTING
-            self._spend(seconds=max(0.0, time.time() - self._record.phase_began))
+            self._spend(seconds=self._since())
             self._first, self._counted = None, 0
             self._answers_before, self._answers_now, self._answers_total = 0, 0, None
             self._record = self._record.replace(
@@ -95,6 +96,11 @@ class Pulse:
         self._woken.set()
         if started:
             self.on_first_phase()
+
+    def _since(self) -> float:
+        """Seconds since this was asked last, or since the start."""
+        before, self._phase_since = self._phase_since, time.monotonic()
+        return self._phase_since - before
 
     def prompts(self, answered: int, reused: int) -> None:
         """So many prompts were answered in this phase, and so many were known before."""
@@ -168,7 +174,7 @@ class Pulse:
         if end is End.FAILED:
             reason = first_line(error) if isinstance(error, UserError | OSError) else type(error).__name__
         with self._lock:
-            self._spend(seconds=max(0.0, time.time() - self._record.phase_began))
+            self._spend(seconds=self._since())
             self._record = self._record.replace(end=end, reason=reason)
         if not (self._is_failing and self._paths.root.is_remote):  # where one more failure may take minutes
             self._write()

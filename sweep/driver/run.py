@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from selector.data import Split
 from sweep.driver.collection import collect
@@ -12,6 +13,8 @@ from sweep.driver.evaluation import evaluate, evaluate_trials
 from sweep.driver.loggers import on_screen_of
 from sweep.driver.nodes import fit_nodes
 from sweep.driver.notify import notified
+from sweep.driver.overlap import overlapping
+from sweep.driver.room import check_room
 from sweep.driver.session import OpenScreen, Session, open_session
 from sweep.driver.training import Training, train
 from sweep.driver.trial_records import rebuild_study
@@ -78,6 +81,7 @@ def execute(
         on_screen_of(session, loggers),
     ):
         end.pulse = session.pulse
+        session.check_cluster = partial(check_room, plan)
         has_trials = session.paths.trials_folder.exists()
         if not has_trials:
             session.keep_overrides(plan.request.overrides)
@@ -90,9 +94,10 @@ def execute(
         if has_trials:
             check_unaltered(session.paths, EDITABLE)
             session.keep_overrides(plan.request.overrides)
-        training = train(plan, session, loggers)
         command = "resume" if isinstance(run, RunPaths) else "run"
-        evaluation = evaluate(plan, training, session, command)
+        with overlapping(plan, session, command) as overlap:
+            training = train(plan, session, loggers, overlap)
+            evaluation = evaluate(plan, training, session, command, overlap)
         end.outcome = _rank(plan, training, evaluation, session, command)
     return end.outcome
 

@@ -57,6 +57,8 @@ class Session:
         """The command that continues."""
         self.left_out: dict[str, str] = {}
         """Nodes that are of no use, by Ray's ids, and why."""
+        self.check_cluster: Callable[[], None] = lambda: None
+        """Called as soon as Ray is there. Raises if the cluster is not what the run needs."""
         self.lock = lock
         self._ray = ray
         self._stack = stack
@@ -83,6 +85,7 @@ class Session:
                     connected(self.paths.name, data_bytes, self._ray, self.say, self.go_on)
                 )
             announce(self.console, self._cluster, self.paths.log_file)
+            self.check_cluster()
         return self._cluster
 
     def leave_cluster(self) -> None:

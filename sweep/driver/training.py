@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from selector.errors import UserError
 from sweep.driver.loggers import followed
+from sweep.driver.overlap import Overlap, make_room
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
@@ -22,6 +24,7 @@ from sweep.execution.hyperparameters import HyperparameterEvents
 from sweep.execution.loggers.follow import Loggers
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
+from sweep.execution.ray.nodes import Nodes
 from sweep.plan.plan import Plan
 from sweep.results.importance import importance_of_val_loss
 from sweep.results.importance_note import importance_note
@@ -56,8 +59,14 @@ class Training:
         return any(row.is_complete for row in self.ranked)
 
 
-def train(plan: Plan, session: Session, loggers: Loggers) -> Training:
+def train(plan: Plan, session: Session, loggers: Loggers, overlap: Overlap | None = None) -> Training:
     """Run the trials that the study still wants, and wait for them.
+
+    Args:
+        plan: the run's.
+        session: the hold on the run.
+        loggers: services that follow the trials.
+        overlap: has the model answer meanwhile, until the trials have ended.
 
     Raises:
         RunError: the study or the storage failed. What is stored can be continued.
@@ -68,11 +77,15 @@ def train(plan: Plan, session: Session, loggers: Loggers) -> Training:
         closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
         _persistence(session) as persist,
     ):
-        coordinator = _run_trials(plan, session, owner, persist, loggers)
+        coordinator = _run_trials(plan, session, owner, persist, loggers, overlap)
         if isinstance(coordinator.error, ClusterError) and not paths.has_begun:
             session.say(f"{coordinator.error}, before any trial began; starting Ray again from scratch ...")
+            if overlap is not None:
+                overlap.give_way("Ray is started again")
             session.leave_cluster()
-            coordinator = _run_trials(plan, session, owner, persist, loggers)
+            coordinator = _run_trials(plan, session, owner, persist, loggers, None)
+        if overlap is not None:
+            overlap.end(now=coordinator.interrupted or coordinator.error is not None)
         if coordinator.interrupted:
             session.pulse.ends_as(End.INTERRUPTED)
         _check_ended_well(coordinator, paths)
@@ -83,24 +96,37 @@ def train(plan: Plan, session: Session, loggers: Loggers) -> Training:
 
 
 def _run_trials(
-    plan: Plan, session: Session, owner: StudyOwner, persist: Callable[[], None], loggers: Loggers
+    plan: Plan,
+    session: Session,
+    owner: StudyOwner,
+    persist: Callable[[], None],
+    loggers: Loggers,
+    overlap: Overlap | None,
 ) -> Coordinator:
     paths = session.paths
-    backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
+    cluster = session.cluster(plan.bytes)
+    nodes = Nodes(plan.space.resources)
+    if overlap is not None:
+        overlap.begin(owner.summaries)
+        nodes = make_room(overlap, plan.space.resources)
+    backend = RayBackend(cluster, nodes)
     if plan.evaluation is not None:
         cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
     for node, reason in session.left_out.items():
         backend.places.leave_out(node, reason)
     fingerprint, init = session.record.fingerprint, session.record.init_from
     bound = DiskBound(paths, plan.space, fingerprint, owner.summaries, session.say, init)
-    concurrency = backend.concurrency(plan.space)
+    backend.concurrency(plan.space)  # better refused now than after the study was touched
     with _live_progress(plan, session, owner) as progress:
         session.pulse.phase(Phase.TRAINING, "trials", plan.space.budget.trials, sum(plan.space.epochs()))
         observers: list[TrialObserver] = [progress, EventLog(_epochs_of(plan)), _Counting(session.pulse)]
         observers += [*backend.observers(paths.name), TrialRecords(paths, owner), _StateRemover(paths, owner)]
         observers += [HyperparameterEvents(paths, plan.space), bound]
         observers += loggers.follow(followed(plan, session, owner))
-        coordinator = Coordinator(owner, concurrency, observers, persist, backend.places, session.say)
+        observers += [] if overlap is None else [overlap]
+        coordinator = Coordinator(
+            owner, partial(backend.concurrency, plan.space), observers, persist, backend.places, session.say
+        )
         bound.enforce()
         with interruptible(coordinator, session.console, session.pulse, session.heard):
             backend.run(coordinator, plan, paths, session.trial_context(plan))

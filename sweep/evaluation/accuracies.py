@@ -149,9 +149,19 @@ class Board:
                     )
 
     def _prompts(self, row: int, place: int) -> Iterator[tuple[int, int, WorkItem]]:
-        """Draw, index of the number of shots, and work item."""
-        selections = self.panel.selections[row]
-        query = int(self.panel.questions.items_Q[place])
-        for draw in range(len(selections.picks_DQS)):
-            for index, shots in enumerate(self.shots):
-                yield draw, index, WorkItem(query, selections.demonstrations(draw, place, shots))
+        return _prompts(self.panel, row, place, self.shots)
+
+
+def work_items(panel: Panel, shots: Sequence[int], questions: int) -> list[WorkItem]:
+    """The prompts of all rows for the first questions, every draw and number of shots. Copies included."""
+    rows = range(len(panel.selections))
+    return [item for row in rows for place in range(questions) for *_, item in _prompts(panel, row, place, shots)]
+
+
+def _prompts(panel: Panel, row: int, place: int, shots: Sequence[int]) -> Iterator[tuple[int, int, WorkItem]]:
+    """Draw, index of the number of shots, and work item."""
+    selections = panel.selections[row]
+    query = int(panel.questions.items_Q[place])
+    for draw in range(len(selections.picks_DQS)):
+        for index, number in enumerate(shots):
+            yield draw, index, WorkItem(query, selections.demonstrations(draw, place, number))

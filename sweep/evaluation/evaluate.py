@@ -9,7 +9,7 @@ import numpy as np
 
 from selector.arrays import Int64Array
 from sweep.errors import RunError
-from sweep.evaluation.accuracies import AnswerBook, AnswerCall, Board, ScoreAnswer
+from sweep.evaluation.accuracies import AnswerBook, AnswerCall, Board, ScoreAnswer, work_items
 from sweep.evaluation.analysis import Measured, analyse, correlate, mean_per_measure, notes
 from sweep.evaluation.answer_table import AnswerRecord
 from sweep.evaluation.racing import Race, plan_race, survivors
@@ -19,6 +19,7 @@ from sweep.evaluation.statistics import with_mean
 from sweep.evaluation.winner import Contest, decide
 from sweep.evaluation.wording import counted
 from sweep.settings.evaluation import EvaluationSettings
+from sweep.vlm.work import WorkItem
 from sweep.vqa.accuracy import AnswerNormalisation
 
 
@@ -91,6 +92,12 @@ def evaluate(
     )
     answers = [record for part in (board, train_board) if part is not None for record in part.records(settings.metric)]
     return Evaluated(evaluation, answers)
+
+
+def first_prompts(panel: Panel, settings: EvaluationSettings) -> list[WorkItem]:
+    """What `evaluate` asks of these rows whatever the other rows are. With racing it is the first stage."""
+    first = plan_race(len(panel.questions), settings.racing).stages[0]
+    return list(dict.fromkeys(work_items(panel, settings.shot_numbers, first)))
 
 
 def _check(panel: Panel, settings: EvaluationSettings, train: Panel | None) -> None:

@@ -197,6 +197,7 @@ def settings_digest(settings: EvaluationSettings, source: SourceRecord) -> str:
     named = {**settings.model_dump(mode="json"), "shots": settings.shot_numbers}
     if not settings.rows:  # so that evaluations that were made before there were any keep their digests
         del named["rows"]
+    del named["overlap"]  # when something is asked, and not what
     return canonical_hash([named, source.answers, source.items])
 
 

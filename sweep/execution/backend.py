@@ -18,10 +18,10 @@ class Backend(Protocol):
     """Runs trials somewhere: asks the coordinator for them and brings it their results."""
 
     def concurrency(self, space: SearchSpace) -> int:
-        """Trials at a time: what the space asks for, but no more than there is room for.
+        """Trials at a time: what the space asks for, but no more than there is room for at the moment.
 
         Raises:
-            ClusterError: there is no room for one.
+            ClusterError: there is no room for one, and none came for a while.
         """
 
     @property

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from selector.health import Verdict
-from sweep.errors import RunError
+from sweep.errors import ClusterError, RunError
 from sweep.execution.brake import IN_A_ROW, Brake, Held
 from sweep.execution.events import TrialEnded, TrialObserver, TrialStarted
 from sweep.execution.places import OnePlace, Places
@@ -44,7 +44,7 @@ class Coordinator:
 
     Args:
         owner: of the study.
-        concurrency: trials at a time.
+        concurrency: trials at a time; a function where that changes as nodes come and go.
         observers: told of everything, in order.
         persist: stores what the study says now where its database is only a copy (`sweep.storage`). Called before
             anybody acts on a change.
@@ -55,14 +55,14 @@ class Coordinator:
     def __init__(
         self,
         owner: StudyOwner,
-        concurrency: int,
+        concurrency: int | Callable[[], int],
         observers: Sequence[TrialObserver],
         persist: Callable[[], None] = lambda: None,
         places: Places | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._owner = owner
-        self._concurrency = concurrency
+        self._concurrency = concurrency if callable(concurrency) else lambda: concurrency
         self._observers = observers
         self._persist = persist
         self._places: Places = places or OnePlace()
@@ -84,8 +84,12 @@ class Coordinator:
         """A trial to run. Those that lost their worker come first, then interrupted ones of an earlier driver."""
         if self.error is not None or self.interrupted:
             return Next.FINISHED
-        if len(self._live) >= self._concurrency:
-            return Next.WAIT
+        try:
+            if len(self._live) >= self._concurrency():
+                return Next.WAIT
+        except ClusterError as error:
+            self.error = error
+            return Next.FINISHED
         return self._guarded(self._hand_out, otherwise=Next.FINISHED)
 
     def _hand_out(self) -> AskedTrial | Next:
@@ -137,7 +141,15 @@ class Coordinator:
             self._complete(result)
         elif not repeated and self._owner.should_prune(number):
             self._prune(result, f"{self._owner.space.pruner.type} pruner")
+        elif self._places.may_move(self._place_of(number)):
+            self._move(number)
         return number in self._live
+
+    def _move(self, number: int) -> None:
+        """Its place will soon be gone: the trial goes on elsewhere, from the epoch that it has just stored."""
+        where = self._places.name(self._place_of(number))
+        self._say(f"{where} is about to leave: trial {number} goes on elsewhere, after epoch {self._steps[number]}")
+        self._again.append(self._live.pop(number))
 
     def _prune(self, result: EpochResult, reason: str) -> None:
         self._owner.prune(result.number, reason, _standing(result))
@@ -191,6 +203,10 @@ class Coordinator:
         return number in self._live and self.error is None and not self.interrupted
 
     def _take_death(self, number: int, reason: str, place: str) -> None:
+        if self._places.leaving(place):  # as was announced, so no death that counts
+            self._say(f"trial {number}: its node left as announced, it is handed out again")
+            self._again.append(self._live.pop(number))
+            return
         deaths = self._owner.note_death(number)
         where = self._places.name(place)
         if deaths > self._owner.space.max_retries:

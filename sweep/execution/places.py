@@ -14,6 +14,12 @@ class Places(Protocol):
     def leave_out(self, place: str, reason: str) -> bool:
         """Send no more trials there. False if no place is left."""
 
+    def leaving(self, place: str) -> bool:
+        """Whether it was announced that a place will soon be gone, or is gone after that."""
+
+    def may_move(self, place: str) -> bool:
+        """Whether a place is leaving and its trials can go on at another one."""
+
 
 class OnePlace:
     """All workers run at one place."""
@@ -24,4 +30,12 @@ class OnePlace:
 
     def leave_out(self, place: str, reason: str) -> bool:
         """There is no other."""
+        return False
+
+    def leaving(self, place: str) -> bool:
+        """It stays."""
+        return False
+
+    def may_move(self, place: str) -> bool:
+        """Nowhere to."""
         return False

@@ -109,6 +109,8 @@ class EvaluationSettings(FrozenModel):
         seed: decides the questions, the random rows and the bootstrap.
         failure_limit: share of work items without an answer above which the evaluation stops. Fewer than 20 results
             are not judged by their share (`sweep.vlm.failure_limit`).
+        overlap: ask the model while trials still run, as far as its questions are known by then. Needs room for its
+            workers beside the trials. The table is the same.
         finalists: the best trials trained again.
         rows: selectors from elsewhere that are asked beside the trials.
     """
@@ -125,6 +127,7 @@ class EvaluationSettings(FrozenModel):
     baseline: Reference = Reference.SIMILARITY
     rank_by: Literal["mean"] | ShotNumber = "mean"
     racing: RacingSettings | None = None
+    overlap: bool = False
     finalists: FinalistSettings = FinalistSettings()
     rows: tuple[CheckpointRow, ...] = ()
     resamples: Annotated[int, Field(ge=1000, le=100_000)] = 10_000

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from selector.settings import FrozenModel, NonNegativeFloat, PositiveFloat, PositiveInt
+from sweep.settings.labels import SELECTOR, Labels
 from sweep.settings.resources import Cpus, Gpus
 from sweep.settings.texts import check_text
 
@@ -192,6 +193,7 @@ class WorkerSettings(FrozenModel):
     count: PositiveInt | None = None
     cpus: Cpus = 1.0
     gpus: Gpus = 0.0
+    labels: Labels = Field(default={}, description=SELECTOR)
     in_flight: PositiveInt = 2
     batch: PositiveInt = 64
     retries: Annotated[int, Field(ge=0, le=10)] = 2

@@ -25,6 +25,7 @@ from sweep.settings.collect import CollectSettings
 from sweep.settings.embed import EmbedSettings
 from sweep.settings.evaluation import EvaluationSettings
 from sweep.settings.items import ItemsSettings
+from sweep.settings.labels import SELECTOR, Labels
 from sweep.settings.loggers import LoggersSettings
 from sweep.settings.notify import NotifySettings
 from sweep.settings.resources import Cpus, Gpus
@@ -61,6 +62,7 @@ class Resources(FrozenModel):
 
     cpus: Cpus = 1.0
     gpus: Gpus = Field(default=0.0, description="A fraction shares a GPU; above 1 it must be whole.")
+    labels: Labels = Field(default={}, description=SELECTOR)
 
 
 class PriorTrial(FrozenModel):

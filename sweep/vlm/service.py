@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -59,6 +60,7 @@ class AnswerService:
         self._watch = watch
         self._pool: Pool[ItemTable, Answer] | None = None
         self._line: ProgressLine | None = None
+        self._most: int | None = None
         self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
         self.identity = model_identity(settings.model)
         self._named = settings.model.path  # for people, as the space has it
@@ -75,8 +77,12 @@ class AnswerService:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers. What is asked after that starts new ones."""
         if self._pool is not None:
-            self._pool.__exit__(kind, error, trace)
+            self._pool.__exit__(None, None, None)
             self._pool = None
 
     def answer_all(
@@ -88,6 +94,7 @@ class AnswerService:
         failure_limit: float = 1.0,
         observer: ResultObserver | None = None,
         all_may_fail: bool = False,
+        shown: bool = True,
     ) -> AnswerSet:
         """Results of all items.
 
@@ -98,6 +105,7 @@ class AnswerService:
             failure_limit: share of items without an answer above which this stops.
             observer: told of every result as it comes.
             all_may_fail: whether these are few of many, so that it is no error if none of them is answered.
+            shown: whether people see the progress.
 
         Raises:
             EvaluationError: too many items have no answer.
@@ -107,7 +115,7 @@ class AnswerService:
             items,
             wants=partial(self._wanted, score=score),
             store=self._store,
-            run=partial(self._dispatch, what),
+            run=partial(self._dispatch, what, shown=shown),
             score=score,
             model=self._named,
             failure_limit=failure_limit,
@@ -123,22 +131,38 @@ class AnswerService:
         return Wanted(key, score_key(self._table, item) if score else None)
 
     def _dispatch(
-        self, what: str, items: Sequence[WorkItem], score: bool
+        self, what: str, items: Sequence[WorkItem], score: bool, *, shown: bool
     ) -> Generator[tuple[WorkItem, Result], None, None]:
-        with ProgressLine(self._console, what) as line:
+        with ProgressLine(self._console, what) if shown else nullcontext() as self._line:
             if self._pool is None:
                 factory = partial(_engine, self._settings, self._device)
                 self._pool = Pool(factory, self._table, self._settings.workers, self._run, self._show, say=self._say)
+                self._pool.most = self._most
                 self._pool.__enter__()
-            self._line = line
             yield from self._pool.run(items, score)
+
+    def limit_workers(self, most: int | None) -> None:
+        """At most so many workers from now on. None: as the settings say. Those that work go on."""
+        self._most = most
+        if self._pool is not None:
+            self._pool.most = most
+
+    def stop(self) -> None:
+        """Have a call in another thread return within seconds, with the results that there are by then."""
+        if self._pool is not None:
+            self._pool.stop()
+
+    @property
+    def placed(self) -> Sequence[str]:
+        """For each worker that has a place on the cluster, the id of its node."""
+        return [] if self._pool is None else self._pool.placed
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, progress: PoolProgress) -> None:
-        self._watch(progress)
-        if self._line is not None:
+        if self._line is not None:  # else nobody is to see it
+            self._watch(progress)
             self._line(progress)
 
 

@@ -150,7 +150,8 @@ def _compare(paths: RunPaths, reference: RunPaths, found: Findings) -> None:
 
 
 def _evaluation(paths: RunPaths) -> Any:
-    return json.loads(paths.evaluation(DECLARED).file.read_bytes())
+    file = paths.evaluation(DECLARED).file
+    return json.loads(file.read_bytes()) if file.exists() else None
 
 
 def _ranking(paths: RunPaths) -> Any:

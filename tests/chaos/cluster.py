@@ -12,13 +12,12 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO
 
 from tests.chaos.processes import Kind, end_all, processes_of
 
 # Addresses of this machine alone, which Ray, unlike 127.0.0.1, does not turn into the outer one.
-HEAD, SECOND = "127.0.0.2", "127.0.0.3"
+HEAD, SECOND, THIRD, FOURTH = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 
 
 def free_port() -> int:
@@ -36,7 +35,8 @@ class TwoNodes:
         mark: dict[str, str],
         environment: dict[str, str],
         hidden: Sequence[Path] = (),
-        second: Mapping[str, str] = MappingProxyType({}),
+        labels: Mapping[str, str] | None = None,
+        own: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare a cluster.
 
@@ -45,7 +45,8 @@ class TwoNodes:
             mark: the one environment variable that tells these processes from others.
             environment: of both nodes, and of a driver.
             hidden: folders that are empty for the second node, as if it were another machine. Needs root.
-            second: what the environment of the second node has besides.
+            labels: of nodes, by address, as `ray start --labels` takes them.
+            own: variables that only the second node has.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="swc-"))  # short: Ray makes sockets below it
         (self._folder / "token").write_text(secrets.token_hex(32) + "\n")
@@ -59,7 +60,8 @@ class TwoNodes:
         self._own = {**self.environment, **mark}
         self._log = log
         self._hidden = hidden
-        self._second = second
+        self._labels = labels or {}
+        self._second = own or {}
         self._output: IO[bytes] | None = None
         self._nodes: list[subprocess.Popen[bytes]] = []
         self._port = 0
@@ -101,7 +103,8 @@ class TwoNodes:
             self._port = free_port()
             self.address = f"{HEAD}:{self._port}"
             head = ["--head", f"--port={self._port}", "--include-dashboard=false", f"--node-ip-address={HEAD}"]
-            self._nodes = [self._start(*head, f"--ray-client-server-port={free_port()}")]
+            head += [f"--ray-client-server-port={free_port()}", *self._labels_of(HEAD)]
+            self._nodes = [self._start(*head)]
         raylets = sum(process.kind is Kind.RAYLET for process in processes_of(self._mark))
         if raylets == 0 or not self._answers():
             return False
@@ -113,15 +116,23 @@ class TwoNodes:
         if self._nodes[0].poll() is not None:
             return
         if len(self._nodes) < 2 or self._nodes[1].poll() is not None:
-            address = f"--address={self.address}", f"--node-ip-address={SECOND}"
-            second = self._start(*address, hidden=self._hidden, environment=self._second, folder=Path("/"))
-            self._nodes = [self._nodes[0], second]
+            self._nodes = [self._nodes[0], self.add(SECOND, self._hidden, self._second)]
+
+    def add(
+        self, address: str, hidden: Sequence[Path] = (), own: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start one more node, and do not wait for it."""
+        options = [f"--address={self.address}", f"--node-ip-address={address}", *self._labels_of(address)]
+        return self._start(*options, hidden=hidden, own=own, folder=Path("/"))
+
+    def _labels_of(self, address: str) -> list[str]:
+        return [f"--labels={self._labels[address]}"] if address in self._labels else []
 
     def _start(
         self,
         *options: str,
         hidden: Sequence[Path] = (),
-        environment: Mapping[str, str] = MappingProxyType({}),
+        own: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> subprocess.Popen[bytes]:
         common = [
@@ -133,8 +144,8 @@ class TwoNodes:
             mounts = [f"mount -t tmpfs tmpfs {shlex.quote(str(folder))}" for folder in hidden]
             script = " && ".join([*mounts, 'exec "$@"'])
             command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
-        own = {**self._own, **environment}
-        return subprocess.Popen(command, env=own, cwd=folder, stdout=self._output, stderr=self._output)
+        environment = {**self._own, **(own or {})}
+        return subprocess.Popen(command, env=environment, cwd=folder, stdout=self._output, stderr=self._output)
 
     def _answers(self) -> bool:
         with socket.socket() as probe:

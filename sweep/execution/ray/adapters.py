@@ -63,10 +63,11 @@ class StudySearch:
             return None
         self._numbers[trial_id] = answer.number
         settings = answer.settings.model_dump_json()
-        return {NUMBER: answer.number, SETTINGS: settings, AVOID: ",".join(self._nodes.left_out)}
+        return {NUMBER: answer.number, SETTINGS: settings, AVOID: ",".join(self._nodes.avoided)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Already taken by the scheduler."""
+        """Already taken by the scheduler. It shows that somewhere there is room for a trial."""
+        self._nodes.trains()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The last word on a trial; its result, if any, may be one the scheduler never saw."""
@@ -120,6 +121,33 @@ class StudySchedule:
             coordinator.did_not_start(number, death.reason, death.node)
 
 
+class StudyStop:
+    """Ends Tune's wait for a node that does not come. Mixed into Tune's `Stopper`.
+
+    A trial that waits for a node keeps Tune from asking for another one, so the searcher would not hear of it.
+    """
+
+    def __init__(self, coordinator: Coordinator, nodes: Nodes) -> None:
+        self.coordinator = coordinator
+        self._nodes = nodes
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped here."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether there is no room for trials and nobody waits for it any more."""
+        try:
+            is_full = self._nodes.room() == 0
+        except ClusterError as error:
+            self.coordinator.error = self.coordinator.error or error
+            return True
+        return is_full and (self.coordinator.interrupted or self.coordinator.error is not None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
 def _error_of(trial: Any) -> str:  # noqa: ANN401 (Tune's)
     """What Tune wrote down of the error, a moment ago and on this machine."""
     try:
@@ -141,6 +169,13 @@ def study_scheduler() -> Any:  # noqa: ANN401 (Ray is untyped)
     from ray.tune.schedulers import FIFOScheduler
 
     return type("StudyScheduler", (StudySchedule, FIFOScheduler), {})()
+
+
+def study_stopper(coordinator: Coordinator, nodes: Nodes) -> Any:  # noqa: ANN401 (Ray is untyped)
+    """What Tune asks whether all trials are to stop."""
+    from ray.tune.stopper import Stopper
+
+    return type("StudyStopper", (StudyStop, Stopper), {})(coordinator, nodes)
 
 
 def deliver(coordinator: Coordinator, result: dict[str, Any]) -> bool:

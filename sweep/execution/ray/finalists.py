@@ -14,7 +14,7 @@ from selector.data import Dataset
 from selector.errors import UserError
 from sweep.errors import RunError
 from sweep.execution.ray.deaths import death_in, never_began
-from sweep.execution.ray.nodes import Nodes, avoiding
+from sweep.execution.ray.nodes import Nodes, selector_of
 from sweep.plan.plan import Plan
 from sweep.storage.outage import is_outage
 from sweep.trials.failures import RunUnseenError, blamed_on_folder, check_seen, reached
@@ -68,7 +68,7 @@ def retrain_all(
             num_gpus=resources.gpus,
             max_retries=plan.space.max_retries,
             name=f"Finalist[{run}]",
-            label_selector=avoiding(nodes.left_out),
+            label_selector=selector_of(resources, nodes.avoided),
         )
         return placed.remote(shared, dataset, one, resources.cpus, resources.gpus)
 

@@ -13,51 +13,33 @@ from sweep.errors import ClusterError
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.events import TrialObserver
 from sweep.execution.places import Places
-from sweep.execution.ray.adapters import study_scheduler, study_searcher
+from sweep.execution.ray.adapters import study_scheduler, study_searcher, study_stopper
 from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.deaths import reason_in
 from sweep.execution.ray.guard import RayLost
 from sweep.execution.ray.metrics import PrometheusObserver
-from sweep.execution.ray.nodes import Nodes, avoiding
+from sweep.execution.ray.nodes import Nodes, selector_of
 from sweep.execution.ray.trainable import AVOID, NUMBER, TrialSteps
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
-from sweep.space.model import Resources
 from sweep.trials.messages import TrialContext
 
 logger = logging.getLogger(__name__)
 
 
-def concurrency(space: SearchSpace, cluster: Cluster) -> int:
-    """Trials at a time: what the space asks for, but no more than fit the cluster.
-
-    Raises:
-        ClusterError: not even one fits.
-    """
-    wanted = space.resources
-    fitting = int(cluster.cpus / wanted.cpus + 1e-6)
-    if wanted.gpus:
-        fitting = min(fitting, int(cluster.gpus / wanted.gpus + 1e-6))
-    if fitting < 1:
-        raise ClusterError(
-            f"a trial asks for {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs, the cluster has {cluster.cpus:g} and "
-            f"{cluster.gpus:g}: lower `resources` in the space, or join a larger cluster with --address"
-        )
-    return min(space.concurrency or fitting, fitting)
-
-
 class RayBackend:
     """The back-end that runs trials as Tune trainables on a connected cluster."""
 
-    def __init__(self, cluster: Cluster, resources: Resources) -> None:
-        """`resources`: of one trial."""
+    def __init__(self, cluster: Cluster, nodes: Nodes) -> None:
+        """`nodes`: those of the cluster."""
         self._cluster = cluster
-        self._nodes = Nodes(resources)
+        self._nodes = nodes
 
     def concurrency(self, space: SearchSpace) -> int:
         """As `Backend.concurrency`."""
-        return concurrency(space, self._cluster)
+        room = self._nodes.room()
+        return min(space.concurrency or room, room)
 
     @property
     def places(self) -> Places:
@@ -86,6 +68,7 @@ class RayBackend:
             ),
             run_config=tune.RunConfig(
                 name="trials",
+                stop=study_stopper(coordinator, self._nodes),
                 storage_path=str(tune_folder),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),  # the coordinator hands them out again
@@ -149,9 +132,8 @@ def _trainable(plan: Plan, run: str, context: TrialContext) -> Any:  # noqa: ANN
     bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
 
     def place(config: dict[str, Any]) -> Any:  # noqa: ANN401 (Ray is untyped)
-        avoided = [node for node in config.get(AVOID, "").split(",") if node]
-        selector = {"bundle_label_selector": [avoiding(avoided)]} if avoided else {}
-        return tune.PlacementGroupFactory([bundle], **selector)
+        selector = selector_of(resources, [node for node in config.get(AVOID, "").split(",") if node])
+        return tune.PlacementGroupFactory([bundle], **({"bundle_label_selector": [selector]} if selector else {}))
 
     trainable = tune.with_resources(trainable, place)
     # Ray names actors after their class, and the names of Tune's wrappers say nothing in the dashboard.

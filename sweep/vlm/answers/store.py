@@ -161,10 +161,15 @@ class AnswerStore:
             yield file
 
     def _remove_abandoned(self) -> None:
-        """Temporary files of processes that were killed long ago."""
+        """Temporary files of processes that were killed long before the newest part was written.
+
+        Both times are the storage's. This machine's clock may differ from it, and from those of other machines.
+        """
+        newest = self.folder.newest(f"{PREFIX}*{SUFFIX}")
+        now = None if newest is None else newest.modified
         for file in self.folder.glob(f"{UNFINISHED}*"):
             written = file.modified
-            if written is not None and time.time() - written > ABANDONED_SECONDS:
+            if now is not None and written is not None and now - written > ABANDONED_SECONDS:
                 file.remove()
 
     def _skip(self, part: StoredPath, error: Exception) -> None:

@@ -36,11 +36,25 @@ def worker_count(settings: WorkerSettings, nodes: Iterable[Mapping[str, float]])
     nodes = list(nodes)
     capacity = capacity_of(nodes, settings.cpus, settings.gpus)
     if capacity < 1:
-        cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-        gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
-        raise ClusterError(
-            f"a worker of {settings.holds} asks for {settings.cpus:g} CPUs and {settings.gpus:g} GPUs, the "
-            f"largest node of the cluster has {cpus:g} and {gpus:g}: lower cpus and gpus of its workers, or join a "
-            "larger cluster with --address"
-        )
+        who, whose = f"a worker of {settings.holds}", "cpus and gpus of its workers"
+        raise no_room(who, settings.cpus, settings.gpus, nodes, whose)
     return min(settings.count or capacity, capacity)
+
+
+def no_room(who: str, cpus: float, gpus: float, nodes: Iterable[Mapping[str, float]], whose: str) -> ClusterError:
+    """The error for a worker that fits no node.
+
+    Args:
+        who: asks for `cpus` and `gpus`.
+        cpus: cores.
+        gpus: of one worker.
+        nodes: their resources.
+        whose: what to lower, in the words of a space.
+    """
+    found = list(nodes)
+    has_cpus = max((node.get("CPU", 0.0) for node in found), default=0.0)
+    has_gpus = max((node.get("GPU", 0.0) for node in found), default=0.0)
+    return ClusterError(
+        f"{who} asks for {cpus:g} CPUs and {gpus:g} GPUs, the largest node of the cluster has {has_cpus:g} and "
+        f"{has_gpus:g}: lower {whose}, or join a larger cluster with --address"
+    )

@@ -4,7 +4,7 @@ A worker that dies, raises or hangs is replaced by a fresh process: after a devi
 can be trusted. Calls run in the order in which they were sent. So the oldest one without results is the suspect, and
 only it. What lay behind it goes back unblamed. A suspect batch is tried again in smaller batches and finally item by
 item, so that its innocent items get their answers. An item that ends a worker alone, `retries` times after its first,
-is a `Failure` of kind CRASH.
+is a `Failure` of kind CRASH. Nothing is suspect on a node that leaves as it was announced.
 
 The last bits of a probability depend on what is computed beside it. With scores a query's items therefore stay
 together, in one call of their own to the model, if the iterable has them side by side. Then these bits do not depend on
@@ -63,13 +63,15 @@ class Dispatch(Generic[Given]):
         self._exhausted = False
         self._held: WorkItem | None = None  # read, but not yet to be given out
         self._score = score
-        self._window = window(settings, workers.size)
         self._open = 0  # read, but without a result
         self._suspects: deque[Batch] = deque()
 
     def bundles(self) -> Iterator[list[tuple[WorkItem, Given | Failure]]]:
         """Results in bundles, some of them empty."""
         while self._read():
+            for worker in self._workers.follow_nodes():
+                self._shards.leave(worker.number)
+            self._workers.release_idle()
             self._workers.start(math.ceil(self._open / self._smallest))
             self._dispatch()
             for worker, ref in self._workers.wait():
@@ -80,6 +82,7 @@ class Dispatch(Generic[Given]):
                 results = self._lost(worker, reason)
                 self._open -= len(results)
                 yield results
+            yield []  # so that who reads this can end it while nothing comes
 
     @property
     def _smallest(self) -> int:
@@ -88,7 +91,7 @@ class Dispatch(Generic[Given]):
     def _read(self) -> bool:
         """Fill the window. Returns whether anything is left to do."""
         if not self._exhausted:
-            ahead = self._ahead(max(0, self._window - self._open))
+            ahead = self._ahead(max(0, window(self._settings, self._workers.size) - self._open))
             self._open += len(ahead)
             self._shards.add(ahead)
         return self._open > 0
@@ -110,7 +113,7 @@ class Dispatch(Generic[Given]):
 
     def _dispatch(self) -> None:
         """Give out batches, the least busy worker first."""
-        ready = self._workers.alive(State.READY)
+        ready = [worker for worker in self._workers.alive(State.READY) if not worker.leaving]
         while self._shards or self._suspects:
             worker = min(ready, key=lambda one: len(one.calls), default=None)
             if worker is None or len(worker.calls) >= self._settings.in_flight:
@@ -131,7 +134,7 @@ class Dispatch(Generic[Given]):
         """A call has ended: results, if it was a batch."""
         if worker.state is not State.READY:
             if worker.ref == ref and self._workers.advance(worker):
-                self._shards.join(worker.number)
+                self._shards.join(worker.number, worker.node)
             return []
         batch = next((batch for known, batch in worker.calls if known == ref), None)
         if batch is None:
@@ -160,16 +163,18 @@ class Dispatch(Generic[Given]):
             outcome = self._workers.outcome(ref, timeout=0)
             if not isinstance(outcome, CallFailed):
                 results += self._answered(worker, batch, outcome)
-            elif blamed is None:
+            elif blamed is None and not worker.leaving:
                 blamed = batch
             elif batch.tries:
                 self._suspects.append(batch)
             else:
                 self._shards.add(batch.items)
         worker.calls.clear()
-        self._shards.leave(worker.number)
-        if blamed is not None:
+        if not worker.leaving:  # else it has left already
+            self._shards.leave(worker.number)
+        if blamed is not None or worker.leaving:
             self._workers.died(worker, reason)
+        if blamed is not None:
             results += self._blame(blamed, reason)
         return results
 

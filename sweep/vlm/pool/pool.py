@@ -9,6 +9,7 @@ A worker that dies, raises or hangs is replaced by a fresh process, and its item
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -18,6 +19,7 @@ from sweep.errors import ClusterError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.capacity import worker_count
 from sweep.vlm.pool.dispatch import Dispatch
+from sweep.vlm.pool.nodes import check_labels, living_nodes, usable_nodes
 from sweep.vlm.pool.progress import Meter, PoolProgress
 from sweep.vlm.pool.shards import Shards
 from sweep.vlm.pool.worker import Answerer
@@ -68,6 +70,9 @@ class Pool(Generic[Table, Given]):
         self._workers: Workers | None = None
         self._shards = Shards()
         self._running = False
+        self._stopping = False
+        self.most: int | None = None
+        """Fewer workers than the settings allow, for a time."""
 
     def __enter__(self) -> Pool[Table, Given]:
         return self
@@ -108,6 +113,8 @@ class Pool(Generic[Table, Given]):
                     workers, self._shards, self._settings, chain(first, source), score, meter
                 )
                 for results in run.bundles():
+                    if self._stopping:
+                        return
                     if self._observer is not None and results:
                         self._observer(meter.now())
                     yield from results
@@ -118,7 +125,7 @@ class Pool(Generic[Table, Given]):
     def _one_at_a_time(self) -> Iterator[None]:
         if self._running:
             raise RuntimeError(f"pool {self._name} already runs: exhaust or close that iterator first")
-        self._running = True
+        self._running, self._stopping = True, False
         try:
             yield
         finally:
@@ -132,26 +139,38 @@ class Pool(Generic[Table, Given]):
         busy = [worker for worker in self._workers.alive() if worker.calls]
         self._workers.kill(busy)
         for worker in busy:
-            self._shards.leave(worker.number)
+            if not worker.leaving:
+                self._shards.leave(worker.number)
         if len(self._shards):
             self._shards = Shards()
             for worker in self._workers.alive(State.READY):
-                self._shards.join(worker.number)
+                if not worker.leaving:
+                    self._shards.join(worker.number, worker.node)
+
+    def stop(self) -> None:
+        """Have the iterator of `run`, which another thread uses, end within seconds. What is in work is given up."""
+        self._stopping = True
+
+    @property
+    def placed(self) -> list[str]:
+        """For each worker that has a place, the id of its node."""
+        workers = [] if self._workers is None else self._workers.alive()
+        return [worker.node for worker in workers if worker.node]
 
     def _new_workers(self) -> Workers:
         import ray
 
-        size = cluster_capacity(self._settings)
+        size = min(cluster_capacity(self._settings), self.most or sys.maxsize)
         table, factory, cpus = ray.put(self._table), self._factory, self._settings.cpus
 
         def load(actor: Any) -> Ref:  # noqa: ANN401 (Ray is untyped)
             return actor.load.remote(factory, table, cpus)
 
-        return Workers(load, self._settings, self._name, size, self._patience, self._say)
+        return Workers(load, self._settings, self._name, size, self._patience, self._say, lambda: self.most)
 
 
 def cluster_capacity(settings: WorkerSettings) -> int:
     """Workers that the connected cluster takes. Raises ClusterError if not even one fits."""
-    import ray
-
-    return worker_count(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    nodes = living_nodes()
+    check_labels(nodes, settings.labels, f"{settings.section}.labels")
+    return worker_count(settings, [node.resources for node in usable_nodes(nodes, settings.labels)])

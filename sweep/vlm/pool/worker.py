@@ -57,11 +57,11 @@ class VlmWorker:
         self._answerer: Answerer[Any, Any] | None = None
         self._table: Any = None
 
-    def where(self) -> str:
-        """The first call: it returns when Ray has found a place for the worker."""
+    def where(self) -> tuple[str, str]:
+        """The first call: it returns when Ray has found a place for the worker. Process for people, and node's id."""
         import ray
 
-        return f"pid {os.getpid()} on {ray.util.get_node_ip_address()}"
+        return f"pid {os.getpid()} on {ray.util.get_node_ip_address()}", ray.get_runtime_context().get_node_id()
 
     def load(self, factory: Callable[[], Answerer[Any, Any]], table: Any, cpus: float) -> CallFailed | None:  # noqa: ANN401
         """Build the answerer. `table` is a read-only view into Ray's object store."""

@@ -18,6 +18,8 @@ from typing import Any
 
 from sweep.errors import ClusterError, RunError
 from sweep.settings.vlm import WorkerSettings
+from sweep.vlm.pool.capacity import capacity_of
+from sweep.vlm.pool.nodes import Node, living_nodes, usable_nodes
 from sweep.vlm.pool.worker import CallFailed, VlmWorker, fetch
 from sweep.vlm.work import WorkItem
 
@@ -28,6 +30,7 @@ Ref = Any  # ray.ObjectRef: Ray is untyped
 FAILED_STARTS = 3  # in a row, after which a place stays empty
 HOPELESS = 30  # deaths in a row, of all workers together, without a single result between them
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before the second start in a row; doubled from there
+SECONDS_BETWEEN_LOOKS = 2.0  # at the nodes of the cluster
 IDLE_SECONDS = 1.0  # how long nothing may happen before starts and deadlines are looked at
 
 
@@ -57,6 +60,8 @@ class Worker:
         since: when it was asked for.
         calls: in flight, the oldest first.
         busy_since: when it began what it is at now.
+        node: the id of its node, once it is placed.
+        leaving: its node will soon be gone, so it gets no more work.
     """
 
     number: int
@@ -68,6 +73,8 @@ class Worker:
     state: State = State.PLACING
     calls: deque[tuple[Ref, Batch]] = field(default_factory=deque)
     busy_since: float = 0.0
+    node: str = ""
+    leaving: bool = False
 
 
 @dataclass
@@ -82,7 +89,9 @@ class _Place:
 
 
 class Workers:
-    """Up to `size` workers.
+    """Up to `size` workers. Their number grows with the cluster, up to what the settings allow.
+
+    On a node that is about to leave, workers end what they are at. Others take their place elsewhere.
 
     `start` and `wait` raise RunError if a model cannot be loaded because of a mistake of the user's. Its message is the
     worker's. They raise ClusterError if no worker can be started, or if workers die without ever giving a result.
@@ -96,8 +105,21 @@ class Workers:
         size: int,
         patience: float,
         say: Callable[[str], None],
+        most: Callable[[], int | None] = lambda: None,
+        look: Callable[[], list[Node]] = living_nodes,
     ) -> None:
-        """`load` calls a placed actor's `load`. `patience` is in seconds. `say` shows people a line."""
+        """Prepare. Nothing is started yet.
+
+        Args:
+            load: calls a placed actor's `load`.
+            settings: of the workers.
+            name: of the run.
+            size: workers that fit the cluster now.
+            patience: in seconds.
+            say: shows people a line.
+            most: fewer workers than the settings allow, for a time. None: no fewer.
+            look: gives the cluster's nodes.
+        """
         import ray
 
         self._load = load
@@ -105,13 +127,20 @@ class Workers:
         self._settings = settings
         self._name = name
         self._patience = patience
+        self._look, self._most = look, most
+        self._looked = time.monotonic()
         self._places = [_Place() for _ in range(size)]
         self._numbers = 0
         self._deaths = 0
         self._reason = ""
         # Ray names actors after their class: the dashboard then shows whose they are.
         kind = type(f"{settings.actor}[{name}]", (VlmWorker,), {})
-        self._kind = ray.remote(kind).options(num_cpus=settings.cpus, num_gpus=settings.gpus)
+        self._kind = ray.remote(kind).options(
+            num_cpus=settings.cpus,
+            num_gpus=settings.gpus,
+            label_selector=settings.labels,
+            scheduling_strategy="SPREAD",  # two workers on two nodes, and not on one of them
+        )
 
     @property
     def size(self) -> int:
@@ -126,12 +155,41 @@ class Workers:
     def start(self, wanted: int) -> None:
         """Start workers until there are `wanted`, as far as places are open and no start must wait."""
         now = time.monotonic()
-        missing = wanted - len(self.alive())
+        missing = wanted - sum(not worker.leaving for worker in self.alive())
         for number, place in enumerate(self._places):
             if missing > 0 and place.worker is None and not place.closed and place.not_before <= now:
                 place.worker = self._start(number)
                 missing -= 1
         self._check_hope(now)
+
+    def follow_nodes(self) -> list[Worker]:
+        """Look at the cluster now and then: there may be room for more workers, or nodes that are about to leave.
+
+        Returns:
+            Workers that get no more work from now on, because their nodes are leaving.
+        """
+        if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
+            return []
+        self._looked = time.monotonic()
+        nodes = self._look()
+        resources = [node.resources for node in usable_nodes(nodes, self._settings.labels)]
+        fitting = capacity_of(resources, self._settings.cpus, self._settings.gpus)
+        more = min(self._settings.count or fitting, self._most() or fitting, fitting) - self.size
+        self._places += [_Place() for _ in range(more)]
+        if more > 0:
+            logger.info("the cluster has room for %d more workers of %s", more, self._settings.holds)
+        gone = {node.identity for node in nodes if node.leaving}
+        leaving = [worker for worker in self.alive(State.READY) if worker.node in gone and not worker.leaving]
+        for worker in leaving:
+            worker.leaving = True
+            self._say(f"{worker.name}: its node is about to leave, so it gets no more work")
+        return leaving
+
+    def release_idle(self) -> None:
+        """End the workers on leaving nodes that have ended what they were at."""
+        for worker in self.alive():
+            if worker.leaving and not worker.calls:
+                self._remove(worker, 0)
 
     def _start(self, place: int) -> Worker:
         self._numbers += 1
@@ -189,7 +247,8 @@ class Workers:
         if isinstance(outcome, CallFailed):
             self._failed_start(worker, outcome)
         elif worker.state is State.PLACING:
-            logger.info("%s: %s", worker.name, outcome)
+            where, worker.node = outcome
+            logger.info("%s: %s", worker.name, where)
             worker.state, worker.ref = State.LOADING, self._load(worker.actor)
             worker.busy_since = time.monotonic()
         else:
@@ -223,6 +282,9 @@ class Workers:
     def died(self, worker: Worker, reason: str) -> None:
         """A worker that was at work is lost, or not to be trusted any more."""
         place = self._places[worker.place]
+        if worker.leaving:  # as was announced
+            self._remove(worker, 0)
+            return
         place.deaths += 1
         self._deaths += 1
         self._remove(worker, place.deaths)

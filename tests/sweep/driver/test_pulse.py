@@ -93,6 +93,17 @@ def test_a_pace_is_known_only_from_enough(paths: RunPaths, monkeypatch: pytest.M
     assert pulse._record.pace is None
 
 
+def test_what_a_phase_has_cost_does_not_go_by_the_time_of_day(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pulse = Pulse(paths)
+    pulse.phase(Phase.TRAINING, "trials")
+    monkeypatch.setattr(time, "time", lambda: 5.0)  # somebody sets the clock back by half a century
+    now += 90
+    pulse.phase(Phase.EVALUATING, "answers")
+    assert {one.phase: one.seconds for one in pulse._record.spent}[Phase.TRAINING] == 90
+
+
 def test_answers_of_several_rounds_are_one_count(paths: RunPaths) -> None:
     pulse, seen = Pulse(paths), []
     for done, total in [(8, 20), (20, 20), (16, 16), (4, 30), (30, 30)]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweep.errors import RunError
+from sweep.errors import ClusterError, RunError
 from sweep.execution.brake import IN_A_ROW
-from sweep.execution.coordinator import Next
+from sweep.execution.coordinator import Coordinator, Next
 from sweep.trials.failures import Cause
 from tests.sweep.execution.test_coordinator import World, result
 from tests.sweep.spaces import SMALL
@@ -20,6 +20,7 @@ class Two:
 
     def __init__(self) -> None:
         self.left_out: list[str] = []
+        self.announced: set[str] = set()
 
     def name(self, place: str) -> str:
         return f"node {place}"
@@ -27,6 +28,12 @@ class Two:
     def leave_out(self, place: str, reason: str) -> bool:
         self.left_out.append(place)
         return len(self.left_out) < 2
+
+    def leaving(self, place: str) -> bool:
+        return place in self.announced
+
+    def may_move(self, place: str) -> bool:
+        return place in self.announced and len(self.announced) < 2
 
 
 LOST = Cause("OSError at files.py:7", outside=True)
@@ -215,3 +222,63 @@ def test_after_an_interrupt_no_death_fails_a_trial(tmp_path: Path) -> None:
     world.coordinator.gone(number)
     world.coordinator.ended()
     assert states(world) == "running" and world.owner.summaries()[0].worker_deaths == 0
+
+
+def test_a_trial_moves_from_a_place_that_is_about_to_leave_and_no_epoch_counts_twice(tmp_path: Path) -> None:
+    places = Two()
+    world = World(tmp_path, concurrency=1, places=places)
+    number = world.next()
+    world.coordinator.worker(number, "pid 1 on a", "a")
+    assert world.coordinator.epoch(result(number, 1, 2.0))
+    places.announced.add("a")
+    assert not world.coordinator.epoch(result(number, 2, 1.5)), "the worker on a has to stop"
+    world.coordinator.gone(number)
+    assert states(world) == "running" and any(
+        "trial 0 goes on elsewhere, after epoch 2" in line for line in world.lines
+    )
+    assert world.next() == number
+    world.coordinator.worker(number, "pid 1 on b", "b")
+    places.announced.add("b")  # now there is nowhere to go, so it stays as long as it can
+    for step in range(3, 6):
+        world.coordinator.epoch(result(number, step, 1.0))
+    assert states(world) == "complete" and world.seen.epochs == [1, 2, 3, 4, 5]
+    assert world.owner.summaries()[0].worker_deaths == 0
+
+
+def test_a_death_on_a_place_that_left_as_announced_does_not_count(tmp_path: Path) -> None:
+    places = Two()
+    space = yaml.safe_dump({**yaml.safe_load(SMALL), "max_retries": 0})
+    world = World(tmp_path, concurrency=1, text=space, places=places)
+    number = world.next()
+    places.announced.add("a")
+    for _ in range(3):
+        world.coordinator.died(number, "its node is gone", "a")
+        world.coordinator.gone(number)
+        assert world.next() == number
+    assert world.owner.summaries()[0].worker_deaths == 0
+    world.coordinator.died(number, "its node is gone", "b")
+    world.coordinator.gone(number)
+    assert world.coordinator.error is None and world.next() == 1, "this one counts"
+
+
+def test_trials_at_a_time_follow_the_nodes(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    room = [1]
+    world.coordinator = Coordinator(world.owner, lambda: room[-1], [world.seen])
+    assert world.next() == 0 and world.coordinator.next_trial() is Next.WAIT
+    room.append(3)
+    assert [world.next(), world.next()] == [1, 2] and world.coordinator.next_trial() is Next.WAIT
+    room.append(0)
+    world.finish(1, 1.0)
+    assert world.coordinator.next_trial() is Next.WAIT
+
+
+def test_room_that_does_not_come_back_stops_the_run(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    def none() -> int:
+        raise ClusterError("no node has the labels")
+
+    world.coordinator = Coordinator(world.owner, none, [world.seen])
+    assert world.coordinator.next_trial() is Next.FINISHED
+    assert str(world.coordinator.error) == "no node has the labels"

@@ -21,14 +21,16 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from selector.settings import TrialSettings
+from sweep.errors import ClusterError
 from sweep.execution.brake import IN_A_ROW
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.ray import adapters
-from sweep.execution.ray.adapters import study_scheduler, study_searcher
+from sweep.execution.ray.adapters import study_scheduler, study_searcher, study_stopper
 from sweep.execution.ray.cluster import Cluster
-from sweep.execution.ray.nodes import Nodes
+from sweep.execution.ray.nodes import PATIENCE, Nodes
 from sweep.execution.ray.trainable import AVOID, FAILURE, NODE, NUMBER, OUTAGE, RESULT, SETTINGS, UNUSABLE, WORKER
 from sweep.trials.messages import EpochResult
+from tests.sweep.execution.ray.made_nodes import Hand, node
 from tests.sweep.execution.test_coordinator import EPOCHS, World, result
 
 HERE = "pid 1 on 127.0.0.1"
@@ -50,7 +52,9 @@ class Tune:
     def __init__(self, world: World, folder: Path) -> None:
         self.world = world
         self.folder = folder
-        self.nodes = Nodes(world.owner.space.resources)
+        self.there = [node("a", 2)]
+        self.clock = Hand()
+        self.nodes = Nodes(world.owner.space.resources, look=lambda: self.there, clock=self.clock)
         self.lost: str | None = None
         cluster = Cluster(2, 0, None, None, token=False, lost=lambda: self.lost)
         self.searcher = study_searcher(world.coordinator, self.nodes, cluster)
@@ -293,3 +297,29 @@ def test_workers_that_die_because_ray_did_cost_no_trial_anything(tune: Tune) -> 
     assert row.state is TrialState.RUNNING and row.worker_deaths == 0
     assert str(tune.world.coordinator.error) == tune.lost
     assert tune.searcher.suggest("next") == Searcher.FINISHED
+
+
+def test_the_wait_for_a_node_that_does_not_come_ends(tune: Tune) -> None:
+    stopper = study_stopper(tune.world.coordinator, tune.nodes)
+    tune.start()
+    assert not stopper.stop_all()
+    tune.there.clear()
+    tune.clock.seconds += PATIENCE
+    assert not stopper.stop_all() and tune.world.coordinator.error is None
+    tune.clock.seconds += 2
+    assert stopper.stop_all()
+    error = tune.world.coordinator.error
+    assert isinstance(error, ClusterError) and "asks for 1 CPUs" in str(error)
+    assert [row.state for row in tune.world.owner.summaries()] == [TrialState.RUNNING], "resume goes on with it"
+
+
+def test_who_interrupts_need_not_wait_for_a_node(tune: Tune) -> None:
+    stopper = study_stopper(tune.world.coordinator, tune.nodes)
+    assert not stopper.stop_all()
+    tune.world.coordinator.interrupted = True
+    assert not stopper.stop_all(), "trials end their epochs"
+    tune.there.clear()
+    tune.clock.seconds += 2
+    assert stopper.stop_all()
+    again = cloudpickle.loads(cloudpickle.dumps(stopper))
+    assert not vars(again), "Tune's snapshots hold no study"

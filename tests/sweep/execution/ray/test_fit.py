@@ -15,16 +15,29 @@ from sweep.execution.ray import fit
 from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.fit import RayBackend, give_up, nothing_secret
 from sweep.execution.ray.guard import RayLost
+from sweep.execution.ray.nodes import Nodes
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, parse_space
-from sweep.space.model import Resources
 from sweep.storage.local import stored_at
+from sweep.vlm.pool.nodes import Node
+from tests.sweep.execution.ray.made_nodes import node
 from tests.sweep.spaces import SMALL
 
 
 def space_of(cpus: float, gpus: float = 0.0, concurrency: int | None = None) -> SearchSpace:
     changes = {"resources": {"cpus": cpus, "gpus": gpus}, "concurrency": concurrency}
     return parse_space(yaml.safe_dump({**yaml.safe_load(SMALL), **changes}), "space.yaml")
+
+
+def backend_of(space: SearchSpace, *nodes: Node) -> RayBackend:
+    found = Nodes(space.resources, look=lambda: list(nodes))
+    return RayBackend(Cluster(1.0, 0.0, None, None, token=False), found)
+
+
+def test_a_trial_fits_one_node_and_not_the_cluster_as_a_whole() -> None:
+    space = space_of(2)
+    backend = backend_of(space, node("a", 3), node("b", 3))
+    assert backend.concurrency(space) == 2, "3 on the whole, of which one would never be placed"
 
 
 @pytest.mark.parametrize(
@@ -41,15 +54,17 @@ def space_of(cpus: float, gpus: float = 0.0, concurrency: int | None = None) -> 
     ],
 )
 def test_as_many_as_wanted_but_no_more_than_fit(cpus: float, gpus: float, space: SearchSpace, expected: int) -> None:
-    backend: Backend = RayBackend(Cluster(cpus, gpus, None, None, token=False), space.resources)
+    backend: Backend = backend_of(space, node("a", cpus, gpus))
     assert backend.concurrency(space) == expected
 
 
 @pytest.mark.parametrize(("cpus", "gpus"), [(1.0, 1.0), (4.0, 0.0)])
 def test_not_even_one_fits(cpus: float, gpus: float) -> None:
-    backend = RayBackend(Cluster(cpus, gpus, None, None, token=False), Resources())
-    with pytest.raises(ClusterError, match=f"asks for 2 CPUs and 1 GPUs, the cluster has {cpus:g} and {gpus:g}"):
-        backend.concurrency(space_of(2, gpus=1))
+    space = space_of(2, gpus=1)
+    backend = backend_of(space, node("a", cpus, gpus))
+    told = f"a trial asks for 2 CPUs and 1 GPUs, the largest node of the cluster has {cpus:g} and {gpus:g}"
+    with pytest.raises(ClusterError, match=told):
+        backend.concurrency(space)
 
 
 @pytest.mark.parametrize("started_here", [True, False])

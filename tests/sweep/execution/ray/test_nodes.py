@@ -33,18 +33,26 @@ SMALL_RUN: dict[str, object] = {"budget": {"trials": 2}, "sampler": {"type": "ra
 
 @contextmanager
 def cluster(
-    folder: Path, hidden: Sequence[Path], second: Mapping[str, str] | None = None
+    folder: Path,
+    hidden: Sequence[Path] = (),
+    labels: Mapping[str, str] | None = None,
+    own: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[TwoNodes, str]]:
-    """Both nodes, and the mark of their processes. Skips the test where nothing can be hidden."""
+    """Both nodes, and the mark of their processes. Skips the test where something cannot be hidden as it is to be."""
+    if hidden:
+        _skip_where_nothing_can_be_hidden()
+    mark = uuid4().hex
+    environment = {name: value for name, value in os.environ.items() if name not in LOOPBACK_ONLY}
+    environment |= {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0", CACHE: str(folder / "cache")}
+    with TwoNodes(folder / "cluster.log", {MARK: mark}, environment, hidden, labels, own) as nodes:
+        yield nodes, mark
+
+
+def _skip_where_nothing_can_be_hidden() -> None:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("folders can only be hidden from a process as root")
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         pytest.skip("no mount namespace can be made here")
-    mark = uuid4().hex
-    environment = {name: value for name, value in os.environ.items() if name not in LOOPBACK_ONLY}
-    environment |= {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0", CACHE: str(folder / "cache")}
-    with TwoNodes(folder / "cluster.log", {MARK: mark}, environment, hidden, second or {}) as nodes:
-        yield nodes, mark
 
 
 HOLDER = """
@@ -192,7 +200,7 @@ def test_a_node_with_other_packages_is_named_before_the_first_trial(tmp_path: Pa
         hidden[0].mkdir()
         expected = "torch 9.9.9 is not the driver's "
     write_space(tmp_path, **SMALL_RUN)
-    with cluster(tmp_path, hidden, second) as (nodes, _):
+    with cluster(tmp_path, hidden, own=second) as (nodes, _):
         output = run(tmp_path, nodes, "run", "space.yaml")
     trials = study_of(tmp_path / "runs" / "small-1").trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2

@@ -26,12 +26,14 @@ class SimulatedWorkers:
 
     Attributes:
         kills: how many times a worker is killed from outside, at any time.
+        notices: how many times a node announces that it leaves. Its worker is killed from then on, at any time.
         deadly, raising, hanging: queries that end their worker's process, raise and leave it as it is, or never end.
     """
 
     size: int
     random: random.Random
     kills: int = 0
+    notices: int = 0
     deadly: frozenset[int] = frozenset()
     raising: frozenset[int] = frozenset()
     hanging: frozenset[int] = frozenset()
@@ -44,8 +46,19 @@ class SimulatedWorkers:
     def alive(self, state: State | None = None) -> list[Worker]:
         return [worker for worker in self.there if state in (None, worker.state)]
 
+    def follow_nodes(self) -> list[Worker]:
+        staying = [worker for worker in self.alive(State.READY) if not worker.leaving]
+        if not (self.notices and staying and self.random.random() < 0.3):
+            return []
+        self.notices -= 1
+        staying[0].leaving = True
+        return staying[:1]
+
+    def release_idle(self) -> None:
+        self.there = [worker for worker in self.there if worker.calls or not worker.leaving]
+
     def start(self, wanted: int) -> None:
-        while len(self.there) < min(wanted, self.size):
+        while sum(not worker.leaving for worker in self.there) < min(wanted, self.size):
             self.refs += 1
             self.there.append(Worker(self.refs, 0, f"worker {self.refs}", None, self.refs, 0.0))
             self.queued[self.refs] = deque()
@@ -75,6 +88,8 @@ class SimulatedWorkers:
             worker = self.random.choice(self.there)
             if self.kills and worker.state is State.READY and self.random.random() < 0.1:
                 self.kills -= 1
+                self._die(worker)
+            elif worker.leaving and self.random.random() < 0.3:
                 self._die(worker)
             elif self.queued[worker.number]:
                 self._work(worker, *self.queued[worker.number].popleft())
@@ -164,6 +179,15 @@ def test_kills_from_outside_lose_nothing(items, pool, size, rng, deadly) -> None
     assert all(isinstance(result, Failure) for item, result in results if item.query in deadly)
     innocent = [result for item, result in results if item.query not in deadly and isinstance(result, Failure)]
     assert len(innocent) <= (pool.retries if deadly else 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(work, pools, st.integers(1, 4), randoms)
+def test_nodes_that_leave_as_announced_cost_no_item_anything(items, pool, size, rng) -> None:
+    workers = SimulatedWorkers(size, rng, notices=20)
+    results = run(workers, pool.replace(retries=0), items)
+    assert Counter(item for item, _ in results) == Counter(items)
+    assert all(result == answer(item) for item, result in results)
 
 
 @settings(max_examples=300)

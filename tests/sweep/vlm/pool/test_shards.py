@@ -64,6 +64,36 @@ def test_what_a_lost_worker_owned_is_anybodys() -> None:
     assert shards.take(2, 9) == [*items_of(7, 2), WorkItem(7, (5,))]
 
 
+def test_a_query_stays_on_its_node_when_its_worker_is_gone() -> None:
+    shards = Shards()
+    shards.join(1, "a")
+    shards.join(2, "b")
+    shards.add([WorkItem(7), WorkItem(8)])
+    assert shards.take(1, 1) == [WorkItem(7)] and shards.take(2, 1) == [WorkItem(8)]
+    shards.add([WorkItem(7, (1,)), WorkItem(9), WorkItem(8, (1,))])
+    shards.leave(1)
+    shards.add([WorkItem(7, (2,))])
+    assert shards.take(2, 9) == [WorkItem(8, (1,)), WorkItem(9)], "fresh queries first, and none of the other node"
+    shards.join(3, "a")
+    assert shards.take(3, 9) == [WorkItem(7, (1,)), WorkItem(7, (2,))]
+    shards.add([WorkItem(7, (3,))])
+    shards.leave(3)
+    assert shards.take(2, 9) == [WorkItem(7, (3,))], "better than nothing to do"
+
+
+def test_an_idle_worker_takes_from_its_own_node_first() -> None:
+    shards = Shards()
+    for worker, node in ((1, "a"), (2, "b"), (3, "b")):
+        shards.join(worker, node)
+    for worker, queries in ((1, range(8)), (2, range(8, 12))):
+        shards.add(WorkItem(query) for query in queries)
+        shards.take(worker, 8)
+        shards.add(WorkItem(query, (1,)) for query in queries)
+    assert [item.query for item in shards.take(3, 8)] == [11, 10]
+    assert [item.query for item in shards.take(2, 8)] == [8, 9]
+    assert [item.query for item in shards.take(3, 8)] == [7, 6, 5, 4], "its own node has nothing left"
+
+
 class AnyHistory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +105,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def join(self) -> None:
         self.number += 1
-        self.shards.join(self.number)
+        self.shards.join(self.number, "abc"[self.number % 3])
         self.workers.append(self.number)
 
     @precondition(lambda self: self.workers)

@@ -113,7 +113,11 @@ def main() -> None:
 def measure(name: str, data: TensorData, rounds: int) -> str:
     """One line of the table."""
     changes = VARIANTS[name]
-    merged = {part: {**values, **changes.get(part, {})} for part, values in SETTINGS.model_dump().items() if isinstance(values, dict)}
+    merged = {
+        part: {**values, **changes.get(part, {})}
+        for part, values in SETTINGS.model_dump().items()
+        if isinstance(values, dict)
+    }
     settings = TrialSettings.model_validate(merged)
     before, now = Side(settings, data, kept=False), Side(settings, data, kept=True)
     for side in (before, now):

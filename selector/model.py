@@ -30,6 +30,7 @@ from selector.config import SelectorConfig
 from selector.errors import CheckpointError, HubError, SettingsError, first_line, printable
 from selector.files import lfs_problem
 from selector.tensors import read_tensors, tensor_bytes
+from selector.unit import unit_length
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 """What may be the name of a repository on the Hugging Face hub: owner/name."""
@@ -119,7 +120,7 @@ class PointerSelector(nn.Module):
     def project(self, cand_XD: Tensor) -> Tensor:
         """Candidates as logits need them, [..., H], unit length. No query and no dropout changes them."""
         weight_HD = self.cand_proj.weight @ self.input_proj.weight
-        return functional.normalize(functional.linear(cand_XD, weight_HD), dim=-1)
+        return unit_length(functional.linear(cand_XD, weight_HD))
 
     # Decoding -------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selector.arrays import Int64Array
-from selector.batches import Batch, TensorData
+from selector.batches import Batch, TensorData, rows_of
 from selector.model import Encoding, PointerSelector, QueryStart
 
 LARGEST_TABLE = 128 * 2**20
@@ -54,7 +54,7 @@ class CandidateTable:
         if self._unit_UH is None:
             parts = self._rows.items_U.split(ITEMS_AT_ONCE)
             self._unit_UH = torch.cat([self._model.project(self._rows.data.embeddings_MD[part]) for part in parts])
-        return self._unit_UH[self._rows.of_item_M[batch.cand_items_BK]]
+        return rows_of(self._unit_UH, self._rows.of_item_M[batch.cand_items_BK])
 
 
 class FrozenPolicy:

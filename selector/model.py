@@ -30,6 +30,7 @@ from selector.config import SelectorConfig
 from selector.errors import CheckpointError, HubError, SettingsError, first_line, printable
 from selector.files import lfs_problem
 from selector.tensors import read_tensors, tensor_bytes
+from selector.unit import unit_length
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 """What may be the name of a repository on the Hugging Face hub: owner/name."""
@@ -43,6 +44,13 @@ class Encoding(NamedTuple):
     query_BH: Tensor
     cand_BKH: Tensor
     cand_mask_BK: Tensor
+
+
+class QueryStart(NamedTuple):
+    """A batch of queries before the first dropout: projected, and the first attention's output if there is a layer."""
+
+    state_BH: Tensor
+    update_BH: Tensor | None
 
 
 class PointerSelector(nn.Module):
@@ -84,18 +92,35 @@ class PointerSelector(nn.Module):
             cand_mask_BK: bool, True where a candidate exists. At least one per query.
             dropout_BXH: multiplicative dropout masks, X = L + 1 sites, already scaled by 1 / (1 - p). None: no dropout.
         """
-        weight_HD = self.input_proj.weight
+        start = self.attend(query_BD, cand_BKD, cand_mask_BK)
+        query_BH = self.finish(start, cand_BKD, cand_mask_BK, dropout_BXH)
+        return Encoding(query_BH, self.project(cand_BKD), cand_mask_BK)
+
+    def attend(self, query_BD: Tensor, cand_BKD: Tensor, cand_mask_BK: Tensor) -> QueryStart:
+        """The part of `encode` before the first dropout. Arguments as there."""
         state_BH = self.input_proj(query_BD)
+        if not self.cross_attn_layers:
+            return QueryStart(state_BH, None)
+        attention = self.cross_attn_layers[0]
+        return QueryStart(state_BH, attention(state_BH, cand_BKD, cand_mask_BK, self.input_proj.weight))
+
+    def finish(self, start: QueryStart, cand_BKD: Tensor, cand_mask_BK: Tensor, dropout_BXH: Tensor | None) -> Tensor:
+        """The rest of a query's way, [B, H], unit length. Arguments as in `encode`."""
+        state_BH, update_BH = start
         for layer, (attention, norm) in enumerate(zip(self.cross_attn_layers, self.attn_norms, strict=True)):
-            update_BH = attention(state_BH, cand_BKD, cand_mask_BK, weight_HD)
+            if layer:
+                update_BH = attention(state_BH, cand_BKD, cand_mask_BK, self.input_proj.weight)
             if dropout_BXH is not None:
                 update_BH = update_BH * dropout_BXH[:, layer]
             state_BH = norm(state_BH + update_BH)
         if dropout_BXH is not None:
             state_BH = state_BH * dropout_BXH[:, -1]
-        query_BH = functional.normalize(self.query_proj(state_BH), dim=-1)
-        cand_BKH = functional.normalize(functional.linear(cand_BKD, self.cand_proj.weight @ weight_HD), dim=-1)
-        return Encoding(query_BH, cand_BKH, cand_mask_BK)
+        return functional.normalize(self.query_proj(state_BH), dim=-1)
+
+    def project(self, cand_XD: Tensor) -> Tensor:
+        """Candidates as logits need them, [..., H], unit length. No query and no dropout changes them."""
+        weight_HD = self.cand_proj.weight @ self.input_proj.weight
+        return unit_length(functional.linear(cand_XD, weight_HD))
 
     # Decoding -------------------------------------------------------------------------------------------------------
 

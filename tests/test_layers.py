@@ -47,6 +47,7 @@ TORCH_ALONE = {
     "selector/config.py",
     "selector/model.py",
     "selector/tensors.py",
+    "selector/unit.py",
     "selector/errors.py",
     "selector/files.py",
 }

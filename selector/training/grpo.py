@@ -2,7 +2,7 @@
 
 Invariants held here:
 1. Before the first update the ratio is exactly 1 and the KL exactly 0. Policy, old policy and reference see the same
-   batch under the same dropout masks. They run the same operations on equal weights.
+   batch under the same dropout masks. While weights are equal, log-probabilities are computed once for all of them.
 2. The reference is the policy at the end of RCE. The old policy is a snapshot taken every `old_policy_refresh` epochs.
 3. Padding changes nothing. Every statistic is masked. Every loss is a mean over a query's beams, then over queries.
 
@@ -24,10 +24,11 @@ from selector.batches import Batch, EpochNoise, TensorData
 from selector.data.dataset import Dataset, Outcome
 from selector.errors import DataError, SettingsError
 from selector.losses import beam_log_probs, clipped_surrogate, kl_exact, kl_k3
-from selector.model import PointerSelector
+from selector.model import Encoding, PointerSelector
 from selector.reports import EpochReport, Stage
 from selector.rewards import compute_rewards
 from selector.settings import CurriculumFilter, CurriculumSettings, GrpoSettings, KlEstimator, TrialSettings
+from selector.training.frozen import CandidateTable, FrozenPolicy, PoolRows, equal_weights
 from selector.training.stage import EpochMeans, StageState, TrainingStage, copy_weights, new_selector, with_prefix
 from selector.validation import Evaluator
 
@@ -59,7 +60,10 @@ class GrpoStage(TrainingStage):
                 model.get_submodule(name).requires_grad_(False)
         super().__init__(settings, data, evaluate, model, new_selector(settings, width, reference_weights))
         self.beta = 0.0 if settings.grpo.ppo_clip_only else settings.grpo.kl_beta
-        self._old: PointerSelector = self.reference
+        self._rows = PoolRows(data, self.queries)
+        self._reference = FrozenPolicy(self.reference, self._rows, self.epochs)
+        self._old = self._reference
+        self._candidates = CandidateTable(self.model, self._rows) if settings.grpo.freeze_backbone else None
 
     @property
     def options(self) -> GrpoSettings:
@@ -84,7 +88,7 @@ class GrpoStage(TrainingStage):
 
     def _begin_epoch(self) -> None:
         if (self.epoch - 1) % self.options.old_policy_refresh == 0 and self.epoch > 1:
-            self._old = copy.deepcopy(self.model).requires_grad_(False)
+            self._old = self._frozen(copy.deepcopy(self.model))
 
     def _update(self, batch: Batch, noise: EpochNoise, means: EpochMeans) -> Tensor:
         options = self.options
@@ -94,10 +98,11 @@ class GrpoStage(TrainingStage):
             reward_BN, mask_BN, options.advantage, options.advantage_std_floor, options.advantage_clip
         )
         dropout = noise.masks(batch)
-        steps_BNSK = _log_probs(self.model, batch, dropout)
-        with torch.no_grad():
-            reference_BNSK = _log_probs(self.reference, batch, dropout)
-            old_BNSK = reference_BNSK if self._old is self.reference else _log_probs(self._old, batch, dropout)
+        steps_BNSK = self._log_probs(batch, dropout)
+        reference_BNSK = self._without_gradient(self._reference, steps_BNSK, batch, dropout)
+        old_BNSK = reference_BNSK
+        if self._old is not self._reference:
+            old_BNSK = self._without_gradient(self._old, steps_BNSK, batch, dropout)
         log_prob_BN = beam_log_probs(steps_BNSK, batch.beams_BNS, mask_BN)
         log_ratio_BN = log_prob_BN - beam_log_probs(old_BNSK, batch.beams_BNS, mask_BN)
         ratio_BN = log_ratio_BN.clamp(max=LARGEST_LOG_RATIO).exp()
@@ -116,6 +121,32 @@ class GrpoStage(TrainingStage):
         )
         _record_beams(means, ratio_BN, advantage_BN, mask_BN, low, high)
         return (policy_B + self.beta * kl_B).mean() if self.beta > 0 else policy_B.mean()
+
+    def _log_probs(self, batch: Batch, dropout_BXH: Tensor | None) -> Tensor:
+        """Of the policy. With a frozen backbone its projections of the candidates are kept."""
+        model = self.model
+        if self._candidates is None:
+            encoding = model.encode(batch.query_BD, batch.cand_BKD, batch.cand_mask_BK, dropout_BXH)
+        else:
+            start = model.attend(batch.query_BD, batch.cand_BKD, batch.cand_mask_BK)
+            query_BH = model.finish(start, batch.cand_BKD, batch.cand_mask_BK, dropout_BXH)
+            encoding = Encoding(query_BH, self._candidates(batch), batch.cand_mask_BK)
+        return model.step_log_probs(encoding, batch.beams_BNS)
+
+    def _without_gradient(
+        self, frozen: FrozenPolicy, steps_BNSK: Tensor, batch: Batch, dropout_BXH: Tensor | None
+    ) -> Tensor:
+        """Log-probabilities of a frozen policy: those of the policy itself while their weights are equal.
+
+        What is kept was computed in other shapes, which may change a last bit. Invariant 1 is exact all the same.
+        """
+        if equal_weights(self.model, frozen.model):
+            return steps_BNSK.detach()
+        return frozen.log_probs(batch, dropout_BXH)
+
+    def _frozen(self, model: PointerSelector) -> FrozenPolicy:
+        """An old policy, which is asked until the next one is taken."""
+        return FrozenPolicy(model.requires_grad_(False), self._rows, self.options.old_policy_refresh)
 
     def _beam_mask(self, reward_BN: Tensor, mask_BN: Tensor) -> Tensor:
         top_k = self.options.top_k
@@ -155,22 +186,18 @@ class GrpoStage(TrainingStage):
     def _extra_state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
         numbers = {"beta": self.beta}
         refreshed_next = self.epoch % self.options.old_policy_refresh == 0
-        if refreshed_next or self._old is self.reference:
+        if refreshed_next or self._old is self._reference:
             return {}, numbers
-        return with_prefix("old", copy_weights(self._old)), numbers
+        return with_prefix("old", copy_weights(self._old.model)), numbers
 
     def _load_extra_state(self, state: StageState) -> None:
         self.beta = state.numbers["beta"]
         old = state.section("old")
-        self._old = self.reference
+        self._old = self._reference
         if old:
-            self._old = new_selector(self.settings, self.data.dataset.width, old).to(self.data.device)
-            self._old.requires_grad_(False)
-
-
-def _log_probs(model: PointerSelector, batch: Batch, dropout_BXH: Tensor | None) -> Tensor:
-    encoding = model.encode(batch.query_BD, batch.cand_BKD, batch.cand_mask_BK, dropout_BXH)
-    return model.step_log_probs(encoding, batch.beams_BNS)
+            self._old = self._frozen(new_selector(self.settings, self.data.dataset.width, old).to(self.data.device))
+        if self._candidates is not None:
+            self._candidates = CandidateTable(self.model, self._rows)
 
 
 def _record_beams(

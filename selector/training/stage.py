@@ -18,6 +18,7 @@ from selector.arrays import Int64Array
 from selector.batches import Batch, EpochNoise, TensorData
 from selector.config import SelectorConfig
 from selector.data.dataset import Dataset, Split
+from selector.denormals import flushed_denormals
 from selector.errors import DataError
 from selector.model import PointerSelector, build_selector
 from selector.optimizer import StageOptimizer
@@ -156,7 +157,9 @@ class TrainingStage(ABC):
     def __iter__(self) -> Iterator[EpochReport]:
         """Run the remaining epochs."""
         while self.epoch < self.epochs:
-            yield self._run_epoch()
+            with flushed_denormals():
+                report = self._run_epoch()
+            yield report
 
     def _run_epoch(self) -> EpochReport:
         self.epoch += 1

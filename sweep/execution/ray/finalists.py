@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import torch
 
 from selector.data import Dataset
+from selector.denormals import use_threads
 from selector.errors import UserError
 from sweep.errors import RunError
 from sweep.execution.ray.deaths import death_in, never_began
@@ -110,7 +110,7 @@ def _result_of(ref: Any, one: Finalist) -> Retrained | OSError | _Unusable:  # n
 def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: float, gpus: float) -> Any:  # noqa: ANN401
     import ray
 
-    torch.set_num_threads(max(1, int(cpus)))
+    use_threads(cpus)
     run = reached(context)
     try:
         check_seen(run, context.session)

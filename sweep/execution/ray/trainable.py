@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import torch
 
 from selector.data import Dataset
+from selector.denormals import use_threads
 from selector.errors import UserError
 from selector.settings import TrialSettings
 from sweep.storage.outage import is_outage
@@ -36,7 +36,7 @@ class TrialSteps:
 
     def setup(self, config: dict[str, Any], context: TrialContext, dataset: Dataset, cpus: float, gpus: float) -> None:
         """Called once per actor; `dataset` is a read-only view into Ray's object store."""
-        torch.set_num_threads(max(1, int(cpus)))
+        use_threads(cpus)
         self._context = context
         self._run = reached(context)
         self._dataset, self._gpus = dataset, gpus

@@ -46,9 +46,9 @@ def _value(parameter: Parameter, place: float) -> Scalar:
 def coordinates(space: SearchSpace, params: Mapping[str, Scalar]) -> Float64Array:
     """A point as numbers, float64 [P] in the order of `space.distributions`.
 
-    A float has its place in [0, 1] of its range. A choice has its index. A parameter that is not in use has NaN.
+    A float has its place in [0, 1] of its range, and 0.5 where it is not in use. A choice has its index.
     """
-    found = np.full(len(space.distributions), math.nan)
+    found = np.full(len(space.distributions), 0.5)
     for column, path in enumerate(space.distributions):
         if path in params:
             found[column] = _place(space.parameters[path], params[path])

@@ -8,9 +8,10 @@ One line of JSON for each point, so that it can be done in pieces: a further cal
 that `benchmarks.search` reads of them.
 
 `demo` is the demo world with the parameters and the trial of spaces/grpo.yaml. Its beams are answered by the demo's
-model. `votes` is OK-VQA with the parameters of spaces/beams.yaml. There the annotators' answers of the two
-demonstrations vote, and no model is asked. FOLDER holds `rl_data.json` and `embeddings.pth`. To save time `votes` has
-embeddings reduced to their WIDTH principal directions, and the changes of VOTES.
+model, unless FOLDER holds the data that a run of that space has collected. `votes` is OK-VQA with the parameters of
+spaces/beams.yaml. There the annotators' answers of the two demonstrations vote, and no model is asked. FOLDER holds
+`rl_data.json` and `embeddings.pth`. To save time `votes` has CHANGES, and embeddings reduced to their principal
+directions (`benchmarks.collection`).
 
 All points have the seed of the space. Points with equal warm-up share one, as the trials of a run do.
 """
@@ -28,9 +29,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.collection import WIDTH, reduced
+from benchmarks.collection import reduced
 from benchmarks.search.points import spread_points
-from benchmarks.search.surface import pack
+from benchmarks.search.surface import FIELDS, pack
 from benchmarks.validation_metrics import collected
 from selector.batches import TensorData
 from selector.data import Dataset, load
@@ -48,7 +49,7 @@ from sweep.vlm.engine.engine import Engine
 SPACES = {"demo": "spaces/grpo.yaml", "votes": "spaces/beams.yaml"}
 CHANGES: dict[str, tuple[str, ...]] = {
     "demo": (),
-    "votes": ("trial.model.hidden=64", "trial.train_queries=600", "trial.grpo.batch_size=64"),
+    "votes": ("trial.model.hidden=64", "trial.train_queries=400", "trial.grpo.batch_size=64"),
 }
 
 
@@ -84,7 +85,7 @@ def dataset_of(name: str, space: SearchSpace, folder: Path | None) -> Dataset:
     """What is trained on."""
     if folder is not None:
         found = load(space.data.replace(path=folder))
-        return dataclasses.replace(found, embeddings=reduced(found.embeddings))
+        return found if name == "demo" else dataclasses.replace(found, embeddings=reduced(found.embeddings))
     if space.vlm is None:
         raise ValueError(f"{SPACES[name]} has no section vlm")
     with tempfile.TemporaryDirectory() as scratch:
@@ -106,8 +107,8 @@ def record(name: str, folder: Path | None, out: Path, until: int, minutes: float
             break
         before = time.process_time()
         curve = recorder.curve(space.resolve(params, 0))
-        found = {"params": params, "val_loss": [round(one.val_loss, 6) for one in curve]}
-        _append(out, found | {"seconds": round(time.process_time() - before, 3)})
+        columns = {name: [_short(getattr(one, name)) for one in curve] for name in FIELDS}
+        _append(out, {"params": params, "seconds": round(time.process_time() - before, 3), **columns})
         done += 1
     print(f"{out}: {done} points")
 
@@ -125,6 +126,11 @@ def _header(name: str, space: SearchSpace, dataset: Dataset) -> dict[str, Any]:
         "seed": space.seed,
         "torch": torch.__version__,
     }
+
+
+def _short(value: float | None) -> float | None:
+    """Seven digits: float32 has no more."""
+    return None if value is None else float(f"{value:.7g}")
 
 
 def _append(file: Path, line: dict[str, Any]) -> None:
@@ -147,7 +153,7 @@ def main() -> None:
             parser.error("pack needs the recorded file and the surface to be written")
         pack(*asked.files)
         return
-    if asked.out is None or (asked.what == "votes") != (asked.data is not None):
+    if asked.out is None or (asked.what == "votes" and asked.data is None):
         parser.error("demo needs --out FILE, and votes needs --data FOLDER --out FILE")
     torch.set_num_threads(1)
     record(asked.what, asked.data, asked.out, asked.until, asked.minutes)

@@ -18,6 +18,7 @@ from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.loggers.follow import Loggers
 from sweep.execution.ray.options import RayOptions
+from sweep.execution.simulated import SimulatedBackend
 from sweep.plan.plan import AnyPlan, Plan
 from sweep.results.best import best_of
 from sweep.results.evaluations import Purpose, main_name, make_main
@@ -49,6 +50,7 @@ def execute(
     started: Callable[[Session], None] = lambda session: None,
     rebuild: bool = False,
     loggers: Loggers | None = None,
+    simulated: SimulatedBackend | None = None,
 ) -> RunOutcome:
     """Carry out a plan, or what is left of it.
 
@@ -63,6 +65,7 @@ def execute(
         started: called when all checks have passed and Ray is up, as the work begins.
         rebuild: build a study that was lost again first, from the records of its trials.
         loggers: services that follow the trials. Who opened them tells them of the end.
+        simulated: replays curves in place of training. There are no selectors then, so nothing can be evaluated.
 
     Raises:
         RunError: another driver holds the run, the data changed, or the study failed on the way.
@@ -89,7 +92,7 @@ def execute(
         if has_trials:
             check_unaltered(session.paths, EDITABLE)
             session.keep_overrides(plan.request.overrides)
-        training = train(plan, session, loggers)
+        training = train(plan, session, loggers, simulated)
         command = "resume" if isinstance(run, RunPaths) else "run"
         evaluation = evaluate(plan, training, session, command)
         end.outcome = _rank(plan, training, evaluation, session, command)

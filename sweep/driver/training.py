@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
 from sweep.driver.trial_records import TrialRecords
 from sweep.errors import ClusterError, RunError
+from sweep.execution.backend import Backend
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.event_log import EventLog
@@ -24,6 +26,7 @@ from sweep.execution.hyperparameters import HyperparameterEvents
 from sweep.execution.loggers.follow import Loggers
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
+from sweep.execution.simulated import SimulatedBackend
 from sweep.plan.plan import Plan
 from sweep.results.importance import importance_of_val_loss
 from sweep.results.importance_note import importance_note
@@ -57,19 +60,26 @@ class Training:
         return any(row.is_complete for row in self.ranked)
 
 
-def train(plan: Plan, session: Session, loggers: Loggers) -> Training:
+def train(plan: Plan, session: Session, loggers: Loggers, simulated: SimulatedBackend | None = None) -> Training:
     """Run the trials that the study still wants, and wait for them.
+
+    Args:
+        plan: of the run.
+        session: of this driver.
+        loggers: services that follow the trials.
+        simulated: replays curves in place of training, without Ray.
 
     Raises:
         RunError: the study or the storage failed. What is stored can be continued.
         ClusterError: Ray cannot be had, is lost, or has no room for a trial or for a worker of the model.
     """
     paths, record = session.paths, session.record
+    clock = time.time if simulated is None else simulated.clock
     with (
-        closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
+        closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space, clock)) as owner,
         _persistence(session) as persist,
     ):
-        coordinator = _run_trials(plan, session, owner, persist, loggers)
+        coordinator = _run_trials(plan, session, owner, persist, loggers, simulated)
         if isinstance(coordinator.error, ClusterError) and not paths.has_begun:
             session.say(f"{coordinator.error}, before any trial began; starting Ray again from scratch ...")
             session.leave_cluster()
@@ -84,10 +94,15 @@ def train(plan: Plan, session: Session, loggers: Loggers) -> Training:
 
 
 def _run_trials(
-    plan: Plan, session: Session, owner: StudyOwner, persist: Callable[[], None], loggers: Loggers
+    plan: Plan,
+    session: Session,
+    owner: StudyOwner,
+    persist: Callable[[], None],
+    loggers: Loggers,
+    simulated: SimulatedBackend | None = None,
 ) -> Coordinator:
     paths = session.paths
-    backend = RayBackend(session.cluster(plan.bytes), plan.space.resources)
+    backend: Backend = simulated or RayBackend(session.cluster(plan.bytes), plan.space.resources)
     if plan.evaluation is not None:
         cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
     fingerprint, init = session.record.fingerprint, session.record.init_from

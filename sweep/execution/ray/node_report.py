@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import selector
-import sweep
 from selector.errors import UserError
 from selector.hashes import content_hash
 from sweep.items import ItemTable
@@ -58,10 +57,9 @@ def report(question: NodeQuestion, items: ItemTable | None) -> NodeReport:
 def code_hash() -> str:
     """SHA-256 over all modules of `sweep` and `selector`, by their names, 64 hex digits."""
     parts: list[bytes] = []
-    for package in (selector, sweep):
-        root = Path(str(package.__file__)).parent
+    for root in (Path(str(selector.__file__)).parent, Path(__file__).parents[2]):
         for file in sorted(root.rglob("*.py")):
-            parts += [f"{package.__name__}/{file.relative_to(root).as_posix()}\0".encode(), file.read_bytes()]
+            parts += [f"{root.name}/{file.relative_to(root).as_posix()}\0".encode(), file.read_bytes()]
     return content_hash(parts)
 
 

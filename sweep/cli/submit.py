@@ -12,7 +12,7 @@ import typer
 from sweep.cli.app import load_command
 from sweep.cli.options import Follow, Server, Space, Verify, with_loggers
 from sweep.cli.submitted import follow_job, open_server, print_lines, shown_columns
-from sweep.errors import ClusterError, RunError
+from sweep.errors import RunError
 from sweep.execution.ray.jobs import JobServer
 from sweep.storage.location import is_uri
 from sweep.submission.command import HOME_RUNS, quoted
@@ -20,7 +20,6 @@ from sweep.submission.contents import Named
 from sweep.submission.needs import describe
 from sweep.submission.submit import RunOptions, Submission, check_cluster, hand_in, prepare
 from sweep.submission.surroundings import surroundings
-from sweep.terminal.outlet import write
 
 app = typer.Typer()
 
@@ -71,26 +70,13 @@ def submit(
     ] = None,
     python: Annotated[str, typer.Option("--python", help="The interpreter's command on the cluster.")] = "python",
     verify: Verify = None,
-    autoscaling: Annotated[
-        bool,
-        typer.Option(
-            "--autoscaling", help="The cluster grows when asked: hand in although no node has room for a worker now."
-        ),
-    ] = False,
 ) -> None:
     """Hand a run in to a Ray cluster, as a job: the space and the code travel. What it cannot give is said before."""
     options = run_options_of(space, run_options or [])
     submission = prepare(space, options, surroundings(pip or (), image, env or (), python), working_dir)
     server = open_server(address, verify)
-    lacks = check_cluster(server, submission)
+    check_cluster(server, submission)
     print_lines(("cluster", f"{server.url}: {describe(server.nodes())}"), *submission.lines())
-    for lack in lacks:
-        write(f"warning: {lack}\n")
-    if lacks and not autoscaling:
-        raise ClusterError(
-            "not handed in, because it would wait for a node that is not there; lower what is asked for, or say "
-            "--autoscaling if the cluster brings larger nodes when they are needed"
-        )
     name = hand_in(server, submission, shown_columns())
     print_lines(("job", name), ("run", submission.run), *_next_steps(server, submission))
     if follow:

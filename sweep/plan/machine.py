@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from sweep.space import SearchSpace
+from sweep.settings.vlm import WorkerSettings
+from sweep.space import Resources, SearchSpace
 
 NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -61,33 +62,31 @@ def _granted() -> int:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one worker of a kind occupies. `section` of the space says so."""
+    """What one worker of a kind occupies, and the labels of its node. `section` of the space says so."""
 
     section: str
     who: str
     cpus: float
     gpus: float
-
-    def __str__(self) -> str:
-        return f"{self.section}: {self.who} asks for {self.cpus:g} CPUs and {self.gpus:g} GPUs"
-
-    def fits(self, cpus: float, gpus: float) -> bool:
-        """Whether one node with so much has room for it."""
-        return self.cpus <= cpus and self.gpus <= gpus
+    labels: Mapping[str, str]
 
 
 def wanted(space: SearchSpace) -> Iterator[Wanted]:
     """The kinds of workers that a space needs."""
-    yield Wanted("resources", "a trial", space.resources.cpus, space.resources.gpus)
+    kinds: list[tuple[str, str, Resources | WorkerSettings]] = [("resources", "a trial", space.resources)]
     if space.vlm is not None and (space.evaluation is not None or space.collect is not None):
-        workers = space.vlm.workers
-        yield Wanted("vlm.workers", "a worker of the vision-language model", workers.cpus, workers.gpus)
+        kinds.append(("vlm.workers", "a worker of the vision-language model", space.vlm.workers))
     if space.embed is not None:
-        yield Wanted("embed.workers", "a worker that embeds", space.embed.workers.cpus, space.embed.workers.gpus)
+        kinds.append(("embed.workers", "a worker of the embedding model", space.embed.workers))
+    for section, who, asks in kinds:
+        yield Wanted(section, who, asks.cpus, asks.gpus, asks.labels)
 
 
 def lacking(space: SearchSpace, machine: Machine) -> Iterator[str]:
     """One sentence for each kind of worker that the machine has no room for. It may be right for a larger cluster."""
     for one in wanted(space):
-        if not one.fits(machine.cpus, machine.gpus):
-            yield (f"{one}, and this machine has {machine}; lower it, or run on a cluster with --address")
+        if one.cpus > machine.cpus or one.gpus > machine.gpus:
+            yield (
+                f"{one.section}: {one.who} asks for {one.cpus:g} CPUs and {one.gpus:g} GPUs, and this machine has "
+                f"{machine}; lower it, or run on a cluster with --address"
+            )

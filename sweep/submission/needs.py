@@ -6,32 +6,33 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 
-from sweep.execution.ray.jobs import Node
+from sweep.errors import ClusterError
 from sweep.plan.machine import wanted
 from sweep.space import SearchSpace
 from sweep.submission.package import DISTRIBUTION
+from sweep.vlm.pool.capacity import capacity_of, no_room
+from sweep.vlm.pool.nodes import Node, check_labels, usable_nodes
 
 _NUMBERS = re.compile(r"(\d+)\.(\d+)")
 
 
 def lacking_on(space: SearchSpace, nodes: Sequence[Node]) -> Iterator[str]:
-    """One sentence for each kind of worker that no node has room for."""
+    """One sentence for each kind of worker that no node has room for. A run would end for the same reason."""
     for one in wanted(space):
-        if not any(one.fits(node.cpus, node.gpus) for node in nodes):
-            yield f"{one}, and no node has that: {describe(nodes)}"
+        try:
+            check_labels(nodes, one.labels, f"{one.section}.labels")
+        except ClusterError as error:
+            yield str(error)
+            continue
+        usable = [node.resources for node in usable_nodes(nodes, one.labels)]
+        if not capacity_of(usable, one.cpus, one.gpus):
+            yield str(no_room(one.who, one.cpus, one.gpus, usable, f"`{one.section}` in the space"))
 
 
 def describe(nodes: Sequence[Node]) -> str:
     """The nodes in a few words."""
-    if not nodes:
-        return "the cluster has no node"
-    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-    count = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
-    total = f"{count} with {cpus:g} CPUs and {gpus:g} GPUs"
-    if len(nodes) == 1:
-        return total
-    most = max(nodes, key=lambda node: (node.gpus, node.cpus))
-    return f"{total}, the largest {most.cpus:g} CPUs and {most.gpus:g} GPUs"
+    cpus, gpus = (sum(node.resources.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
+    return f"{len(nodes)} node{'' if len(nodes) == 1 else 's'} with {cpus:g} CPUs and {gpus:g} GPUs"
 
 
 def too_old(ray_version: str) -> str | None:

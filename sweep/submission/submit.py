@@ -133,12 +133,8 @@ def prepare(
     return Submission(run, options.runs, space, text, space_file, contents, surroundings, code, files, options.words)
 
 
-def check_cluster(server: JobServer, submission: Submission, sleep: Callable[[float], None] = time.sleep) -> list[str]:
-    """What the cluster cannot give. Empty: it can give all that is known.
-
-    Raises:
-        ClusterError: it cannot run this program, or the run has a job already.
-    """
+def check_cluster(server: JobServer, submission: Submission, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Raise ClusterError, before anything is handed in, for all that the cluster cannot give, as far as it shows."""
     if problem := too_old(server.ray_version()):
         raise ClusterError(f"{server.url}: {problem}")
     check_free(server, submission.run)
@@ -146,7 +142,8 @@ def check_cluster(server: JobServer, submission: Submission, sleep: Callable[[fl
         if server.nodes():
             break
         sleep(1)  # a head that has just been started
-    return list(lacking_on(submission.space, server.nodes()))
+    if lacks := list(lacking_on(submission.space, server.nodes())):
+        raise ClusterError("\n".join(lacks))
 
 
 def hand_in(server: JobServer, submission: Submission, columns: int = 0) -> str:

@@ -19,6 +19,7 @@ from sweep.errors import ClusterError
 from sweep.execution.ray.environment import ADDRESS, TOKEN_FILE, environment
 from sweep.execution.ray.start import reason_of
 from sweep.execution.ray.token import home_folder, how_to_be_let_in
+from sweep.vlm.pool.nodes import Node
 
 SERVER_ADDRESS = "RAY_API_SERVER_ADDRESS"
 HEADERS = "RAY_JOB_HEADERS"
@@ -67,16 +68,6 @@ class Job:
     ended: float | None
     exit_code: int | None
     runtime: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Node:
-    """A living node of a cluster: what it has in all, and its labels."""
-
-    name: str
-    cpus: float
-    gpus: float
-    labels: Mapping[str, str]
 
 
 def is_dashboard(address: str | None) -> bool:
@@ -295,5 +286,10 @@ def _seconds(milliseconds: int | None) -> float | None:
 
 
 def _node(entry: Mapping[str, Any]) -> Node:
-    has, labels = entry.get("resources_total") or {}, entry.get("labels") or {}
-    return Node(str(entry.get("node_ip", "?")), float(has.get("CPU", 0)), float(has.get("GPU", 0)), labels)
+    return Node(
+        identity=str(entry["node_id"]),
+        address=str(entry["node_ip"]),
+        host=str(entry["node_name"]),
+        resources=entry.get("resources_total") or {},
+        labels=entry.get("labels") or {},
+    )

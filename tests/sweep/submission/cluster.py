@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from sweep.errors import ClusterError
-from sweep.execution.ray.jobs import Job, JobState, Node
+from sweep.execution.ray.jobs import Job, JobState
+from sweep.vlm.pool.nodes import Node
+
+
+def node(cpus: float, gpus: float = 0, **labels: str) -> Node:
+    return Node("id", "10.0.0.1", "worker", {"CPU": cpus, "GPU": gpus}, labels)
 
 
 @dataclass
@@ -24,7 +29,7 @@ class Cluster:
     folder: Path
     url: str = "http://127.0.0.1:8265"
     version: str = "2.60.0"
-    has: list[Node] = field(default_factory=lambda: [Node("10.0.0.1", 2, 0, {})])
+    has: list[Node] = field(default_factory=lambda: [node(2)])
     breaks: int = 0
     known: dict[str, Job] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)

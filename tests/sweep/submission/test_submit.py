@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sweep.errors import ClusterError, RunError
-from sweep.execution.ray.jobs import JobState, Node
+from sweep.execution.ray.jobs import JobState
 from sweep.submission.jobs import (
     Answer,
     ask,
@@ -25,7 +25,7 @@ from sweep.submission.jobs import (
 from sweep.submission.submit import RunOptions, Submission, check_cluster, hand_in, prepare
 from sweep.submission.surroundings import Surroundings
 from tests.sweep.spaces import SMALL
-from tests.sweep.submission.cluster import Cluster
+from tests.sweep.submission.cluster import Cluster, node
 
 STAND_IN = """import sys, time
 print("called", *sys.argv[1:], flush=True)
@@ -93,7 +93,7 @@ def test_one_job_for_a_run(cluster: Cluster, space: str, tree: Path) -> None:
         check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]
     stopped = stop_job(cluster, cluster.job(name), 20, lambda seconds: None)  # type: ignore[arg-type]
     assert (stopped.state, exit_code_of(stopped)) == (JobState.STOPPED, 130)
-    assert check_cluster(cluster, made(space, tree)) == []  # type: ignore[arg-type]
+    check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]
 
 
 def test_a_run_is_found_by_its_name_and_by_its_jobs(cluster: Cluster, space: str, tree: Path) -> None:
@@ -153,22 +153,30 @@ def test_files_that_travelled_are_gone_with_the_job(cluster: Cluster, space: str
 
 def test_what_no_node_has_is_said_before(cluster: Cluster, space: str, tree: Path) -> None:
     Path(space).write_text(yaml.safe_dump({**yaml.safe_load(SMALL), "resources": {"cpus": 1, "gpus": 2}}))
-    cluster.has = [Node("a", 64, 0, {}), Node("b", 8, 1, {}), Node("c", 8, 1, {})]
-    (lack,) = check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]
-    assert lack == (
-        "resources: a trial asks for 1 CPUs and 2 GPUs, and no node has that: 3 nodes with 80 CPUs and 2 GPUs, the "
-        "largest 8 CPUs and 1 GPUs"
-    )
-    cluster.has.append(Node("d", 1, 2, {}))
-    assert check_cluster(cluster, made(space, tree)) == []  # type: ignore[arg-type]
+    cluster.has = [node(64), node(8, 1), node(8, 1)]
+    with pytest.raises(
+        ClusterError, match=r"a trial asks for 1 CPUs and 2 GPUs, the largest node .* has 64 and 1"
+    ):
+        check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]
+    cluster.has.append(node(1, 2))
+    check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]
+
+
+def test_labels_that_no_node_has_are_said_before(cluster: Cluster, space: str, tree: Path) -> None:
+    wanted = {"cpus": 1, "labels": {"pool": "cpu"}}
+    Path(space).write_text(yaml.safe_dump({**yaml.safe_load(SMALL), "resources": wanted}))
+    with pytest.raises(ClusterError, match=r"labels that resources\.labels asks for \(pool=cpu\)"):
+        check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]
+    cluster.has.append(node(1, pool="cpu"))
+    check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]
 
 
 def test_a_head_whose_first_node_is_still_to_join_is_waited_for(cluster: Cluster, space: str, tree: Path) -> None:
     nodes, cluster.has = cluster.has, []
-    assert check_cluster(cluster, made(space, tree), lambda seconds: cluster.has.extend(nodes)) == []  # type: ignore
+    check_cluster(cluster, made(space, tree), lambda seconds: cluster.has.extend(nodes))  # type: ignore[arg-type]
     cluster.has = []
-    (lack,) = check_cluster(cluster, made(space, tree), lambda seconds: None)  # type: ignore[arg-type]
-    assert "the cluster has no node" in lack
+    with pytest.raises(ClusterError, match=r"the largest node of the cluster has 0 and 0"):
+        check_cluster(cluster, made(space, tree), lambda seconds: None)  # type: ignore[arg-type]
 
 
 def test_an_old_ray_is_refused(cluster: Cluster, space: str, tree: Path) -> None:

@@ -52,7 +52,11 @@ class Head:
         line = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--node-ip-address=127.0.0.1"]
         line += [f"--port={self.port}", f"--dashboard-port={self.dashboard_port}", "--dashboard-host=127.0.0.1"]
         line += ["--num-cpus=2", f"--temp-dir={self.ray_folder}", "--object-store-memory=100000000"]
-        line += [f"--dashboard-agent-listen-port={free_port()}", "--ray-client-server-port=0", "--disable-usage-stats"]
+        line += [
+            f"--dashboard-agent-listen-port={free_port()}",
+            f"--ray-client-server-port={free_port()}",
+            "--disable-usage-stats",
+        ]
         for _ in range(STARTS):
             started = subprocess.run(line, env=self.environment, capture_output=True, text=True, timeout=150)
             if started.returncode == 0:

@@ -154,9 +154,7 @@ def test_files_that_travelled_are_gone_with_the_job(cluster: Cluster, space: str
 def test_what_no_node_has_is_said_before(cluster: Cluster, space: str, tree: Path) -> None:
     Path(space).write_text(yaml.safe_dump({**yaml.safe_load(SMALL), "resources": {"cpus": 1, "gpus": 2}}))
     cluster.has = [node(64), node(8, 1), node(8, 1)]
-    with pytest.raises(
-        ClusterError, match=r"a trial asks for 1 CPUs and 2 GPUs, the largest node .* has 64 and 1"
-    ):
+    with pytest.raises(ClusterError, match=r"a trial asks for 1 CPUs and 2 GPUs, the largest node .* has 64 and 1"):
         check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]
     cluster.has.append(node(1, 2))
     check_cluster(cluster, made(space, tree))  # type: ignore[arg-type]

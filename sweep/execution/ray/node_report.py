@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import selector
-import sweep
+from selector import hashes
 from selector.errors import UserError
-from selector.hashes import content_hash
 from sweep.items import ItemTable
 from sweep.items.witness import ImageWitness, difference
 from sweep.runs.paths import RunPaths
@@ -58,11 +56,10 @@ def report(question: NodeQuestion, items: ItemTable | None) -> NodeReport:
 def code_hash() -> str:
     """SHA-256 over all modules of `sweep` and `selector`, by their names, 64 hex digits."""
     parts: list[bytes] = []
-    for package in (selector, sweep):
-        root = Path(str(package.__file__)).parent
+    for root in (Path(hashes.__file__).parent, Path(__file__).parents[2]):
         for file in sorted(root.rglob("*.py")):
-            parts += [f"{package.__name__}/{file.relative_to(root).as_posix()}\0".encode(), file.read_bytes()]
-    return content_hash(parts)
+            parts += [f"{file.relative_to(root.parent).as_posix()}\0".encode(), file.read_bytes()]
+    return hashes.content_hash(parts)
 
 
 def _lacks_run(run: tuple[str, str] | None) -> str | None:

@@ -157,7 +157,9 @@ def _identified(settings: ModelSettings) -> tuple[ModelSettings, str]:
 
 def _sending(plan: AnyPlan) -> Sending:
     items = plan.request.answers.items
-    return Sending.AUTO if items is None else items.send
+    if items is None:
+        return Sending.AUTO
+    return Sending.ALWAYS if isinstance(items.path, str) else items.send  # of a URI this process has the only copy
 
 
 def _asking(plan: AnyPlan) -> _Asking | None:

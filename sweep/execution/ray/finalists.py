@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-
 from selector.data import Dataset
 from selector.denormals import use_threads
 from selector.errors import UserError

@@ -15,9 +15,8 @@ from typing import Any
 
 from sweep.execution.ray.deaths import reason_in
 from sweep.execution.ray.node_report import NodeQuestion, NodeReport, code_hash
-from sweep.execution.ray.nodes import _alive as alive_nodes
-from sweep.execution.ray.nodes import _name as node_name
 from sweep.items import ItemTable
+from sweep.vlm.pool.nodes import Node, living_nodes
 
 SECONDS = 180.0
 """Until a node counts as one that does not answer. On a busy machine it takes a while to import torch."""
@@ -66,12 +65,12 @@ def ask_nodes(question: NodeQuestion, items: ItemTable | None = None) -> list[No
     modules = MODULES + (MODULES_OF_MODELS if question.models else ())
     look, given = ray.remote(_look()), [ray.put(question), ray.put(items)]  # opened by who knows their classes
 
-    def ask(node: Mapping[str, Any]) -> Any:  # noqa: ANN401 (Ray is untyped)
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    def ask(node: Node) -> Any:  # noqa: ANN401 (Ray is untyped)
+        there = NodeAffinitySchedulingStrategy(node.identity, soft=False)
         task = look.options(num_cpus=0, max_retries=1, name="NodeCheck", scheduling_strategy=there)
         return task.remote((PACKAGE, *PACKAGES), modules, given)
 
-    asked = {ask(node): node for node in alive_nodes()}
+    asked = {ask(node): node for node in living_nodes()}
     _, late = ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS)
     for ref in late:
         ray.cancel(ref, force=True)
@@ -118,8 +117,8 @@ def _answer(ref: Any) -> Any:  # noqa: ANN401 (what the task gave, or why it gav
         return reason_in(str(error))
 
 
-def _fitness(node: Mapping[str, Any], answer: Any, mine: Mapping[str, str | None]) -> NodeFitness:  # noqa: ANN401
-    known = NodeFitness(str(node["NodeID"]), node_name(node), node["Resources"])
+def _fitness(node: Node, answer: Any, mine: Mapping[str, str | None]) -> NodeFitness:  # noqa: ANN401
+    known = NodeFitness(node.identity, str(node), node.resources)
     if isinstance(answer, str):
         return replace(known, unusable=answer)
     versions, failure, found = answer

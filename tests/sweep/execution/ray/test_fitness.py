@@ -15,9 +15,10 @@ from sweep.execution.ray.node_report import NodeQuestion, NodeReport, code_hash,
 from sweep.settings.vlm import DEMO_MODEL, ModelSettings
 from sweep.storage.local import stored_at
 from sweep.vlm.keys import model_identity, pinned
+from sweep.vlm.pool.nodes import Node
 
 MINE = {"python": "3.11", PACKAGE: "0.2.0", "torch": "2.11.0+cpu"}
-NODE = {"NodeID": "n", "NodeManagerAddress": "10.0.0.3", "NodeManagerHostname": "worker-2", "Resources": {"CPU": 1.0}}
+NODE = Node("n", "10.0.0.3", "worker-2", {"CPU": 1.0}, {})
 WELL = NodeReport(code_hash(), None, None, None)
 
 

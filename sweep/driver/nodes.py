@@ -58,11 +58,11 @@ def fit_nodes(plan: P, session: Session) -> P:
     return plan
 
 
-def fit_workers(plan: P, cluster: Cluster, console: Console) -> P:
-    """The same without a run, on a cluster that is connected."""
+def fit_workers(plan: P, cluster: Cluster, console: Console) -> tuple[P, dict[str, str]]:
+    """The same without a run, on a cluster that is connected, with the nodes that are of no use as `fitted`."""
     if cluster.alone:
-        return plan
-    return fitted(plan, None, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))[0]
+        return plan, {}
+    return fitted(plan, None, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
 
 
 def fitted(

@@ -111,7 +111,7 @@ def _run_trials(
         nodes = make_room(overlap, plan.space.resources)
     backend = RayBackend(cluster, nodes)
     if plan.evaluation is not None:
-        cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
+        cluster_capacity(plan.evaluation.vlm.workers, session.left_out)  # better refused now than after all trials
     for node, reason in session.left_out.items():
         backend.places.leave_out(node, reason)
     fingerprint, init = session.record.fingerprint, session.record.init_from

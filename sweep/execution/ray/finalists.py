@@ -13,13 +13,14 @@ from selector.denormals import use_threads
 from selector.errors import UserError
 from sweep.errors import RunError
 from sweep.execution.ray.deaths import death_in, never_began
-from sweep.execution.ray.nodes import Nodes, selector_of
+from sweep.execution.ray.nodes import Nodes
 from sweep.plan.plan import Plan
 from sweep.storage.outage import is_outage
 from sweep.trials.failures import RunUnseenError, blamed_on_folder, check_seen, reached
 from sweep.trials.finalists import Finalist, Retrained, retrain
 from sweep.trials.messages import TrialContext
 from sweep.trials.trial import load_shared
+from sweep.vlm.pool.nodes import selector_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def retrain_all(
             num_gpus=resources.gpus,
             max_retries=plan.space.max_retries,
             name=f"Finalist[{run}]",
-            label_selector=selector_of(resources, nodes.avoided),
+            label_selector=selector_of(resources.labels, nodes.avoided),
         )
         return placed.remote(shared, dataset, one, resources.cpus, resources.gpus)
 

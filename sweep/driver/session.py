@@ -21,6 +21,7 @@ from sweep.driver.signals import note_of, starting_ray, terminable
 from sweep.errors import ClusterError, RunError
 from sweep.execution.ray.cluster import Cluster, connected, may_have_nodes
 from sweep.execution.ray.home import RayHome, open_home
+from sweep.execution.ray.node_report import installed
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import Plan, record_of_embeddings
 from sweep.runs.find import refresh
@@ -158,12 +159,16 @@ class Session:
             init=self.record.init_from,
             versions=versions(),  # of now: a resumed run may go on with other code than it began with
             home=self._way_home(),
+            installed=installed() if self._has_nodes else {},
         )
+
+    @property
+    def _has_nodes(self) -> bool:
+        return self._cluster is not None and not self._cluster.alone
 
     def _way_home(self) -> RayHome | None:
         """For workers that do not see the run's folder. Not needed where no other machine can be."""
-        several = self._cluster is not None and not self._cluster.alone
-        if several and self._home is None and not self.paths.root.is_remote:
+        if self._has_nodes and self._home is None and not self.paths.root.is_remote:
             self._home = open_home(self.paths.root, self.paths.name)
         return self._home
 

@@ -127,7 +127,7 @@ class Votes:
         items = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
         self._answers = [tuple(item["answers"]) for item in items]
         self.images = np.array([item["image_id"] for item in items], dtype=np.int64)
-        self.embeddings = _reduced(load_embeddings(folder / "embeddings.pth"))
+        self.embeddings = reduced(load_embeddings(folder / "embeddings.pth"))
         pools = json.loads((folder / "val_pools.json").read_text(encoding="utf-8"))
         self.tested = np.array([int(item) for item in pools], dtype=np.int64)
         self.pools = [np.array(pools[str(item)], dtype=np.int64) for item in self.tested.tolist()]
@@ -165,7 +165,7 @@ class Votes:
         return self._known[key]
 
 
-def _reduced(rows: Float32Array) -> Float32Array:
+def reduced(rows: Float32Array) -> Float32Array:
     """The WIDTH directions that hold most of the rows' lengths."""
     _, directions = np.linalg.eigh(rows.T.astype(np.float64) @ rows)
     return np.ascontiguousarray(rows @ directions[:, -WIDTH:], dtype=np.float32)

@@ -118,7 +118,7 @@ def collected(space: SearchSpace, table: ItemTable, source: SharedPaths, engine:
     items = open_source(space, source)
     settings = items.collect_settings(space.collect)
 
-    beams = propose_beams(settings, table, items.embeddings(settings))
+    beams = propose_beams(settings, table, items.tables(settings).table)
     measurement = Measurement(beams, table, partial(accuracy, normalisation=settings.metric), gt_prob=settings.gt_prob)
     asked = list(beams.work_items())
     for item, result in zip(asked, engine.answer(table, asked, score=settings.gt_prob), strict=True):

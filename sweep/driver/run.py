@@ -22,6 +22,7 @@ from sweep.errors import RunError
 from sweep.evaluation.records import Evaluation, read_evaluation
 from sweep.execution.loggers.follow import Loggers
 from sweep.execution.ray.options import RayOptions
+from sweep.execution.simulated import SimulatedBackend
 from sweep.plan.plan import AnyPlan, Plan
 from sweep.results.best import best_of
 from sweep.results.evaluations import Purpose, main_name, make_main
@@ -53,6 +54,7 @@ def execute(
     started: Callable[[Session], None] = lambda session: None,
     rebuild: bool = False,
     loggers: Loggers | None = None,
+    simulated: SimulatedBackend | None = None,
 ) -> RunOutcome:
     """Carry out a plan, or what is left of it.
 
@@ -67,6 +69,7 @@ def execute(
         started: called when all checks have passed and Ray is up, as the work begins.
         rebuild: build a study that was lost again first, from the records of its trials.
         loggers: services that follow the trials. Who opened them tells them of the end.
+        simulated: replays curves in place of training. There are no selectors then, so nothing can be evaluated.
 
     Raises:
         RunError: another driver holds the run, the data changed, or the study failed on the way.
@@ -96,7 +99,7 @@ def execute(
             session.keep_overrides(plan.request.overrides)
         command = "resume" if isinstance(run, RunPaths) else "run"
         with overlapping(plan, session, command) as overlap:
-            training = train(plan, session, loggers, overlap)
+            training = train(plan, session, loggers, overlap, simulated)
             evaluation = evaluate(plan, training, session, command, overlap)
         end.outcome = _rank(plan, training, evaluation, session, command)
     return end.outcome

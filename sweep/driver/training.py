@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
 from sweep.driver.trial_records import TrialRecords
 from sweep.errors import ClusterError, RunError
+from sweep.execution.backend import Backend
 from sweep.execution.coordinator import Coordinator
 from sweep.execution.disk_bound import DiskBound
 from sweep.execution.event_log import EventLog
@@ -25,6 +27,7 @@ from sweep.execution.loggers.follow import Loggers
 from sweep.execution.progress import LiveProgress
 from sweep.execution.ray.fit import RayBackend
 from sweep.execution.ray.nodes import Nodes
+from sweep.execution.simulated import SimulatedBackend
 from sweep.plan.plan import Plan
 from sweep.results.importance import importance_of_val_loss
 from sweep.results.importance_note import importance_note
@@ -59,7 +62,13 @@ class Training:
         return any(row.is_complete for row in self.ranked)
 
 
-def train(plan: Plan, session: Session, loggers: Loggers, overlap: Overlap | None = None) -> Training:
+def train(
+    plan: Plan,
+    session: Session,
+    loggers: Loggers,
+    overlap: Overlap | None = None,
+    simulated: SimulatedBackend | None = None,
+) -> Training:
     """Run the trials that the study still wants, and wait for them.
 
     Args:
@@ -67,23 +76,27 @@ def train(plan: Plan, session: Session, loggers: Loggers, overlap: Overlap | Non
         session: the hold on the run.
         loggers: services that follow the trials.
         overlap: has the model answer meanwhile, until the trials have ended.
+        simulated: replays curves in place of training, without Ray.
 
     Raises:
         RunError: the study or the storage failed. What is stored can be continued.
         ClusterError: Ray cannot be had, is lost, or has no room for a trial or for a worker of the model.
     """
     paths, record = session.paths, session.record
+    clock = time.time if simulated is None else simulated.clock
     with (
-        closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space)) as owner,
+        closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space, clock)) as owner,
         _persistence(session) as persist,
     ):
-        coordinator = _run_trials(plan, session, owner, persist, loggers, overlap)
+        backend = simulated or _on_ray(plan, session, owner, overlap)
+        coordinator = _run_trials(plan, session, owner, persist, loggers, backend, overlap)
         if isinstance(coordinator.error, ClusterError) and not paths.has_begun:
             session.say(f"{coordinator.error}, before any trial began; starting Ray again from scratch ...")
             if overlap is not None:
                 overlap.give_way("Ray is started again")
             session.leave_cluster()
-            coordinator = _run_trials(plan, session, owner, persist, loggers, None)
+            backend = _on_ray(plan, session, owner, None)
+            coordinator = _run_trials(plan, session, owner, persist, loggers, backend, None)
         if overlap is not None:
             overlap.end(now=coordinator.interrupted or coordinator.error is not None)
         if coordinator.interrupted:
@@ -95,21 +108,25 @@ def train(plan: Plan, session: Session, loggers: Loggers, overlap: Overlap | Non
         return Training(rank(owner.summaries()), coordinator.interrupted, coordinator.ended_because)
 
 
+def _on_ray(plan: Plan, session: Session, owner: StudyOwner, overlap: Overlap | None) -> Backend:
+    cluster = session.cluster(plan.bytes)
+    nodes = Nodes(plan.space.resources)
+    if overlap is not None:
+        overlap.begin(owner.summaries)
+        nodes = make_room(overlap, plan.space.resources)
+    return RayBackend(cluster, nodes)
+
+
 def _run_trials(
     plan: Plan,
     session: Session,
     owner: StudyOwner,
     persist: Callable[[], None],
     loggers: Loggers,
+    backend: Backend,
     overlap: Overlap | None,
 ) -> Coordinator:
     paths = session.paths
-    cluster = session.cluster(plan.bytes)
-    nodes = Nodes(plan.space.resources)
-    if overlap is not None:
-        overlap.begin(owner.summaries)
-        nodes = make_room(overlap, plan.space.resources)
-    backend = RayBackend(cluster, nodes)
     if plan.evaluation is not None:
         cluster_capacity(plan.evaluation.vlm.workers, session.left_out)  # better refused now than after all trials
     for node, reason in session.left_out.items():

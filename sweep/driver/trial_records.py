@@ -16,7 +16,7 @@ from sweep.results.seal import read_seal
 from sweep.runs.paths import RunPaths, TrialPaths, sqlite_url
 from sweep.storage.path import StoredPath
 from sweep.study import StudyOwner, count_trials
-from sweep.study.records import Record, is_ended, lost, store_records, trial_of
+from sweep.study.records import Record, is_ended, lost, record_of, store_records, trial_of
 from sweep.trials.messages import EpochResult
 from sweep.trials.stored import read_history, trial_folders
 
@@ -25,6 +25,8 @@ class TrialRecords:
     """An observer that stores what the study says of a trial as it starts and as it ends.
 
     Invariants:
+    - A record is written as its trial is handed out and as it ends, and not for what other trials do: that would be
+      hundreds of files for each of hundreds of trials at a time.
     - The record of a trial that has ended is written once. One that a killed driver did not write is written by the
       next one, as it opens the study.
     - As long as the study may change, the run has no seal. As long as trials run, it has no ranking.
@@ -44,6 +46,7 @@ class TrialRecords:
         The first trial is stored with its first epoch: as long as the folder of trials is missing, none has begun.
         """
         self._paths.ranking_file.remove()
+        self._stored.discard(event.number)  # handed out again, it is another attempt
         if self._paths.trials_folder.exists():
             self._update()
 
@@ -58,14 +61,17 @@ class TrialRecords:
 
     def _update(self) -> None:
         """Of all trials: one that cannot be trained ends while another one is asked for, and nobody is told."""
-        for record in self._owner.records(without=self._ended):
-            file = self._paths.trial(record["number"]).study_file
+        for trial in self._owner.trials():
+            ended = trial.state.is_finished()
+            if trial.number in self._ended or (trial.number in self._stored and not ended):
+                continue
+            file = self._paths.trial(trial.number).study_file
             known = _read(file) if file.exists() else None
             if known is None or not is_ended(known):
-                file.write_json(record)
-            self._stored.add(record["number"])
-            if is_ended(record):
-                self._ended.add(record["number"])
+                file.write_json(record_of(trial))
+            self._stored.add(trial.number)
+            if ended:
+                self._ended.add(trial.number)
 
 
 def rebuild_study(plan: Plan, session: Session) -> None:

@@ -12,7 +12,6 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import TypeVar
@@ -113,7 +112,7 @@ class Coordinator:
     def _start(self, trial: AskedTrial, *, goes_on: bool) -> AskedTrial:
         self._live[trial.number] = trial
         self._steps.setdefault(trial.number, 0)
-        event = TrialStarted(trial.number, trial.params, goes_on, self._counts())
+        event = TrialStarted(trial.number, trial.params, goes_on, self._owner.counts())
         for observer in self._observers:
             observer.started(event)
         return trial
@@ -285,13 +284,11 @@ class Coordinator:
     def _close(self, number: int) -> None:
         self._persist()
         self._live.pop(number, None)
-        trials, best = self._owner.summaries(), self._owner.best()
-        event = TrialEnded(trials[number], None if best is None else trials[best.number], self._counts())
+        best = self._owner.best()
+        row = self._owner.summary(number)
+        event = TrialEnded(row, None if best is None else self._owner.summary(best.number), self._owner.counts())
         for observer in self._observers:
             observer.ended(event)
-
-    def _counts(self) -> dict[str, int]:
-        return dict(Counter(row.state_name for row in self._owner.summaries()))
 
     def _guarded(self, action: Callable[[], T], otherwise: S) -> T | S:
         try:

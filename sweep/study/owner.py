@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict
@@ -293,6 +294,15 @@ class StudyOwner:
     def summaries(self) -> list[TrialSummary]:
         """One row per trial, by number."""
         return [summary(trial) for trial in self._trials()]
+
+    def summary(self, number: int) -> TrialSummary:
+        """The row of one trial. All rows take time that grows with the study."""
+        return summary(self._trial(number))
+
+    def counts(self) -> dict[str, int]:
+        """Trials by Optuna state, in lower case."""
+        found = Counter(trial.state for trial in self._trials())
+        return {state.name.lower(): count for state, count in found.items()}
 
     def trials(self) -> list[FrozenTrial]:
         """All trials as Optuna has them, by number. Not to be changed."""

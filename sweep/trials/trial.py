@@ -9,8 +9,7 @@ Invariants:
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +19,8 @@ from torch import Tensor
 from selector.batches import TensorData
 from selector.data import Dataset
 from selector.errors import CheckpointError, first_line
-from selector.health import Verdict, assess, divergence, reason_to_prune
-from selector.reports import EpochReport, Stage
-from selector.settings import Keep, TrialSettings
+from selector.reports import EpochReport
+from selector.settings import TrialSettings
 from selector.training import GrpoStage, RceStage, StageState
 from selector.training.stage import TrainingStage, copy_weights, new_selector
 from selector.validation import Evaluator
@@ -31,7 +29,8 @@ from sweep.storage.path import StoredPath
 from sweep.trials.checkpoints import MANIFEST_FILE, read_checkpoint, read_manifest, read_reports, write_checkpoint
 from sweep.trials.compute import compute
 from sweep.trials.given import given_weights
-from sweep.trials.messages import BestEpoch, EpochResult, TrialContext
+from sweep.trials.history import TrialHistory
+from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.rce_store import RceKey, RceStore
 from sweep.trials.stored import step_of
 from sweep.trials.tensorboard import EventFile
@@ -62,8 +61,7 @@ class Trial:
         self._paths: TrialPaths = paths or run.trial(number)
         self._store = RceStore(run.rce_folder)
         self._key = RceKey.of(settings, context.validation, context.data_fingerprint, context.init)
-        self._history: list[EpochReport] = []
-        self._verdicts: list[tuple[Verdict, ...]] = []
+        self._history = self._new_history(())
 
     def __iter__(self) -> Iterator[EpochResult]:
         try:
@@ -74,14 +72,13 @@ class Trial:
 
     def _all_epochs(self) -> Iterator[EpochResult]:
         resumed = _latest_state(self._paths.resume_folder)
-        self._history = resumed.history if resumed else []
-        self._verdicts = [assess(report, self._context.health) for report in self._history]
+        self._history = self._new_history(resumed.history if resumed else ())
         self._paths.settings_file.write_json(self._settings.model_dump(mode="json"))
         first = len(self._history) + 1
         with EventFile(self._paths.events_folder, first) as events:
             if resumed:
-                _write_history(self._paths.history_file, self._history)
-                result = self._result()
+                _write_history(self._paths.history_file, self._history.reports)
+                result = self._history.result()
                 yield result
                 if result.done or result.stop:
                     return
@@ -100,7 +97,7 @@ class Trial:
                 stage = RceStage(self._settings, self._data, self._evaluate, self._init())
                 if resumed and resumed.state:
                     self._restore(stage, resumed.state)
-                    return stage, list(self._history)
+                    return stage, list(self._history.reports)
                 return stage, []
 
             for report, stage in self._store.epochs(self._key, make_stage, self._origin()):
@@ -112,6 +109,10 @@ class Trial:
                 self._restore(grpo, resumed.state)
             for report in grpo:
                 yield report, grpo
+
+    def _new_history(self, reports: Sequence[EpochReport]) -> TrialHistory:
+        settings, health, shots = self._settings, self._context.health, self._evaluate.shots
+        return TrialHistory(self._number, settings, health, self._key.digest, shots, reports)
 
     def _init(self) -> dict[str, Tensor] | None:
         """The weights that the run's trials start from, where they are not the seed's."""
@@ -129,53 +130,17 @@ class Trial:
             ) from error
 
     def _finish_epoch(self, report: EpochReport, stage: TrainingStage | None, events: EventFile) -> EpochResult:
-        self._history.append(report)
-        self._verdicts.append(assess(report, self._context.health))
+        self._history.add(report)
         self._keep_best(report, stage)
         self._write_state(stage)
-        _write_history(self._paths.history_file, self._history)
+        _write_history(self._paths.history_file, self._history.reports)
         _write_events(events, report)
-        return self._result()
-
-    def _result(self) -> EpochResult:
-        report = self._history[-1]
-        verdicts = self._verdicts[-1]
-        ranked = self._ranked()
-        stop = reason_to_prune(self._verdicts, self._context.health)
-        if Verdict.DIVERGED in verdicts:
-            stop = f"diverged: {divergence(report, self._context.health)}"
-        return EpochResult(
-            number=self._number,
-            report=report,
-            verdicts=verdicts,
-            best=self._best(ranked[0]) if ranked else None,
-            done=report.step == self._settings.total_epochs,
-            stop=stop,
-            rce_digest=self._key.digest,
-        )
-
-    def _best(self, report: EpochReport) -> BestEpoch:
-        verdicts = self._verdicts[self._history.index(report)]
-        return BestEpoch(report.step, report.val_loss, report.agreement_sequence, verdicts, self._evaluate.shots)
+        return self._history.result()
 
     # Best epochs ----------------------------------------------------------------------------------------------------
 
-    def _ranked(self) -> list[EpochReport]:
-        """Epochs that compete, best first: those of GRPO. Without GRPO it is the reference policy alone."""
-        if self._settings.grpo.epochs:
-            competing = [report for report in self._history if report.stage is Stage.GRPO]
-        elif len(self._history) < self._settings.total_epochs:
-            competing = []
-        elif self._settings.rce.keep is Keep.LAST:
-            competing = self._history[-1:]
-        else:
-            competing = self._history
-        finite = [report for report in competing if math.isfinite(report.val_loss)]
-        ranked = sorted(finite, key=lambda report: (report.val_loss, report.step))
-        return ranked if self._settings.grpo.epochs else ranked[:1]
-
     def _keep_best(self, report: EpochReport, stage: TrainingStage | None) -> None:
-        best = self._ranked()[: self._context.keep_epochs]
+        best = self._history.ranked()[: self._context.keep_epochs]
         if self._settings.grpo.epochs == 0 and best:
             self._write_epoch(best[0], self._store.weights(self._key))
         elif stage is not None and report in best:
@@ -217,13 +182,13 @@ class Trial:
     # State between epochs -------------------------------------------------------------------------------------------
 
     def _write_state(self, stage: TrainingStage | None) -> None:
-        step = self._history[-1].step
+        step = self._history.reports[-1].step
         state = stage.state() if stage is not None else StageState(0, {})
         manifest = {
             "kind": "resume",
             "epoch": state.epoch,
             "numbers": state.numbers,
-            "history": [report.to_dict() for report in self._history],
+            "history": [report.to_dict() for report in self._history.reports],
         }
         write_checkpoint(self._paths.resume_folder / f"step-{step:04d}", state.tensors, manifest)
         for folder in self._paths.resume_folder.glob("step-*"):

@@ -59,8 +59,15 @@ def in_memory(tables, request):
     return make
 
 
-@pytest.mark.parametrize("pruner", PRUNERS)
-@pytest.mark.parametrize("sampler", SAMPLERS)
+PAIRS = [
+    pytest.param(sampler, pruner, marks=[] if not one or (one + other) % 5 == 0 else pytest.mark.long)
+    for one, sampler in enumerate(SAMPLERS)
+    for other, pruner in enumerate(PRUNERS)
+]
+"""In short: the first sampler with every pruner, and every other one with two."""
+
+
+@pytest.mark.parametrize(("sampler", "pruner"), PAIRS)
 def test_sampler_with_pruner(make_space, drive, in_memory, sampler, pruner):
     space = make_space(
         sampler=sampler, pruner=pruner, parameters=STEPPED, enqueue="[{grpo.batch_size: 16}]", budget="{trials: 12}"

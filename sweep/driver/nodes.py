@@ -96,16 +96,22 @@ def fitted(
         if node.unusable is not None:
             say(f"{node.name} is left out: {node.unusable}")
     if run is not None and (blind := [node for node in usable if node.lacks_run]):
-        if any(node.here for node in blind):
-            raise ClusterError(
-                f"the Ray of this machine sees another {run[0]} than this process: start both in one container, or "
-                "name another folder with --runs"
-            )
+        _check_way_home(nodes, run[0])
         names = ", ".join(node.name for node in blind)
         say(f"{names}: {run[0]} is not seen there; what its workers store goes through Ray to this machine")
     if asking is not None:
         plan = cast("P", _with_files(plan, asking, [node for node in usable if _has_room(node, asking)], say, send))
     return plan, {node.id: node.unusable for node in nodes if node.unusable is not None}
+
+
+def _check_way_home(nodes: Sequence[NodeFitness], folder: StoredPath) -> None:
+    """What carries files home runs in the Ray of this machine, which may be in another container than this process."""
+    for node in nodes:
+        if node.here and (reason := node.unusable or node.lacks_run):
+            raise ClusterError(
+                f"the Ray of this machine cannot bring {folder} to the nodes that do not see it: {reason}; start Ray "
+                "where this process runs, with the same Python, or name another folder with --runs"
+            )
 
 
 def _judged(node: NodeFitness, run: tuple[StoredPath, str] | None) -> NodeFitness:

@@ -90,8 +90,13 @@ def test_a_node_that_does_not_see_the_folder_has_a_way_home(folder: Path) -> Non
     assert fitting.fit()[1] == {}
     (line,) = fitting.said
     assert line.startswith(f"node 10.0.0.2: {folder}/runs/mine is not seen there; what its workers store goes through")
-    with pytest.raises(ClusterError, match=r"the Ray of this machine sees another .*runs/mine than this process"):
-        Fitting(folder, lacking(HERE, lacks_run="not there"), FAR).fit()
+    assert Fitting(folder, lacking(HERE, unusable="torch is missing"), FAR).fit()[1] == {"1": "torch is missing"}
+    for wrong in ("lacks_run", "unusable"):
+        here = lacking(HERE, **{wrong: "other Python"})
+        with pytest.raises(
+            ClusterError, match=r"Ray of this machine cannot bring .*runs/mine to .*: other Python; start"
+        ):
+            Fitting(folder, here, lacking(lacks_run="not there")).fit()
 
 
 def test_storage_elsewhere_must_be_reached(folder: Path, cache: Path) -> None:

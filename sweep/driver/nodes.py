@@ -98,7 +98,7 @@ def fitted(
     if run is not None and (blind := [node for node in usable if node.lacks_run]):
         _check_way_home(nodes, run[0])
         names = ", ".join(node.name for node in blind)
-        say(f"{names}: {run[0]} is not seen there; what its workers store goes through Ray to this machine")
+        say(f"{names}: {run[0].place} is not seen there; what its workers store goes through Ray to this machine")
     if asking is not None:
         plan = cast("P", _with_files(plan, asking, [node for node in usable if _has_room(node, asking)], say, send))
     return plan, {node.id: node.unusable for node in nodes if node.unusable is not None}
@@ -109,7 +109,7 @@ def _check_way_home(nodes: Sequence[NodeFitness], folder: StoredPath) -> None:
     for node in nodes:
         if node.here and (reason := node.unusable or node.lacks_run):
             raise ClusterError(
-                f"the Ray of this machine cannot bring {folder} to the nodes that do not see it: {reason}; start Ray "
+                f"the Ray of this machine cannot bring {folder.place} to the nodes that do not see it: {reason}; start Ray "
                 "where this process runs, with the same Python, or name another folder with --runs"
             )
 

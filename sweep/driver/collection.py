@@ -60,7 +60,12 @@ def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
             with terminable():
                 session.pulse.phase(Phase.COLLECTING, "answers")
                 counts = measure(
-                    plan, plan.folder, session.paths.name, session.console, session.pulse.answers, session.left_out
+                    plan,
+                    plan.folder,
+                    session.paths.name,
+                    session.console,
+                    session.pulse.answers,
+                    session.left_out.by_models,
                 )
                 session.pulse.prompts(counts.answered, counts.reused)
         plan = plan_of_collected(plan)
@@ -88,8 +93,8 @@ def collect_into(
             with connected(folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
                 fit, left_out = fit_workers(plan, cluster, console)
-                fit = embedded(fit, folder.name, console, left_out)
-                measure(fit, stored_at(folder), folder.name, console, left_out=left_out)
+                fit = embedded(fit, folder.name, console, left_out.by_models)
+                measure(fit, stored_at(folder), folder.name, console, left_out=left_out.by_models)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise

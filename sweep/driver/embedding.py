@@ -36,7 +36,7 @@ def embed(plan: AnyPlan, session: Session) -> Plan | CollectionPlan:
         session.cluster(plan.bytes)
         with terminable():
             session.pulse.phase(Phase.EMBEDDING, UNIT)
-            embed_plan(plan, session.paths.name, session.console, session.pulse.answers, session.left_out)
+            embed_plan(plan, session.paths.name, session.console, session.pulse.answers, session.left_out.by_models)
     return plan_of_embedded(plan)
 
 
@@ -68,7 +68,7 @@ def embed_into(plan: EmbeddingPlan, ray: RayOptions, open_screen: OpenScreen = q
             with connected(plan.folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
                 fit, left_out = fit_workers(plan, cluster, console)
-                embed_plan(fit, plan.folder.name, console, left_out=left_out)
+                embed_plan(fit, plan.folder.name, console, left_out=left_out.by_models)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was embedded is kept", soft_wrap=True)
             raise

@@ -209,7 +209,13 @@ def answer_service(evaluation: EvaluationPlan, session: Session) -> AnswerServic
     """The model of an evaluation. Its progress is shown, and goes into the driver's sign of life."""
     folder, name = session.paths.shared.answers_folder, session.paths.name
     return AnswerService(
-        evaluation.vlm, evaluation.items, folder, name, session.console, session.pulse.answers, session.left_out
+        evaluation.vlm,
+        evaluation.items,
+        folder,
+        name,
+        session.console,
+        session.pulse.answers,
+        session.left_out.by_models,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
 
@@ -42,6 +43,19 @@ OpenScreen = Callable[[StoredPath], AbstractContextManager[Console]]
 """From a run's log file to the console that people see meanwhile."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Nodes that are not used, by Ray's ids, and why.
+
+    Attributes:
+        everywhere: of no use at all.
+        by_models: those, and the ones that lack the files of a model.
+    """
+
+    everywhere: dict[str, str] = field(default_factory=dict)
+    by_models: dict[str, str] = field(default_factory=dict)
+
+
 class Session:
     """One driver's hold on a run. Open it with `open_session`."""
 
@@ -56,8 +70,7 @@ class Session:
         self.record: RunRecord = read_record(paths)
         self.go_on = ""
         """The command that continues."""
-        self.left_out: dict[str, str] = {}
-        """Nodes that are of no use, by Ray's ids, and why."""
+        self.left_out = LeftOut()
         self.check_cluster: Callable[[], None] = lambda: None
         """Called as soon as Ray is there. Raises if the cluster is not what the run needs."""
         self.lock = lock

@@ -59,14 +59,8 @@ def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
             session.cluster(plan.bytes)
             with terminable():
                 session.pulse.phase(Phase.COLLECTING, "answers")
-                counts = measure(
-                    plan,
-                    plan.folder,
-                    session.paths.name,
-                    session.console,
-                    session.pulse.answers,
-                    session.left_out.by_models,
-                )
+                name, watch, left_out = session.paths.name, session.pulse.answers, session.left_out.by_models
+                counts = measure(plan, plan.folder, name, session.console, watch, left_out)
                 session.pulse.prompts(counts.answered, counts.reused)
         plan = plan_of_collected(plan)
     session.name_data(plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,8 @@ def collect(plan: Plan | CollectionPlan, session: Session) -> Plan:
             session.cluster(plan.bytes)
             with terminable():
                 session.pulse.phase(Phase.COLLECTING, "answers")
-                counts = measure(plan, plan.folder, session.paths.name, session.console, session.pulse.answers)
+                name, watch, left_out = session.paths.name, session.pulse.answers, session.left_out.by_models
+                counts = measure(plan, plan.folder, name, session.console, watch, left_out)
                 session.pulse.prompts(counts.answered, counts.reused)
         plan = plan_of_collected(plan)
     session.name_data(plan)
@@ -85,8 +86,9 @@ def collect_into(
         try:
             with connected(folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                fit = fit_workers(plan, cluster, console)
-                measure(embedded(fit, folder.name, console), stored_at(folder), folder.name, console)
+                fit, left_out = fit_workers(plan, cluster, console)
+                fit = embedded(fit, folder.name, console, left_out.by_models)
+                measure(fit, stored_at(folder), folder.name, console, left_out=left_out.by_models)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was answered is kept", soft_wrap=True)
             raise
@@ -98,6 +100,7 @@ def measure(
     name: str,
     console: Console,
     watch: Callable[[PoolProgress], None] = lambda progress: None,
+    left_out: Collection[str] = (),
 ) -> Asked:
     """Ask the model, and store what it answers. What was answered before, in whatever run, is not asked again.
 
@@ -107,10 +110,12 @@ def measure(
         name: shown in Ray's dashboard.
         console: shows progress, and what was measured in the end.
         watch: told of progress, too.
+        left_out: ids of nodes that are of no use.
     """
     parent, budget = plan.parent, plan.settings.budget
     hours = None if budget is None or budget.hours is None else HoursSpent(_hours_file(plan), budget.hours)
-    with AnswerService(plan.vlm, plan.items, plan.request.shared.answers_folder, name, console, watch) as service:
+    answers = plan.request.shared.answers_folder
+    with AnswerService(plan.vlm, plan.items, answers, name, console, watch, left_out) as service:
         asking = _Asking(plan, service, console)
         found = collect_in_rounds(
             plan.settings,

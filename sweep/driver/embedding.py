@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from rich.console import Console
 
@@ -36,16 +36,18 @@ def embed(plan: AnyPlan, session: Session) -> Plan | CollectionPlan:
         session.cluster(plan.bytes)
         with terminable():
             session.pulse.phase(Phase.EMBEDDING, UNIT)
-            embed_plan(plan, session.paths.name, session.console, session.pulse.answers)
+            embed_plan(plan, session.paths.name, session.console, session.pulse.answers, session.left_out.by_models)
     return plan_of_embedded(plan)
 
 
-def embedded(plan: CollectionPlan | EmbeddingPlan, name: str, console: Console) -> CollectionPlan:
+def embedded(
+    plan: CollectionPlan | EmbeddingPlan, name: str, console: Console, left_out: Collection[str]
+) -> CollectionPlan:
     """As `embed`, without a run. Ray is connected. `name` is shown in its dashboard."""
     if isinstance(plan, CollectionPlan):
         return plan
     if not is_embedded(plan.folder.local()):
-        embed_plan(plan, name, console)
+        embed_plan(plan, name, console, left_out=left_out)
     return plan_of_embedded(plan)
 
 
@@ -65,7 +67,8 @@ def embed_into(plan: EmbeddingPlan, ray: RayOptions, open_screen: OpenScreen = q
         try:
             with connected(plan.folder.name, plan.bytes, ray) as cluster, terminable():
                 announce(console, cluster, log)
-                embed_plan(fit_workers(plan, cluster, console), plan.folder.name, console)
+                fit, left_out = fit_workers(plan, cluster, console)
+                embed_plan(fit, plan.folder.name, console, left_out=left_out.by_models)
         except KeyboardInterrupt:
             console.print("interrupted; the same command goes on, what was embedded is kept", soft_wrap=True)
             raise
@@ -76,6 +79,7 @@ def embed_plan(
     name: str,
     console: Console,
     watch: Callable[[PoolProgress], None] = lambda progress: None,
+    left_out: Collection[str] = (),
 ) -> None:
     """Embed, and store what comes of it. What was embedded before, in whatever run, is not embedded again.
 
@@ -84,6 +88,7 @@ def embed_plan(
         name: shown in Ray's dashboard.
         console: shows progress.
         watch: told of progress, too.
+        left_out: ids of nodes that are of no use.
     """
     work = Embedding(plan.settings, plan.space.vlm, plan.items, plan.request.shared.embedding_parts)
-    embed_items(work, plan.folder, console, on_pool(work, name, console, watch))
+    embed_items(work, plan.folder, console, on_pool(work, name, console, watch, left_out))

@@ -150,7 +150,7 @@ def _retrain(plan: Plan, ranked: Sequence[TrialSummary], session: Session) -> li
     session.pulse.phase(Phase.FINALISTS, "trainings", len(wanted))
     results = []
     context = session.trial_context(plan)
-    for result in retrain_all(context, session.paths.name, plan, wanted, session.say, session.left_out):
+    for result in retrain_all(context, session.paths.name, plan, wanted, session.say, session.left_out.everywhere):
         outcome = f"failed: {result.failure}"
         if result.val_loss is not None:
             outcome = f"best val_loss {result.val_loss:.4f} at epoch {result.step}"

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 from rich.console import Console
 
-from sweep.driver.session import Session
+from sweep.driver.session import LeftOut, Session
 from sweep.embed.model import embedding_checkpoint
 from sweep.errors import ClusterError
 from sweep.execution.ray.cluster import Cluster
@@ -58,11 +58,11 @@ def fit_nodes(plan: P, session: Session) -> P:
     return plan
 
 
-def fit_workers(plan: P, cluster: Cluster, console: Console) -> P:
-    """The same without a run, on a cluster that is connected."""
+def fit_workers(plan: P, cluster: Cluster, console: Console) -> tuple[P, LeftOut]:
+    """The same without a run, on a cluster that is connected, with the nodes that are left out."""
     if cluster.alone:
-        return plan
-    return fitted(plan, None, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))[0]
+        return plan, LeftOut()
+    return fitted(plan, None, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
 
 
 def fitted(
@@ -71,8 +71,8 @@ def fitted(
     say: Callable[[str], None],
     ask: Callable[[NodeQuestion, ItemTable | None], list[NodeFitness]] = ask_nodes,
     send: Callable[[ItemTable, int | None], ItemTable | None] = send_images,
-) -> tuple[P, dict[str, str]]:
-    """The plan, and the nodes that are of no use, by Ray's ids with the reason.
+) -> tuple[P, LeftOut]:
+    """The plan, and the nodes that are left out.
 
     Args:
         plan: what is to be done.
@@ -96,16 +96,23 @@ def fitted(
         if node.unusable is not None:
             say(f"{node.name} is left out: {node.unusable}")
     if run is not None and (blind := [node for node in usable if node.lacks_run]):
-        if any(node.here for node in blind):
-            raise ClusterError(
-                f"the Ray of this machine sees another {run[0]} than this process: start both in one container, or "
-                "name another folder with --runs"
-            )
+        _check_way_home(nodes, run[0])
         names = ", ".join(node.name for node in blind)
-        say(f"{names}: {run[0]} is not seen there; what its workers store goes through Ray to this machine")
+        say(f"{names}: {run[0].place} is not seen there; what its workers store goes through Ray to this machine")
     if asking is not None:
         plan = cast("P", _with_files(plan, asking, [node for node in usable if _has_room(node, asking)], say, send))
-    return plan, {node.id: node.unusable for node in nodes if node.unusable is not None}
+    unusable = {node.id: node.unusable for node in nodes if node.unusable is not None}
+    return plan, LeftOut(unusable, unusable | {node.id: node.lacks_model for node in usable if node.lacks_model})
+
+
+def _check_way_home(nodes: Sequence[NodeFitness], folder: StoredPath) -> None:
+    """What carries files home runs in the Ray of this machine, which may be in another container than this process."""
+    for node in nodes:
+        if node.here and (reason := node.unusable or node.lacks_run):
+            raise ClusterError(
+                f"the Ray of this machine cannot bring {folder.place} to the nodes that do not see it: {reason}; start "
+                "Ray where this process runs, with the same Python, or name another folder with --runs"
+            )
 
 
 def _judged(node: NodeFitness, run: tuple[StoredPath, str] | None) -> NodeFitness:
@@ -157,7 +164,9 @@ def _identified(settings: ModelSettings) -> tuple[ModelSettings, str]:
 
 def _sending(plan: AnyPlan) -> Sending:
     items = plan.request.answers.items
-    return Sending.AUTO if items is None else items.send
+    if items is None:
+        return Sending.AUTO
+    return Sending.ALWAYS if isinstance(items.path, str) else items.send  # of a URI this process has the only copy
 
 
 def _asking(plan: AnyPlan) -> _Asking | None:

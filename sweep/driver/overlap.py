@@ -208,7 +208,8 @@ def make_room(overlap: Overlap, resources: Resources, look: Callable[[], list[No
 def answer_service(evaluation: EvaluationPlan, session: Session) -> AnswerService:
     """The model of an evaluation. Its progress is shown, and goes into the driver's sign of life."""
     folder, name = session.paths.shared.answers_folder, session.paths.name
-    return AnswerService(evaluation.vlm, evaluation.items, folder, name, session.console, session.pulse.answers)
+    watch, left_out = session.pulse.answers, session.left_out.by_models
+    return AnswerService(evaluation.vlm, evaluation.items, folder, name, session.console, watch, left_out)
 
 
 def beside_trials(workers: WorkerSettings) -> int | None:

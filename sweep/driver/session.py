@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from sweep.driver.signals import note_of, starting_ray, terminable
 from sweep.errors import ClusterError, RunError
 from sweep.execution.ray.cluster import Cluster, connected, may_have_nodes
 from sweep.execution.ray.home import RayHome, open_home
+from sweep.execution.ray.node_report import installed
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import Plan, record_of_embeddings
 from sweep.runs.find import refresh
@@ -41,6 +43,19 @@ OpenScreen = Callable[[StoredPath], AbstractContextManager[Console]]
 """From a run's log file to the console that people see meanwhile."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Nodes that are not used, by Ray's ids, and why.
+
+    Attributes:
+        everywhere: of no use at all.
+        by_models: those, and the ones that lack the files of a model.
+    """
+
+    everywhere: dict[str, str] = field(default_factory=dict)
+    by_models: dict[str, str] = field(default_factory=dict)
+
+
 class Session:
     """One driver's hold on a run. Open it with `open_session`."""
 
@@ -55,8 +70,7 @@ class Session:
         self.record: RunRecord = read_record(paths)
         self.go_on = ""
         """The command that continues."""
-        self.left_out: dict[str, str] = {}
-        """Nodes that are of no use, by Ray's ids, and why."""
+        self.left_out = LeftOut()
         self.check_cluster: Callable[[], None] = lambda: None
         """Called as soon as Ray is there. Raises if the cluster is not what the run needs."""
         self.lock = lock
@@ -158,12 +172,16 @@ class Session:
             init=self.record.init_from,
             versions=versions(),  # of now: a resumed run may go on with other code than it began with
             home=self._way_home(),
+            installed=installed() if self._has_nodes else {},
         )
+
+    @property
+    def _has_nodes(self) -> bool:
+        return self._cluster is not None and not self._cluster.alone
 
     def _way_home(self) -> RayHome | None:
         """For workers that do not see the run's folder. Not needed where no other machine can be."""
-        several = self._cluster is not None and not self._cluster.alone
-        if several and self._home is None and not self.paths.root.is_remote:
+        if self._has_nodes and self._home is None and not self.paths.root.is_remote:
             self._home = open_home(self.paths.root, self.paths.name)
         return self._home
 

@@ -128,8 +128,9 @@ def _run_trials(
 ) -> Coordinator:
     paths = session.paths
     if plan.evaluation is not None:
-        cluster_capacity(plan.evaluation.vlm.workers)  # better refused now than when all trials have ended
-    for node, reason in session.left_out.items():
+        # Better refused now than when all trials have ended.
+        cluster_capacity(plan.evaluation.vlm.workers, session.left_out.by_models)
+    for node, reason in session.left_out.everywhere.items():
         backend.places.leave_out(node, reason)
     fingerprint, init = session.record.fingerprint, session.record.init_from
     bound = DiskBound(paths, plan.space, fingerprint, owner.summaries, session.say, init)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,13 @@ from sweep.vlm.pool.progress import PoolProgress, ProgressLine
 from sweep.vlm.work import Failure, WorkItem
 
 
-def on_pool(work: Embedding, name: str, console: Console, watch: Callable[[PoolProgress], None]) -> PartRun:
+def on_pool(
+    work: Embedding,
+    name: str,
+    console: Console,
+    watch: Callable[[PoolProgress], None],
+    left_out: Collection[str] = (),
+) -> PartRun:
     """Computes parts on the Ray that is connected.
 
     Args:
@@ -30,6 +36,7 @@ def on_pool(work: Embedding, name: str, console: Console, watch: Callable[[PoolP
         name: of the run, for Ray's dashboard.
         console: shows progress.
         watch: told of progress, too.
+        left_out: ids of nodes that are of no use.
     """
 
     def run(parts: Sequence[Part]) -> Generator[tuple[Part, PartVectors | Failure], None, None]:
@@ -49,7 +56,7 @@ def on_pool(work: Embedding, name: str, console: Console, watch: Callable[[PoolP
         table = EmbedTable(work.items, parts)
         with (
             ProgressLine(console, "embedding") as line,
-            Pool(factory, table, work.settings.workers, name, show, say=say) as pool,
+            Pool(factory, table, work.settings.workers, name, show, say=say, left_out=left_out) as pool,
             closing(pool.run([WorkItem(place) for place in range(len(parts))])) as results,
         ):
             for item, result in results:

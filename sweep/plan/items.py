@@ -130,8 +130,7 @@ def open_source(space: SearchSpace, shared: SharedPaths) -> Source:
     settings = space.items
     if settings.demo is not None:
         settings = ItemsSettings(path=_demo_folder(settings.demo, shared))
-    folder = settings.path if settings.path is not None and settings.path.is_dir() else None
-    return Source(open_items(settings), folder)
+    return Source(open_items(settings), settings.folder)
 
 
 def demo_items_folder(settings: WorldSettings, shared: SharedPaths) -> Path:

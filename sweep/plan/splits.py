@@ -75,7 +75,7 @@ def _more_to_measure(request: Request, name: str) -> str:
     if settings is None or settings.build == BuildSettings():
         if items is not None and items.demo is not None:
             return f"raise items.demo.{name}"
-        if items is not None and items.path is not None and _has_queries(items.path):
+        if items is not None and items.folder is not None and _has_queries(items.folder):
             return f"put more queries into the {name} split in {QUERIES_FILE} beside the items"
     if name == Split.TRAIN.name.lower():
         return "lower collect.build.split.val and collect.build.split.test"

@@ -42,6 +42,10 @@ def _as_tuple(value: object) -> object:
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple, json_schema_input_type=Path | list[Path])]
 
 
+Address = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://")]
+"""The URI of what is kept elsewhere."""
+
+
 class ItemsSettings(FrozenModel):
     """Either `demo`, or `path`, or the official files.
 
@@ -52,8 +56,8 @@ class ItemsSettings(FrozenModel):
         default=None,
         description="Items that the project makes itself, with queries and embeddings; {} for all defaults.",
     )
-    path: Path | None = Field(
-        default=None, description="Items in native form: a folder that holds items.parquet, or such a file."
+    path: Address | Path | None = Field(
+        default=None, description="Items in native form: a folder that holds items.parquet, or such a file; also a URI."
     )
     questions: Paths = Field(
         default=(), description="Official VQA or OK-VQA questions: a JSON file, or several in the order of the items."
@@ -78,6 +82,11 @@ class ItemsSettings(FrozenModel):
         default=False,
         description="Accept data in which queries of different splits show one image. Their number is shown still.",
     )
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine that holds items in native form, and may hold more beside them."""
+        return self.path if isinstance(self.path, Path) and self.path.is_dir() else None
 
     @model_validator(mode="after")
     def _one_source(self) -> ItemsSettings:

@@ -45,19 +45,19 @@ class HomeFiles:
             # Reading
             "exists": LocalPath.exists,
             "read": _read,
-            "glob": lambda folder, pattern: self._keys(folder.glob(pattern)),
+            "glob": lambda folder, pattern: self._keys(folder.glob(_inside(pattern))),
             "walk": LocalPath.walk,
             "sha256": LocalPath.sha256,
-            "newest": lambda folder, pattern: self._keys(filter(None, [folder.newest(pattern)])),
+            "newest": lambda folder, pattern: self._keys(filter(None, [folder.newest(_inside(pattern))])),
             "modified": lambda file: file.modified,
             "size": LocalPath.size,
-            "is_taken": LocalPath.is_taken,
+            "is_taken": lambda folder, last: folder.is_taken(_inside(last)),
             "fetch": _fetch,
             # Writing
             "make_folder": LocalPath.make_folder,
             "write": _write,
             "put_folder": _put_folder,
-            "claim": LocalPath.claim,
+            "claim": lambda folder, files: folder.claim({_inside(name): text for name, text in files.items()}),
             "remove": LocalPath.remove,
             # Locks
             "lock": self._lock,
@@ -73,7 +73,7 @@ class HomeFiles:
             return error
 
     def _at(self, key: str) -> LocalPath:
-        return stored_at(self._root / _check_inside(key))
+        return stored_at(self._root / _inside(key))
 
     def _keys(self, found: Iterable[LocalPath]) -> list[str]:
         return [Path(one.path).relative_to(self._root).as_posix() for one in found]
@@ -159,16 +159,17 @@ def fill(folder: Path, files: Mapping[str, Sent], named: StoredPath) -> None:
         RunError: a name leads out of the folder.
     """
     for name, given in files.items():
-        _check_inside(name)
+        _inside(name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(whole(given, named / name))
 
 
-def _check_inside(key: str) -> PurePosixPath:
+def _inside(key: str) -> str:
+    """A path, or a pattern of paths, that stays below the folder. Raises RunError otherwise."""
     path = PurePosixPath(key)
     if path.is_absolute() or ".." in path.parts:
         raise RunError(f"{key!r} leads out of the folder")
-    return path
+    return key
 
 
 def sent(content: bytes) -> Sent:

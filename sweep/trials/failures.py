@@ -46,7 +46,11 @@ def cause_of(error: Exception, *, shared: bool) -> Cause | None:
     return Cause(f"{type(error).__name__}{where}", outside)
 
 
-class RunUnseenError(RunError):
+class UnfitNodeError(RunError):
+    """Nothing of ours may run on this node."""
+
+
+class RunUnseenError(UnfitNodeError):
     """The process does not see the folder that the driver works on, so nothing may be written."""
 
 

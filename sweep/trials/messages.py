@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from selector.health import Verdict
 from selector.reports import EpochReport
@@ -21,6 +21,7 @@ class TrialContext:
         init: hash of the weights that all trials start from (`sweep.trials.given`). None: each from its own seed.
         session: names the mark that this driver left in the folder (`RunPaths.driver_mark`).
         home: the way to the folder for workers that do not see it. None where there is no such way.
+        installed: versions of what a worker must have as the driver has it. Empty where no other machine takes part.
     """
 
     run_folder: str
@@ -33,6 +34,7 @@ class TrialContext:
     shots: int | None = None
     init: str | None = None
     home: Home | None = None
+    installed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from types import TracebackType
@@ -39,6 +39,7 @@ class AnswerService:
         run: str,
         console: Console,
         watch: Callable[[PoolProgress], None] = lambda progress: None,
+        left_out: Collection[str] = (),
     ) -> None:
         """Prepare answers of one model. Nothing is started yet.
 
@@ -49,6 +50,7 @@ class AnswerService:
             run: name in Ray's dashboard.
             console: shows progress.
             watch: told of progress, too.
+            left_out: ids of nodes that are of no use.
 
         Raises:
             UserError: the model's files cannot be found.
@@ -58,6 +60,7 @@ class AnswerService:
         self._run = run
         self._console = console
         self._watch = watch
+        self._left_out = left_out
         self._pool: Pool[ItemTable, Answer] | None = None
         self._line: ProgressLine | None = None
         self._most: int | None = None
@@ -136,7 +139,15 @@ class AnswerService:
         with ProgressLine(self._console, what) if shown else nullcontext() as self._line:
             if self._pool is None:
                 factory = partial(_engine, self._settings, self._device)
-                self._pool = Pool(factory, self._table, self._settings.workers, self._run, self._show, say=self._say)
+                self._pool = Pool(
+                    factory,
+                    self._table,
+                    self._settings.workers,
+                    self._run,
+                    self._show,
+                    say=self._say,
+                    left_out=self._left_out,
+                )
                 self._pool.most = self._most
                 self._pool.__enter__()
             yield from self._pool.run(items, score)

@@ -13,13 +13,15 @@ from selector.denormals import use_threads
 from selector.errors import UserError
 from sweep.errors import RunError
 from sweep.execution.ray.deaths import death_in, never_began
-from sweep.execution.ray.nodes import Nodes, selector_of
+from sweep.execution.ray.node_report import check_installed
+from sweep.execution.ray.nodes import Nodes
 from sweep.plan.plan import Plan
 from sweep.storage.outage import is_outage
-from sweep.trials.failures import RunUnseenError, blamed_on_folder, check_seen, reached
+from sweep.trials.failures import UnfitNodeError, blamed_on_folder, check_seen, reached
 from sweep.trials.finalists import Finalist, Retrained, retrain
 from sweep.trials.messages import TrialContext
 from sweep.trials.trial import load_shared
+from sweep.vlm.pool.nodes import selector_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def retrain_all(
             num_gpus=resources.gpus,
             max_retries=plan.space.max_retries,
             name=f"Finalist[{run}]",
-            label_selector=selector_of(resources, nodes.avoided),
+            label_selector=selector_of(resources.labels, nodes.avoided),
         )
         return placed.remote(shared, dataset, one, resources.cpus, resources.gpus)
 
@@ -112,13 +114,14 @@ def _task(context: TrialContext, dataset: Dataset, finalist: Finalist, cpus: flo
     use_threads(cpus)
     run = reached(context)
     try:
+        check_installed(context.installed)
         check_seen(run, context.session)
         result = retrain(context, run, finalist, *load_shared(dataset, context, gpus))
         run.root.forget()  # the process may serve many tasks
         return result
     except Exception as raised:  # any failure of one configuration ends that finalist alone, with its reason
         error = blamed_on_folder(raised, run, context)
-        if isinstance(error, RunUnseenError):
+        if isinstance(error, UnfitNodeError):
             return _Unusable(ray.get_runtime_context().get_node_id(), str(error))
         if not isinstance(error, UserError):
             traceback.print_exc()

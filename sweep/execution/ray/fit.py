@@ -18,12 +18,13 @@ from sweep.execution.ray.cluster import Cluster
 from sweep.execution.ray.deaths import reason_in
 from sweep.execution.ray.guard import RayLost
 from sweep.execution.ray.metrics import PrometheusObserver
-from sweep.execution.ray.nodes import Nodes, selector_of
+from sweep.execution.ray.nodes import Nodes
 from sweep.execution.ray.trainable import AVOID, NUMBER, TrialSteps
 from sweep.plan.plan import Plan
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
 from sweep.trials.messages import TrialContext
+from sweep.vlm.pool.nodes import selector_of
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def _trainable(plan: Plan, run: str, context: TrialContext) -> Any:  # noqa: ANN
     bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
 
     def place(config: dict[str, Any]) -> Any:  # noqa: ANN401 (Ray is untyped)
-        selector = selector_of(resources, [node for node in config.get(AVOID, "").split(",") if node])
+        selector = selector_of(resources.labels, [node for node in config.get(AVOID, "").split(",") if node])
         return tune.PlacementGroupFactory([bundle], **({"bundle_label_selector": [selector]} if selector else {}))
 
     trainable = tune.with_resources(trainable, place)

@@ -14,15 +14,21 @@ from importlib import metadata
 from typing import Any
 
 from sweep.execution.ray.deaths import reason_in
-from sweep.execution.ray.node_report import NodeQuestion, NodeReport, code_hash
+from sweep.execution.ray.node_report import (
+    CODE,
+    PACKAGE,
+    PACKAGES,
+    REMEDY,
+    NodeQuestion,
+    NodeReport,
+    differences,
+    installed,
+)
 from sweep.items import ItemTable
 from sweep.vlm.pool.nodes import Node, living_nodes
 
 SECONDS = 180.0
 """Until a node counts as one that does not answer. On a busy machine it takes a while to import torch."""
-PACKAGE = "demonstration-sweep"
-PACKAGES = ("torch", "transformers", "ray", "numpy", "pillow", "safetensors")
-"""Whose versions must be the driver's. A number may depend on each of them."""
 MODULES = ("sweep.execution.ray.trainable", "sweep.execution.ray.node_report")
 MODULES_OF_MODELS = ("transformers", "sweep.vlm.engine.engine")
 
@@ -53,7 +59,7 @@ class NodeFitness:
 
 
 def ask_nodes(question: NodeQuestion, items: ItemTable | None = None) -> list[NodeFitness]:
-    """Ask all nodes that are alive now, at once.
+    """Ask all nodes that are alive now and stay, at once.
 
     Args:
         question: what they need, besides packages and versions.
@@ -70,13 +76,13 @@ def ask_nodes(question: NodeQuestion, items: ItemTable | None = None) -> list[No
         task = look.options(num_cpus=0, max_retries=1, name="NodeCheck", scheduling_strategy=there)
         return task.remote((PACKAGE, *PACKAGES), modules, given)
 
-    asked = {ask(node): node for node in living_nodes()}
+    asked = {ask(node): node for node in living_nodes() if not node.leaving}
     _, late = ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS)
     for ref in late:
         ray.cancel(ref, force=True)
-    mine = _look()((PACKAGE, *PACKAGES), (), ())[0]
+    wanted = installed()
     here, silent = ray.get_runtime_context().get_node_id(), f"gave no answer within {SECONDS:g} s"
-    found = [_fitness(node, silent if ref in late else _answer(ref), mine) for ref, node in asked.items()]
+    found = [_fitness(node, silent if ref in late else _answer(ref), wanted) for ref, node in asked.items()]
     return [replace(one, here=one.id == here) for one in found]
 
 
@@ -117,25 +123,14 @@ def _answer(ref: Any) -> Any:  # noqa: ANN401 (what the task gave, or why it gav
         return reason_in(str(error))
 
 
-def _fitness(node: Node, answer: Any, mine: Mapping[str, str | None]) -> NodeFitness:  # noqa: ANN401
+def _fitness(node: Node, answer: Any, wanted: Mapping[str, str]) -> NodeFitness:  # noqa: ANN401
     known = NodeFitness(node.identity, str(node), node.resources)
     if isinstance(answer, str):
         return replace(known, unusable=answer)
     versions, failure, found = answer
-    problems = _differences(versions, mine)
+    problems = differences(versions if found is None else {**versions, CODE: found.code}, wanted)
     if failure is not None:
         problems.append(" ".join(failure.split()))
-    elif not problems and found.code != code_hash():
-        problems.append(f"its code of {PACKAGE} is not the driver's, though both are {mine[PACKAGE]}")
     if problems:
-        return replace(known, unusable=f"{'; '.join(problems)}; install the same on every node")
+        return replace(known, unusable=f"{'; '.join(problems)}; {REMEDY}")
     return replace(known, lacks_run=found.lacks_run, lacks_model=found.lacks_model, lacks_images=found.lacks_images)
-
-
-def _differences(versions: Mapping[str, str | None], mine: Mapping[str, str | None]) -> list[str]:
-    """Builds of one version for CPU and for GPU (`2.11.0+cpu`) count as equal."""
-    return [
-        f"{name} is missing" if found is None else f"{name} {found} is not the driver's {mine[name]}"
-        for name, found in versions.items()
-        if (found or "").partition("+")[0] != (mine[name] or "").partition("+")[0]
-    ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sweep.settings.labels import NODE_ID
 from sweep.space.model import Resources
 from sweep.vlm.pool.capacity import capacity_of, no_room
 from sweep.vlm.pool.nodes import Node, check_labels, living_nodes, usable_nodes
@@ -117,11 +116,6 @@ class Nodes:
             self._nodes, self._looked = self._look(), now
             self._announced.update(node.identity for node in self._nodes if node.leaving)
         return self._nodes
-
-
-def selector_of(resources: Resources, avoided: Sequence[str]) -> dict[str, str]:
-    """Ray's label selector for the nodes that may train trials: those with the space's labels, but not these."""
-    return {**resources.labels, **({NODE_ID: f"!in({','.join(avoided)})"} if avoided else {})}
 
 
 def _free(node: Node, held: Mapping[str, tuple[float, float]]) -> dict[str, float]:

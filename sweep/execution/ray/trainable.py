@@ -13,8 +13,9 @@ from selector.data import Dataset
 from selector.denormals import use_threads
 from selector.errors import UserError
 from selector.settings import TrialSettings
+from sweep.execution.ray.node_report import check_installed
 from sweep.storage.outage import is_outage
-from sweep.trials.failures import RunUnseenError, blamed_on_folder, cause_of, check_seen, reached
+from sweep.trials.failures import UnfitNodeError, blamed_on_folder, cause_of, check_seen, reached
 from sweep.trials.messages import EpochResult, TrialContext
 from sweep.trials.trial import Trial, load_shared
 
@@ -66,6 +67,7 @@ class TrialSteps:
         where = {NUMBER: self._number, WORKER: f"pid {os.getpid()} on {address}", NODE: node}
         try:
             if self._epochs is None:
+                check_installed(self._context.installed)
                 check_seen(self._run, self._context.session)
                 self._epochs = self._start()
             result = next(self._epochs)
@@ -78,7 +80,7 @@ class TrialSteps:
         if not isinstance(error, UserError):
             traceback.print_exc()
         error = blamed_on_folder(error, self._run, self._context)
-        if isinstance(error, RunUnseenError):
+        if isinstance(error, UnfitNodeError):
             return {UNUSABLE: str(error)}
         if isinstance(error, OSError) and is_outage(error):
             return {OUTAGE: json.dumps([error.errno, error.strerror, error.filename])}

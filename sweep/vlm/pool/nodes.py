@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sweep.errors import ClusterError
-from sweep.settings.labels import fits, shown
+from sweep.settings.labels import NODE_ID, fits, shown
 
 NAMED = 5
 """Nodes that a message names."""
@@ -53,9 +53,14 @@ def living_nodes() -> list[Node]:
     ]
 
 
-def usable_nodes(nodes: Iterable[Node], labels: Mapping[str, str]) -> list[Node]:
-    """Those that stay and have the labels."""
-    return [node for node in nodes if not node.leaving and fits(labels, node.labels)]
+def usable_nodes(nodes: Iterable[Node], labels: Mapping[str, str], left_out: Collection[str] = ()) -> list[Node]:
+    """Those that stay, have the labels, and are not left out."""
+    return [node for node in nodes if not node.leaving and node.identity not in left_out and fits(labels, node.labels)]
+
+
+def selector_of(labels: Mapping[str, str], left_out: Collection[str]) -> dict[str, str]:
+    """Ray's label selector for the nodes with these labels, but not those that are left out, by their ids."""
+    return {**labels, **({NODE_ID: f"!in({','.join(left_out)})"} if left_out else {})}
 
 
 def check_labels(nodes: Iterable[Node], labels: Mapping[str, str], section: str) -> None:

@@ -10,7 +10,7 @@ A worker that dies, raises or hangs is replaced by a fresh process, and its item
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Generic, TypeVar
@@ -48,6 +48,7 @@ class Pool(Generic[Table, Given]):
         observer: Callable[[PoolProgress], None] | None = None,
         patience: float = PATIENCE,
         say: Callable[[str], None] = lambda line: None,
+        left_out: Collection[str] = (),
     ) -> None:
         """Prepare a pool on the Ray that is connected. Nothing is started yet.
 
@@ -59,6 +60,7 @@ class Pool(Generic[Table, Given]):
             observer: told of progress after every batch.
             patience: seconds to wait for a first worker while others hold the cluster's resources.
             say: shows people a line, such as on a worker that cannot be started.
+            left_out: ids of nodes that are of no use.
         """
         self._factory = factory
         self._table = table
@@ -67,6 +69,7 @@ class Pool(Generic[Table, Given]):
         self._observer = observer
         self._patience = patience
         self._say = say
+        self._left_out = left_out
         self._workers: Workers | None = None
         self._shards = Shards()
         self._running = False
@@ -160,17 +163,30 @@ class Pool(Generic[Table, Given]):
     def _new_workers(self) -> Workers:
         import ray
 
-        size = min(cluster_capacity(self._settings), self.most or sys.maxsize)
+        size = min(cluster_capacity(self._settings, self._left_out), self.most or sys.maxsize)
         table, factory, cpus = ray.put(self._table), self._factory, self._settings.cpus
 
         def load(actor: Any) -> Ref:  # noqa: ANN401 (Ray is untyped)
             return actor.load.remote(factory, table, cpus)
 
-        return Workers(load, self._settings, self._name, size, self._patience, self._say, lambda: self.most)
+        return Workers(
+            load,
+            self._settings,
+            self._name,
+            size,
+            self._patience,
+            self._say,
+            lambda: self.most,
+            left_out=self._left_out,
+        )
 
 
-def cluster_capacity(settings: WorkerSettings) -> int:
-    """Workers that the connected cluster takes. Raises ClusterError if not even one fits."""
+def cluster_capacity(settings: WorkerSettings, left_out: Collection[str] = ()) -> int:
+    """Workers that the connected cluster takes without the nodes that are left out.
+
+    Raises:
+        ClusterError: not even one fits.
+    """
     nodes = living_nodes()
     check_labels(nodes, settings.labels, f"{settings.section}.labels")
-    return worker_count(settings, [node.resources for node in usable_nodes(nodes, settings.labels)])
+    return worker_count(settings, [node.resources for node in usable_nodes(nodes, settings.labels, left_out)])

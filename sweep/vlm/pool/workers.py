@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,7 +19,7 @@ from typing import Any
 from sweep.errors import ClusterError, RunError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.capacity import capacity_of
-from sweep.vlm.pool.nodes import Node, living_nodes, usable_nodes
+from sweep.vlm.pool.nodes import Node, living_nodes, selector_of, usable_nodes
 from sweep.vlm.pool.worker import CallFailed, VlmWorker, fetch
 from sweep.vlm.work import WorkItem
 
@@ -107,6 +107,7 @@ class Workers:
         say: Callable[[str], None],
         most: Callable[[], int | None] = lambda: None,
         look: Callable[[], list[Node]] = living_nodes,
+        left_out: Collection[str] = (),
     ) -> None:
         """Prepare. Nothing is started yet.
 
@@ -119,6 +120,7 @@ class Workers:
             say: shows people a line.
             most: fewer workers than the settings allow, for a time. None: no fewer.
             look: gives the cluster's nodes.
+            left_out: ids of nodes that are of no use.
         """
         import ray
 
@@ -127,7 +129,7 @@ class Workers:
         self._settings = settings
         self._name = name
         self._patience = patience
-        self._look, self._most = look, most
+        self._look, self._most, self._left_out = look, most, left_out
         self._looked = time.monotonic()
         self._places = [_Place() for _ in range(size)]
         self._numbers = 0
@@ -138,7 +140,7 @@ class Workers:
         self._kind = ray.remote(kind).options(
             num_cpus=settings.cpus,
             num_gpus=settings.gpus,
-            label_selector=settings.labels,
+            label_selector=selector_of(settings.labels, left_out),
             scheduling_strategy="SPREAD",  # two workers on two nodes, and not on one of them
         )
 
@@ -172,7 +174,7 @@ class Workers:
             return []
         self._looked = time.monotonic()
         nodes = self._look()
-        resources = [node.resources for node in usable_nodes(nodes, self._settings.labels)]
+        resources = [node.resources for node in usable_nodes(nodes, self._settings.labels, self._left_out)]
         fitting = capacity_of(resources, self._settings.cpus, self._settings.gpus)
         more = min(self._settings.count or fitting, self._most() or fitting, fitting) - self.size
         self._places += [_Place() for _ in range(more)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweep.driver.nodes import AUTO_BYTES, fitted
+from sweep.driver.session import LeftOut
 from sweep.errors import ClusterError
 from sweep.execution.ray.fitness import NodeFitness
 from sweep.execution.ray.node_report import NodeQuestion
@@ -59,7 +60,7 @@ class Fitting:
         self.limits.append(most)
         return pack(items, lambda chunk: chunk, lambda chunk: chunk, most) if self.room else None
 
-    def fit(self) -> tuple[CollectionPlan, dict[str, str]]:
+    def fit(self) -> tuple[CollectionPlan, LeftOut]:
         return fitted(self.plan, (self.run, "abc"), self.said.append, self.ask, self.send)
 
 
@@ -70,7 +71,7 @@ def lacking(node: NodeFitness = FAR, **values: str) -> NodeFitness:
 def test_where_all_is_well_nothing_is_said_and_nothing_sent(folder: Path) -> None:
     fitting = Fitting(folder, HERE, FAR)
     plan, left_out = fitting.fit()
-    assert plan is fitting.plan and left_out == {} and fitting.said == [] == fitting.limits
+    assert plan is fitting.plan and left_out == LeftOut() and fitting.said == [] == fitting.limits
     (question, items) = fitting.questions[0]
     assert question.run == (str(folder / "runs/mine"), "abc") and items is plan.items
     assert question.images is not None and [identity[:7] for _, identity in question.models] == ["sha256:"]
@@ -78,7 +79,7 @@ def test_where_all_is_well_nothing_is_said_and_nothing_sent(folder: Path) -> Non
 
 def test_a_node_of_no_use_is_left_out_and_without_any_other_nothing_begins(folder: Path) -> None:
     fitting = Fitting(folder, HERE, lacking(unusable="torch is missing"))
-    assert fitting.fit()[1] == {"2": "torch is missing"}
+    assert fitting.fit()[1].everywhere == {"2": "torch is missing"}
     assert fitting.said == ["node 10.0.0.2 is left out: torch is missing"]
     nodes = lacking(HERE, unusable="gave no answer"), lacking(unusable="torch is missing")
     with pytest.raises(ClusterError, match=r"can be used: node 10.0.0.1: gave no answer; node 10.0.0.2: torch"):
@@ -87,24 +88,31 @@ def test_a_node_of_no_use_is_left_out_and_without_any_other_nothing_begins(folde
 
 def test_a_node_that_does_not_see_the_folder_has_a_way_home(folder: Path) -> None:
     fitting = Fitting(folder, HERE, lacking(lacks_run="not there"))
-    assert fitting.fit()[1] == {}
+    assert fitting.fit()[1] == LeftOut()
     (line,) = fitting.said
     assert line.startswith(f"node 10.0.0.2: {folder}/runs/mine is not seen there; what its workers store goes through")
-    with pytest.raises(ClusterError, match=r"the Ray of this machine sees another .*runs/mine than this process"):
-        Fitting(folder, lacking(HERE, lacks_run="not there"), FAR).fit()
+    assert Fitting(folder, lacking(HERE, unusable="torch is missing"), FAR).fit()[1].by_models == {
+        "1": "torch is missing"
+    }
+    for wrong in ("lacks_run", "unusable"):
+        here = lacking(HERE, **{wrong: "other Python"})
+        with pytest.raises(
+            ClusterError, match=r"Ray of this machine cannot bring .*runs/mine to .*: other Python; start"
+        ):
+            Fitting(folder, here, lacking(lacks_run="not there")).fit()
 
 
 def test_storage_elsewhere_must_be_reached(folder: Path, cache: Path) -> None:
     elsewhere = open_folder("memory://key:secret@place/runs") / "mine"
     fitting = Fitting(folder, HERE, lacking(lacks_run="no keys"), run=elsewhere)
-    assert fitting.fit()[1] == {"2": "no keys"} and "secret" not in str(fitting.said)
+    assert fitting.fit()[1].everywhere == {"2": "no keys"} and "secret" not in str(fitting.said)
 
 
 def test_images_travel_where_a_node_lacks_them(folder: Path) -> None:
     fitting = Fitting(folder, HERE, lacking(lacks_images="/data/1.png: no such file"))
     plan, left_out = fitting.fit()
     assert plan.items is not fitting.plan.items and plan.items.fingerprint() == fitting.plan.items.fingerprint()
-    assert fitting.limits == [AUTO_BYTES] and left_out == {}
+    assert fitting.limits == [AUTO_BYTES] and left_out == LeftOut()
     assert fitting.said[0] == "node 10.0.0.2 lacks images (/data/1.png: no such file)"
     assert "through Ray" in fitting.said[1]
 
@@ -127,12 +135,13 @@ def test_images_that_always_travel_are_not_looked_for(folder: Path) -> None:
 def test_a_node_without_room_for_the_model_needs_neither_it_nor_images(folder: Path) -> None:
     small = NodeFitness("3", "node 10.0.0.3", {"CPU": 1.0}, lacks_model="gone", lacks_images="gone")
     fitting = Fitting(folder, HERE, small)
-    assert fitting.fit() == (fitting.plan, {}) and fitting.said == []
+    plan, left_out = fitting.fit()
+    assert plan is fitting.plan and left_out == LeftOut({}, {"3": "gone"}) and fitting.said == []
 
 
 def test_a_model_that_no_node_has_ends_it_before_it_begins(folder: Path) -> None:
     fitting = Fitting(folder, HERE, lacking(lacks_model="model /m: no such folder"))
-    fitting.fit()
+    assert fitting.fit()[1] == LeftOut({}, {"2": "model /m: no such folder"})
     assert fitting.said == ["node 10.0.0.2 cannot run the model: model /m: no such folder"]
     nodes = lacking(HERE, lacks_model="model /m: no such folder"), lacking(lacks_model="model /m: no such folder")
     with pytest.raises(ClusterError, match=r"has the model's files: node 10.0.0.1: model /m: no such folder; node"):

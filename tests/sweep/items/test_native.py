@@ -233,3 +233,24 @@ def test_a_footer_that_contradicts_itself_is_refused(tmp_path):
     assert "its footer contradicts itself on the type of row group 0" in done.stdout
     assert "it ends the process that works on it (SIGABRT)" in done.stdout
     assert len(done.stdout.splitlines()) <= len(places)
+
+
+# Kept elsewhere -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["items", "items/items.parquet"])
+def test_items_that_are_kept_elsewhere_are_fetched(tmp_path: Path, cache: Path, named: str) -> None:
+    write_items(tmp_path / "items", new_items())
+    settings = ItemsSettings.model_validate({"path": f"local://{tmp_path}/{named}"})
+    assert settings.path == f"local://{tmp_path}/{named}" and settings.folder is None
+    there, here = open_items(settings), open_items(ItemsSettings(path=tmp_path / "items"))
+    assert there.fingerprint() == here.fingerprint() and there.image_bytes(1) == here.image_bytes(1)
+
+
+@pytest.mark.parametrize("as_paths", [True, False])
+def test_items_elsewhere_without_images_or_at_all_are_refused(tmp_path: Path, cache: Path, as_paths: bool) -> None:
+    if as_paths:
+        write_items(tmp_path, new_items(as_paths=True))
+    expected = "holds no images; items that are kept elsewhere need" if as_paths else "no such file; expected items in"
+    with pytest.raises(DataError, match=f"^local://{tmp_path}/items.parquet: {expected}"):
+        open_items(ItemsSettings.model_validate({"path": f"local://{tmp_path}"}))

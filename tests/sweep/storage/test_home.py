@@ -43,8 +43,15 @@ def test_what_arrives_damaged_is_stored_by_nobody_and_read_by_nobody(home: NearH
 @pytest.mark.parametrize("key", ["../other", "/etc", "a/../../other"])
 def test_no_key_leads_out_of_the_folder(home: NearHome, key: str) -> None:
     Path(home.place, "../other").mkdir()
-    assert isinstance(home.ask("remove", key), RunError)
-    assert isinstance(home.ask("put_folder", "step", {key: sent(b"x")}), RunError)
+    refused = [
+        home.ask("remove", key),
+        home.ask("put_folder", "step", {key: sent(b"x")}),
+        home.ask("claim", "step", {key: "x"}),
+        home.ask("glob", ".", f"{key}/*"),
+        home.ask("newest", ".", f"{key}/*"),
+        home.ask("is_taken", ".", key),
+    ]
+    assert [type(one) for one in refused] == [RunError] * 6
     assert Path(home.place, "../other").exists() and list(Path(home.place).iterdir()) == []
 
 

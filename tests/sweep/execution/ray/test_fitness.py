@@ -10,20 +10,33 @@ from typing import Any
 import pytest
 
 from sweep.execution.ray import fitness
-from sweep.execution.ray.fitness import PACKAGE, PACKAGES, NodeFitness
-from sweep.execution.ray.node_report import NodeQuestion, NodeReport, code_hash, report
+from sweep.execution.ray.fitness import NodeFitness
+from sweep.execution.ray.node_report import (
+    CODE,
+    PACKAGE,
+    PACKAGES,
+    NodeQuestion,
+    NodeReport,
+    check_installed,
+    code_hash,
+    installed,
+    report,
+)
 from sweep.settings.vlm import DEMO_MODEL, ModelSettings
 from sweep.storage.local import stored_at
+from sweep.trials.failures import UnfitNodeError
 from sweep.vlm.keys import model_identity, pinned
 from sweep.vlm.pool.nodes import Node
 
-MINE = {"python": "3.11", PACKAGE: "0.2.0", "torch": "2.11.0+cpu"}
+CODE_HERE = "a" * 64
+MINE = {"python": "3.11", PACKAGE: "0.2.0", "torch": "2.11.0+cpu", CODE: CODE_HERE}
 NODE = Node("n", "10.0.0.3", "worker-2", {"CPU": 1.0}, {})
-WELL = NodeReport(code_hash(), None, None, None)
+WELL = NodeReport(CODE_HERE, None, None, None)
 
 
 def of(versions: dict[str, str | None], failure: str | None = None, found: NodeReport | None = WELL) -> NodeFitness:
-    return fitness._fitness(NODE, ({**MINE, **versions}, failure, found), MINE)
+    own = {name: version for name, version in MINE.items() if name != CODE}
+    return fitness._fitness(NODE, ({**own, **versions}, failure, found), MINE)
 
 
 def test_a_node_that_has_the_same_is_well() -> None:
@@ -38,7 +51,7 @@ def test_a_node_that_has_the_same_is_well() -> None:
         ({PACKAGE: None}, "no module", None, f"{PACKAGE} is missing; no module"),
         ({PACKAGE: "0.1.0", "python": "3.12"}, None, WELL, "python 3.12 is not the driver's 3.11; "),
         ({}, "No module\n named x", None, "No module named x; install the same on every node"),
-        ({}, None, NodeReport("0" * 64, None, None, None), f"its code of {PACKAGE} is not the driver's"),
+        ({}, None, NodeReport("0" * 64, None, None, None), f"{CODE} {'0' * 12} is not the driver's {'a' * 12}; "),
     ],
 )
 def test_a_node_that_has_something_else_is_of_no_use(
@@ -72,6 +85,13 @@ def test_what_looks_at_a_node_needs_nothing_of_ours() -> None:
 def test_all_that_is_compared_is_installed_here() -> None:
     versions, failure, _ = fitness._look()((PACKAGE, *PACKAGES), fitness.MODULES, ())
     assert None not in versions.values() and failure is None
+
+
+def test_a_worker_of_a_node_that_joined_with_other_versions_does_nothing() -> None:
+    check_installed({})
+    check_installed(installed())
+    with pytest.raises(UnfitNodeError, match=r"^torch .* is not the driver's 9.9; the code of .*; install the same"):
+        check_installed({**installed(), "torch": "9.9", CODE: "0" * 64})
 
 
 # On the node ----------------------------------------------------------------------------------------------------------

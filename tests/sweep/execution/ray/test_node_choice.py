@@ -6,11 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from sweep.errors import ClusterError
-from sweep.execution.ray.nodes import PATIENCE, Nodes, selector_of
+from sweep.execution.ray.nodes import PATIENCE, Nodes
 from sweep.settings.labels import NODE_ID, fits
 from sweep.settings.vlm import WorkerSettings
 from sweep.space import Resources
-from sweep.vlm.pool.nodes import Node, check_labels
+from sweep.vlm.pool.nodes import Node, check_labels, selector_of
 from tests.sweep.execution.ray.made_nodes import Hand, node
 
 
@@ -137,5 +137,5 @@ def test_the_run_waits_for_a_node_to_come_back_but_not_for_ever() -> None:
 
 def test_what_is_left_out_and_the_spaces_labels_go_to_ray_together() -> None:
     wanted = Resources(labels={"pool": "in(cpu, large)"})
-    assert selector_of(wanted, []) == {"pool": "in(cpu, large)"}
-    assert selector_of(wanted, ["a", "b"]) == {"pool": "in(cpu, large)", NODE_ID: "!in(a,b)"}
+    assert selector_of(wanted.labels, []) == {"pool": "in(cpu, large)"}
+    assert selector_of(wanted.labels, ["a", "b"]) == {"pool": "in(cpu, large)", NODE_ID: "!in(a,b)"}

@@ -17,6 +17,7 @@ from selector.data import Dataset
 from selector.errors import CheckpointError, SettingsError
 from selector.settings import TrialSettings
 from sweep.execution.ray import trainable as module
+from sweep.execution.ray.node_report import installed
 from sweep.execution.ray.trainable import CAUSE, FAILURE, NUMBER, OUTAGE, RESULT, SETTINGS, UNUSABLE, WORKER, TrialSteps
 from sweep.trials.messages import EpochResult, TrialContext
 from tests.sweep.spaces import SETTINGS as TRIAL
@@ -220,3 +221,9 @@ def test_a_full_disk_is_an_outage_and_no_failure(
     result = started(shared, dataset).step()
     assert json.loads(result[OUTAGE]) == [number, os.strerror(number), "/runs/x"]
     assert result["done"] and FAILURE not in result
+
+
+def test_a_node_with_other_versions_is_unusable(shared: TrialContext, dataset: Dataset) -> None:
+    result = started(dataclasses.replace(shared, installed={**installed(), "torch": "9.9"}), dataset).step()
+    assert "torch" in result[UNUSABLE] and "is not the driver's 9.9" in result[UNUSABLE] and result["done"]
+    assert not run_of(shared).trial(0).root.exists()

@@ -93,11 +93,20 @@ stop() {
     [ -z "$doing" ] || kill -TERM "$doing" 2>/dev/null || true
 }
 
+# A signal to srun would kill the nodes at once. scancel sends one to all steps, and not to this script.
 end_nodes() {
+    local patience=200
     trap '' TERM INT USR1
-    kill -TERM "${steps[@]}" 2>/dev/null || true
-    wait
-    steps=()
+    if [ ${#steps[@]} -gt 0 ]; then
+        scancel --signal=TERM "$SLURM_JOB_ID" || true
+        while [ "$patience" -gt 0 ] && kill -0 "${steps[@]}" 2>/dev/null; do
+            sleep 0.2
+            patience=$((patience - 1))
+        done
+        kill -TERM "${steps[@]}" 2>/dev/null || true
+        wait
+        steps=()
+    fi
     rm -rf "$private"
 }
 

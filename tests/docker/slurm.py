@@ -19,12 +19,15 @@ SCRIPT = DOCKER / "slurm" / "sweep.sh"
 JOB = 4711
 RECORD = "printf '%s\\037' \"${0##*/}\" \"$@\" >>'{calls}'; printf '\\036' >>'{calls}'\n"
 SRUN = """\
+echo $$ >>"$HOME/steps"
 while [ "${1#--}" != "$1" ]; do shift; done
 exec "$@"
 """
 SCONTROL = """\
 case "$1 $2" in "show hostnames") printf '%s\\n' localhost second third | head -n "$NODES" ;; esac
 """
+
+SCANCEL = 'kill -TERM $(cat "$HOME/steps") 2>/dev/null || :\n'
 
 
 class Job:
@@ -45,6 +48,7 @@ class Job:
             made.mkdir()
         self.program("srun", SRUN)
         self.program("scontrol", SCONTROL)
+        self.program("scancel", SCANCEL)
         self.environment = {
             "PATH": f"{self.programs}:/usr/bin:/bin",
             "HOME": str(self.home),

@@ -4,9 +4,9 @@
 #
 #   sbatch --nodes=4 --gpus-per-node=2 docker/slurm/sweep.sh spaces/grpo.yaml --set budget.trials=64
 #
-# The arguments are those of `python -m sweep run`. The script gives it --name, --runs and --address:
+# The arguments are those of `python -m sweep run`. The script gives it --name, --runs, --address and --resume:
 #
-#   SWEEP_NAME           name of the run; default: sweep-JOBID. A name that exists is continued.
+#   SWEEP_NAME           name of the run, which goes on if there is one already; default: sweep-JOBID
 #   SWEEP_RUNS           folder of the runs, shared by the nodes, or its URI; default: runs
 #   SWEEP_PRIVATE        folder for the token, shared by the nodes; default: your home
 #   SWEEP_WAIT           seconds until all nodes must have joined; default: 600
@@ -39,11 +39,12 @@ refuse() {
 
 # One node of the cluster, in the foreground of a step. Its folder is private, because Ray's own files are not.
 node() {
-    local folder ray='' over='' code=0
+    local folder ray='' over='' code=0 pool=cpu
     trap 'over=1; [ -z "$ray" ] || kill -TERM "$ray"' TERM
+    [ -z "${SLURM_GPUS_ON_NODE:-}" ] || pool=gpu
     folder=$(mktemp -d "/tmp/sweep-$SLURM_JOB_ID.XXXXXX")
     ray start "$@" --block --temp-dir="$folder/ray" --num-cpus="${SLURM_CPUS_PER_TASK:-$(nproc)}" \
-        --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0 \
+        --labels="pool=$pool" --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0 \
         --object-store-memory="${SWEEP_OBJECT_STORE:-1073741824}" &
     ray=$!
     [ -z "$over" ] || kill -TERM "$ray"
@@ -134,14 +135,6 @@ while (there := sum(node["Alive"] for node in ray.nodes())) < wanted:
 PYTHON
 }
 
-drive() {
-    if python -m sweep status "$name" --runs "$runs" >/dev/null 2>&1; then
-        say "the run $name goes on"
-        exec python -m sweep resume "$name" --runs "$runs" --address "$address"
-    fi
-    exec python -m sweep run "$@" --name "$name" --runs "$runs" --address "$address"
-}
-
 [ -n "${SLURM_JOB_ID:-}" ] || refuse "this script is for sbatch: sbatch $0 SPACE [options of run]"
 command -v ray >/dev/null || refuse "there is no ray on PATH: activate the environment of the sweep, then call sbatch"
 [ $# -gt 0 ] || refuse "no space: sbatch sweep.sh SPACE [options of run]"
@@ -182,7 +175,7 @@ if [ "$code" = 0 ]; then
 fi
 if [ "$code" = 0 ]; then
     say "all nodes are there"
-    do_now drive "$@" || code=$?
+    do_now python -m sweep run "$@" --name "$name" --runs "$runs" --address "$address" --resume || code=$?
 fi
 if [ "$stopped" = requeue ] && [ "$code" != 0 ]; then
     end_nodes

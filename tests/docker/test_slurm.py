@@ -24,7 +24,6 @@ PYTHON = """\
 case "$*" in
     -c*) printf '%064d\\n' 1 ;;
     "- "*) until [ "$(find "$HOME" -name 'seen.*' | wc -l)" = "$3" ]; do sleep 0.02; done ;;
-    "-m sweep status"*) [ -e "$HOME/run" ] ;;
     "-m sweep"*)
         [ ! -e "$HOME/code" ] || exit "$(cat "$HOME/code")"
         trap 'exit "$(cat "$HOME/stopped" 2>/dev/null || echo 130)"' TERM
@@ -33,7 +32,6 @@ case "$*" in
 esac
 """
 HERE = f"localhost:{20000 + JOB % 2500 * 5}"
-ENDS = f"--runs runs --address {HERE}".split()
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def job(tmp_path: Path) -> Job:
 
 
 def drivers(job: Job) -> list[list[str]]:
-    return [call[3:] for call in job.calls() if call[:3] == ["python", "-m", "sweep"] and call[3] != "status"]
+    return [call[3:] for call in job.calls() if call[:3] == ["python", "-m", "sweep"]]
 
 
 def test_linter_has_nothing_to_say() -> None:
@@ -73,7 +71,8 @@ def test_one_node_on_each_machine_then_the_sweep_then_nothing_left(job: Job) -> 
     assert "--dashboard-host=127.0.0.1" in head
     assert len(nodes) == 3 and all(f"--address={HERE}" in node for node in nodes if node is not head)
     assert all("--num-cpus=1" in node for node in nodes)
-    assert drivers(job) == [["run", "spaces/grpo.yaml", "--set", "budget.trials=8", "--name", f"sweep-{JOB}", *ENDS]]
+    ours = ["--name", f"sweep-{JOB}", "--runs", "runs", "--address", HERE, "--resume"]
+    assert drivers(job) == [["run", "spaces/grpo.yaml", "--set", "budget.trials=8", *ours]]
     assert ["scontrol", "requeue", str(JOB)] not in job.calls()
     assert not list(Path("/tmp").glob(f"sweep-{JOB}.*"))  # the nodes' folders
     assert [path.name for path in job.home.glob(".*")] == []  # the token
@@ -88,12 +87,19 @@ def test_token_is_the_jobs_own_in_a_file_that_others_cannot_read(job: Job) -> No
     assert f"{1:064d}" not in job.log.read_text() + job.calls_file.read_text()
 
 
-def test_a_run_that_exists_goes_on(job: Job) -> None:
+def test_name_and_folder_of_the_run_can_be_given(job: Job) -> None:
     (job.home / "code").write_text("0")
-    (job.home / "run").touch()
     job.environment |= {"SWEEP_NAME": "grpo-1", "SWEEP_RUNS": "s3://bucket/runs"}
-    assert job.run("spaces/grpo.yaml", "--set", "budget.trials=8") == 0
-    assert drivers(job) == [["resume", "grpo-1", "--runs", "s3://bucket/runs", "--address", HERE]]
+    assert job.run("x.yaml") == 0
+    assert " ".join(drivers(job)[0]).startswith("run x.yaml --name grpo-1 --runs s3://bucket/runs --address ")
+
+
+@pytest.mark.parametrize(("gpus", "pool"), [("2", "gpu"), ("", "cpu")])
+def test_nodes_say_whether_they_have_gpus(job: Job, gpus: str, pool: str) -> None:
+    (job.home / "code").write_text("0")
+    job.environment["SLURM_GPUS_ON_NODE"] = gpus
+    job.run("x.yaml")
+    assert all(f"--labels=pool={pool}" in call for call in job.calls() if call[:2] == ["ray", "start"])
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 130])

@@ -36,9 +36,10 @@ class Job:
     Args:
         folder: private to the job. Its home, its programs and its working folder.
         nodes: 1 to 3 machines, the first of which is `localhost`.
+        number: of the job, from which the script takes its ports.
     """
 
-    def __init__(self, folder: Path, nodes: int) -> None:
+    def __init__(self, folder: Path, nodes: int, number: int = JOB) -> None:
         self.folder = folder
         self.calls_file = folder / "calls"
         self.log = folder / "log"
@@ -52,7 +53,7 @@ class Job:
         self.environment = {
             "PATH": f"{self.programs}:/usr/bin:/bin",
             "HOME": str(self.home),
-            "SLURM_JOB_ID": str(JOB),
+            "SLURM_JOB_ID": str(number),
             "SLURM_JOB_NODELIST": "machine[1-3]",
             "SLURM_CPUS_PER_TASK": "1",
             "NODES": str(nodes),

@@ -4,15 +4,20 @@ here, except in the last test.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.docker.images import program
+from sweep.execution.ray.options import LOOPBACK_ONLY
+from tests.docker.images import ROOT, program
 from tests.docker.slurm import JOB, SCRIPT, Job, directives
+from tests.sweep.commands import write_space
 
 RAY = """\
 [ "$1" = start ] || exit 0
@@ -162,3 +167,36 @@ def test_what_cannot_work_is_said_before_anything_starts(
     line = job.log.read_text()
     assert line.startswith("error: ") and complaint in line and len(line.splitlines()) == 1
     assert job.calls() == []
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_real_sweep_on_two_nodes_is_stopped_in_time_and_ended_in_its_second_turn(tmp_path: Path) -> None:
+    job = Job(tmp_path, nodes=2, number=os.getpid())
+    job.environment |= {
+        "PATH": f"{job.programs}:{Path(sys.executable).parent}:/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "SWEEP_OBJECT_STORE": "100000000",
+        **LOOPBACK_ONLY,
+    }
+    space = write_space(tmp_path, budget={"trials": 40})
+    run = tmp_path / "runs" / f"sweep-{os.getpid()}"
+
+    first = job.start(str(space))
+    deadline = time.monotonic() + 300
+    while len(list(run.glob("trials/*/epochs.jsonl"))) < 3:
+        assert first.poll() is None and time.monotonic() < deadline, job.log.read_text()
+        time.sleep(0.1)
+    first.send_signal(signal.SIGUSR1)
+    assert job.ended(first, 120) == 130
+    assert job.calls()[-1] == ["scontrol", "requeue", str(os.getpid())]
+    ended = len(list(run.glob("trials/*/study.json")))
+    assert not (run / "ranking.json").exists()
+
+    job.environment["SLURM_RESTART_COUNT"] = "1"
+    assert job.run(str(space), timeout=500) == 0, job.log.read_text()
+    assert (run / "ranking.json").exists()
+    assert ended < len(list(run.glob("trials/*/study.json"))) == 40
+    nodes = [call for call in job.calls() if call[0] == "srun"]
+    assert len(nodes) == 4 and not list(Path("/tmp").glob(f"sweep-{os.getpid()}.*"))

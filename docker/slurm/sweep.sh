@@ -39,7 +39,7 @@ refuse() {
 
 # One node of the cluster, in the foreground of a step. Its folder is private, because Ray's own files are not.
 node() {
-    local folder ray='' over='' code=0 pool=cpu
+    local folder code ray='' over='' pool=cpu
     trap 'over=1; [ -z "$ray" ] || kill -TERM "$ray"' TERM
     [ -z "${SLURM_GPUS_ON_NODE:-}" ] || pool=gpu
     folder=$(mktemp -d "/tmp/sweep-$SLURM_JOB_ID.XXXXXX")
@@ -48,9 +48,13 @@ node() {
         --object-store-memory="${SWEEP_OBJECT_STORE:-1073741824}" &
     ray=$!
     [ -z "$over" ] || kill -TERM "$ray"
-    until wait "$ray" || code=$?; ! kill -0 "$ray" 2>/dev/null; do :; done
+    while :; do
+        code=0
+        wait "$ray" || code=$?
+        kill -0 "$ray" 2>/dev/null || break
+    done
     rm -rf "$folder"
-    return "$code"
+    [ -n "$over" ] || return "$code"
 }
 
 # Runs one node in a step of its own on a machine of the job, so that a machine that fails takes no other along.

@@ -17,7 +17,6 @@ import pytest
 from sweep.execution.ray.options import LOOPBACK_ONLY
 from tests.docker.images import ROOT, program
 from tests.docker.slurm import JOB, SCRIPT, Job, directives
-from tests.sweep.commands import write_space
 
 RAY = """\
 [ "$1" = start ] || exit 0
@@ -35,6 +34,17 @@ case "$*" in
         while :; do sleep 0.05; done
         ;;
 esac
+"""
+SPACE = """\
+name: small
+data: {demo: {items: 300, queries: 60}}
+trial:
+  model: {hidden: 16, heads: 2}
+  rce: {epochs: 2, reward: {mode: hard_plus_soft}}
+  grpo: {epochs: 3}
+parameters:
+  grpo.lr: {type: float, low: 1e-5, high: 1e-2, log: true}
+budget: {trials: 40}
 """
 HERE = f"localhost:{20000 + JOB % 2500 * 5}"
 
@@ -180,7 +190,8 @@ def test_a_real_sweep_on_two_nodes_is_stopped_in_time_and_ended_in_its_second_tu
         "SWEEP_OBJECT_STORE": "100000000",
         **LOOPBACK_ONLY,
     }
-    space = write_space(tmp_path, budget={"trials": 40})
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE, encoding="utf-8")
     run = tmp_path / "runs" / f"sweep-{os.getpid()}"
 
     first = job.start(str(space))

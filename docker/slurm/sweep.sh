@@ -181,9 +181,12 @@ if [ "$code" = 0 ]; then
     say "all nodes are there"
     do_now python -m sweep run "$@" --name "$name" --runs "$runs" --address "$address" --resume || code=$?
 fi
-if [ "$stopped" = requeue ] && [ "$code" != 0 ]; then
+# 130: the sweep stopped as it was told to. A job without time for that would have one turn after the other for nothing.
+if [ "$stopped" = requeue ] && [ "$code" = 130 ]; then
     end_nodes
     say "asking Slurm for another turn"
     scontrol requeue "$SLURM_JOB_ID"
+elif [ "$stopped" = requeue ] && [ "$code" != 0 ]; then
+    say "error: the sweep was not under way when the time was nearly over; give the job more --time"
 fi
 exit "$code"

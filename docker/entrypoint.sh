@@ -4,7 +4,6 @@
 #   head [option of `ray start` ...]     the head of a Ray cluster, in the foreground
 #   worker [option of `ray start` ...]   a node of the cluster at $SWEEP_HEAD, in the foreground
 #   health                               exit code 0: the Ray node of this container is alive and takes our token
-#   run-or-resume NAME SPACE [option]    the run of this name goes on; where there is none, it begins
 #   anything else                        python -m sweep with these arguments
 set -eu
 
@@ -31,15 +30,13 @@ require_token() {
         refuse "$RAY_AUTH_TOKEN_PATH holds fewer than 32 characters; a token must not be guessable"
 }
 
-# Prints the value of an option among the arguments of a sweep command; nothing where it is not given.
-value_of() {
-    option=$1
+# Prints the value of --address among the arguments of a sweep command; nothing where there is none.
+address_among() {
     found=
-    shift
     while [ $# -gt 0 ]; do
         case $1 in
-            "$option") found=${2:-} ;;
-            "$option"=*) found=${1#"$option"=} ;;
+            --address) found=${2:-} ;;
+            --address=*) found=${1#--address=} ;;
         esac
         shift
     done
@@ -74,19 +71,6 @@ AGENT_PORT=${SWEEP_AGENT_PORT:-52365}
 NODE_OPTIONS="--metrics-export-port=8080 --dashboard-agent-listen-port=$AGENT_PORT
     --object-store-memory=${SWEEP_OBJECT_STORE:-1073741824}"
 
-if [ "${1:-}" = run-or-resume ]; then
-    [ $# -ge 3 ] || refuse "run-or-resume takes the name of a run, a space, and the options of run"
-    name=$2
-    shift 2
-    runs=$(value_of --runs "$@")
-    if python -m sweep status "$name" --runs "${runs:-runs}" >/dev/null 2>&1; then
-        address=$(value_of --address "$@")
-        set -- resume "$name" --runs "${runs:-runs}" ${address:+--address "$address"}
-    else
-        set -- run "$@" --name "$name"
-    fi
-fi
-
 case ${1:-} in
     head)
         shift
@@ -104,7 +88,7 @@ case ${1:-} in
         health
         ;;
     *)
-        address=$(value_of --address "$@")
+        address=$(address_among "$@")
         case ${1:-} in
             run | resume | evaluate | collect) address=${address:-${RAY_ADDRESS:-}} ;;
         esac

@@ -4,9 +4,9 @@
 #
 #   sbatch --nodes=4 --gpus-per-node=2 docker/slurm/sweep.sh spaces/grpo.yaml --set budget.trials=64
 #
-# The arguments are those of `python -m sweep run`. The script gives it --name, --runs and --address:
+# The arguments are those of `python -m sweep run`. The script gives it --name, --runs, --address and --resume:
 #
-#   SWEEP_NAME           name of the run; default: sweep-JOBID. A name that exists is continued.
+#   SWEEP_NAME           name of the run, which goes on if there is one already; default: sweep-JOBID
 #   SWEEP_RUNS           folder of the runs, shared by the nodes, or its URI; default: runs
 #   SWEEP_PRIVATE        folder for the token, shared by the nodes; default: your home
 #   SWEEP_WAIT           seconds until all nodes must have joined; default: 600
@@ -39,17 +39,22 @@ refuse() {
 
 # One node of the cluster, in the foreground of a step. Its folder is private, because Ray's own files are not.
 node() {
-    local folder ray='' over='' code=0
+    local folder code ray='' over='' pool=cpu
     trap 'over=1; [ -z "$ray" ] || kill -TERM "$ray"' TERM
+    [ -z "${SLURM_GPUS_ON_NODE:-}" ] || pool=gpu
     folder=$(mktemp -d "/tmp/sweep-$SLURM_JOB_ID.XXXXXX")
     ray start "$@" --block --temp-dir="$folder/ray" --num-cpus="${SLURM_CPUS_PER_TASK:-$(nproc)}" \
-        --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0 \
+        --labels="pool=$pool" --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0 \
         --object-store-memory="${SWEEP_OBJECT_STORE:-1073741824}" &
     ray=$!
     [ -z "$over" ] || kill -TERM "$ray"
-    until wait "$ray" || code=$?; ! kill -0 "$ray" 2>/dev/null; do :; done
+    while :; do
+        code=0
+        wait "$ray" || code=$?
+        kill -0 "$ray" 2>/dev/null || break
+    done
     rm -rf "$folder"
-    return "$code"
+    [ -n "$over" ] || return "$code"
 }
 
 # Runs one node in a step of its own on a machine of the job, so that a machine that fails takes no other along.
@@ -93,11 +98,20 @@ stop() {
     [ -z "$doing" ] || kill -TERM "$doing" 2>/dev/null || true
 }
 
+# A signal to srun would kill the nodes at once. scancel sends one to all steps, and not to this script.
 end_nodes() {
+    local patience=200
     trap '' TERM INT USR1
-    kill -TERM "${steps[@]}" 2>/dev/null || true
-    wait
-    steps=()
+    if [ ${#steps[@]} -gt 0 ]; then
+        scancel --signal=TERM "$SLURM_JOB_ID" || true
+        while [ "$patience" -gt 0 ] && kill -0 "${steps[@]}" 2>/dev/null; do
+            sleep 0.2
+            patience=$((patience - 1))
+        done
+        kill -TERM "${steps[@]}" 2>/dev/null || true
+        wait
+        steps=()
+    fi
     rm -rf "$private"
 }
 
@@ -123,14 +137,6 @@ while (there := sum(node["Alive"] for node in ray.nodes())) < wanted:
         sys.exit(f"error: {there} of {wanted} nodes joined the cluster within {patience:.0f} s (SWEEP_WAIT)")
     time.sleep(1)
 PYTHON
-}
-
-drive() {
-    if python -m sweep status "$name" --runs "$runs" >/dev/null 2>&1; then
-        say "the run $name goes on"
-        exec python -m sweep resume "$name" --runs "$runs" --address "$address"
-    fi
-    exec python -m sweep run "$@" --name "$name" --runs "$runs" --address "$address"
 }
 
 [ -n "${SLURM_JOB_ID:-}" ] || refuse "this script is for sbatch: sbatch $0 SPACE [options of run]"
@@ -173,11 +179,14 @@ if [ "$code" = 0 ]; then
 fi
 if [ "$code" = 0 ]; then
     say "all nodes are there"
-    do_now drive "$@" || code=$?
+    do_now python -m sweep run "$@" --name "$name" --runs "$runs" --address "$address" --resume || code=$?
 fi
-if [ "$stopped" = requeue ] && [ "$code" != 0 ]; then
+# 130: the sweep stopped as it was told to. A job without time for that would have one turn after the other for nothing.
+if [ "$stopped" = requeue ] && [ "$code" = 130 ]; then
     end_nodes
     say "asking Slurm for another turn"
     scontrol requeue "$SLURM_JOB_ID"
+elif [ "$stopped" = requeue ] && [ "$code" != 0 ]; then
+    say "error: the sweep was not under way when the time was nearly over; give the job more --time"
 fi
 exit "$code"

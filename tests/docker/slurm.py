@@ -19,12 +19,15 @@ SCRIPT = DOCKER / "slurm" / "sweep.sh"
 JOB = 4711
 RECORD = "printf '%s\\037' \"${0##*/}\" \"$@\" >>'{calls}'; printf '\\036' >>'{calls}'\n"
 SRUN = """\
+echo $$ >>"$HOME/steps"
 while [ "${1#--}" != "$1" ]; do shift; done
 exec "$@"
 """
 SCONTROL = """\
 case "$1 $2" in "show hostnames") printf '%s\\n' localhost second third | head -n "$NODES" ;; esac
 """
+
+SCANCEL = 'kill -TERM $(cat "$HOME/steps") 2>/dev/null || :\n'
 
 
 class Job:
@@ -33,9 +36,10 @@ class Job:
     Args:
         folder: private to the job. Its home, its programs and its working folder.
         nodes: 1 to 3 machines, the first of which is `localhost`.
+        number: of the job, from which the script takes its ports.
     """
 
-    def __init__(self, folder: Path, nodes: int) -> None:
+    def __init__(self, folder: Path, nodes: int, number: int = JOB) -> None:
         self.folder = folder
         self.calls_file = folder / "calls"
         self.log = folder / "log"
@@ -45,10 +49,11 @@ class Job:
             made.mkdir()
         self.program("srun", SRUN)
         self.program("scontrol", SCONTROL)
+        self.program("scancel", SCANCEL)
         self.environment = {
             "PATH": f"{self.programs}:/usr/bin:/bin",
             "HOME": str(self.home),
-            "SLURM_JOB_ID": str(JOB),
+            "SLURM_JOB_ID": str(number),
             "SLURM_JOB_NODELIST": "machine[1-3]",
             "SLURM_CPUS_PER_TASK": "1",
             "NODES": str(nodes),

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sweep.execution.ray.options import LOOPBACK_ONLY
-from tests.docker.images import ENTRYPOINT
+from tests.docker.images import DOCKER, ENTRYPOINT
 
 pytestmark = pytest.mark.slow
 LOCALHOST = "127.0.0.1"
@@ -113,6 +114,12 @@ def test_health_check_needs_the_head_and_its_token(head):
     assert (head.answer(), head.answer(Authorization="Bearer " + "0" * 64)) == (401, 403)
     assert head.answer(Authorization=f"Bearer {head.token}") == 200
     assert head.health() == 0
+    # What Kubernetes asks, without a token: the path is that of the files for KubeRay.
+    probe = yaml.safe_load((DOCKER / "kubernetes" / "raycluster.yaml").read_text(encoding="utf-8"))["spec"]
+    (container,) = probe["headGroupSpec"]["template"]["spec"]["containers"]
+    path = container["readinessProbe"]["httpGet"]["path"]
+    agent = f"http://{LOCALHOST}:{head.environment['SWEEP_AGENT_PORT']}{path}"
+    assert urllib.request.urlopen(agent, timeout=10).status == 200
 
     head.process.send_signal(signal.SIGTERM)  # what compose sends
     head.process.wait(timeout=40)

@@ -46,7 +46,7 @@ def test_compose_takes_the_file_and_starts_what_its_profiles_ask_for():
     assert {every[name]["image"].rpartition("-")[2] for name in NODES} == {"gpu"}
     assert {every[name]["build"]["args"]["VARIANT"] for name in NODES} == {"gpu"}
     assert every["worker"]["deploy"]["replicas"] == 0
-    assert every["gpu-worker"]["command"] == ["worker", "--num-cpus=6"]
+    assert every["gpu-worker"]["command"] == ["worker", "--num-cpus=6", "--labels=pool=gpu"]
 
 
 @EACH_SERVICE

@@ -136,33 +136,6 @@ def test_ray_address_names_the_cluster_of_commands_that_drive_a_run(box, argumen
     assert box.calls() == [["ray", *JOIN]] * joins + [["python", "-m", "sweep", *arguments]]
 
 
-@pytest.mark.parametrize("options", [("--runs", "/r", "--address", "auto"), ("--address=auto", "--runs=/r")])
-def test_run_or_resume_begins_a_run_once_and_continues_it_after_that(box, options):
-    asked = ["python", "-m", "sweep", "status", "grpo-1", "--runs", "/r"]
-    box.run("run-or-resume", "grpo-1", "a space.yaml", *options, "--set", "seed=1")
-    assert box.calls() == [
-        asked,
-        ["python", "-m", "sweep", "resume", "grpo-1", "--runs", "/r", "--address", "auto"],
-    ]
-    box.calls_file.unlink()
-    box.program("python", 2)  # no such run
-    assert box.run("run-or-resume", "grpo-1", "a space.yaml", *options, "--set", "seed=1").returncode == 2
-    begun = ["python", "-m", "sweep", "run", "a space.yaml", *options, "--set", "seed=1", "--name", "grpo-1"]
-    assert box.calls() == [asked, begun]
-
-
-def test_run_or_resume_becomes_a_node_as_any_driver_does(box):
-    box.run("run-or-resume", "grpo-1", "x.yaml", "--address", "head:6379")
-    resumed = ["python", "-m", "sweep", "resume", "grpo-1", "--runs", "runs", "--address", "head:6379"]
-    assert box.calls()[1:] == [["ray", *JOIN], resumed]
-
-
-def test_run_or_resume_needs_a_name_and_a_space(box):
-    result = box.run("run-or-resume", "grpo-1")
-    assert (result.returncode, box.calls()) == (2, [])
-    assert result.stderr.startswith("error: run-or-resume takes the name of a run, a space")
-
-
 def test_driver_that_cannot_join_stops_and_shows_why(box):
     box.program("ray", 1)
     result = box.run("run", "spaces/grpo.yaml", "--address", "head:6379")

@@ -111,7 +111,9 @@ def test_nodes_share_the_run_folder_of_the_image_and_the_job_uses_it():
         (volume,) = pod["volumes"]
         assert volume["persistentVolumeClaim"]["claimName"] == STORAGE["metadata"]["name"]
     words = shlex.split(JOB["spec"]["entrypoint"])
-    assert words == ["entrypoint", "run-or-resume", "grpo-1", "spaces/grpo.yaml", "--runs", runs, "--address", "auto"]
+    assert words[:5] == ["python", "-m", "sweep", "run", "spaces/grpo.yaml"]
+    # With --resume the next try, in a new cluster, goes on with the run.
+    assert words[5:] == ["--name", "grpo-1", "--runs", runs, "--address", "auto", "--resume"]
     # No character of the shell is in it: it passes through several of them on its way.
     assert re.fullmatch(r"[\w./ -]+", JOB["spec"]["entrypoint"])
 
@@ -121,5 +123,6 @@ def test_trials_go_to_cores_and_the_model_to_gpus():
     assert (head["num-cpus"], head["num-gpus"]) == ("0", "0")
     limits = {name: group["template"]["spec"]["containers"][0]["resources"]["limits"] for name, group in GROUPS.items()}
     assert {name for name, found in limits.items() if "nvidia.com/gpu" in found} == {"gpu"}
-    for group in GROUPS.values():
+    for name, group in GROUPS.items():
+        assert group["labels"] == {"pool": name}
         assert group["minReplicas"] == group["replicas"] == group["maxReplicas"]  # nothing scales by itself

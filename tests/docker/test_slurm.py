@@ -4,14 +4,18 @@ here, except in the last test.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.docker.images import program
+from sweep.execution.ray.options import LOOPBACK_ONLY
+from tests.docker.images import ROOT, program
 from tests.docker.slurm import JOB, SCRIPT, Job, directives
 
 RAY = """\
@@ -24,7 +28,6 @@ PYTHON = """\
 case "$*" in
     -c*) printf '%064d\\n' 1 ;;
     "- "*) until [ "$(find "$HOME" -name 'seen.*' | wc -l)" = "$3" ]; do sleep 0.02; done ;;
-    "-m sweep status"*) [ -e "$HOME/run" ] ;;
     "-m sweep"*)
         [ ! -e "$HOME/code" ] || exit "$(cat "$HOME/code")"
         trap 'exit "$(cat "$HOME/stopped" 2>/dev/null || echo 130)"' TERM
@@ -32,8 +35,18 @@ case "$*" in
         ;;
 esac
 """
+SPACE = """\
+name: small
+data: {demo: {items: 300, queries: 60}}
+trial:
+  model: {hidden: 16, heads: 2}
+  rce: {epochs: 2, reward: {mode: hard_plus_soft}}
+  grpo: {epochs: 3}
+parameters:
+  grpo.lr: {type: float, low: 1e-5, high: 1e-2, log: true}
+budget: {trials: 40}
+"""
 HERE = f"localhost:{20000 + JOB % 2500 * 5}"
-ENDS = f"--runs runs --address {HERE}".split()
 
 
 @pytest.fixture
@@ -45,7 +58,7 @@ def job(tmp_path: Path) -> Job:
 
 
 def drivers(job: Job) -> list[list[str]]:
-    return [call[3:] for call in job.calls() if call[:3] == ["python", "-m", "sweep"] and call[3] != "status"]
+    return [call[3:] for call in job.calls() if call[:3] == ["python", "-m", "sweep"]]
 
 
 def test_linter_has_nothing_to_say() -> None:
@@ -73,7 +86,8 @@ def test_one_node_on_each_machine_then_the_sweep_then_nothing_left(job: Job) -> 
     assert "--dashboard-host=127.0.0.1" in head
     assert len(nodes) == 3 and all(f"--address={HERE}" in node for node in nodes if node is not head)
     assert all("--num-cpus=1" in node for node in nodes)
-    assert drivers(job) == [["run", "spaces/grpo.yaml", "--set", "budget.trials=8", "--name", f"sweep-{JOB}", *ENDS]]
+    ours = ["--name", f"sweep-{JOB}", "--runs", "runs", "--address", HERE, "--resume"]
+    assert drivers(job) == [["run", "spaces/grpo.yaml", "--set", "budget.trials=8", *ours]]
     assert ["scontrol", "requeue", str(JOB)] not in job.calls()
     assert not list(Path("/tmp").glob(f"sweep-{JOB}.*"))  # the nodes' folders
     assert [path.name for path in job.home.glob(".*")] == []  # the token
@@ -88,12 +102,19 @@ def test_token_is_the_jobs_own_in_a_file_that_others_cannot_read(job: Job) -> No
     assert f"{1:064d}" not in job.log.read_text() + job.calls_file.read_text()
 
 
-def test_a_run_that_exists_goes_on(job: Job) -> None:
+def test_name_and_folder_of_the_run_can_be_given(job: Job) -> None:
     (job.home / "code").write_text("0")
-    (job.home / "run").touch()
     job.environment |= {"SWEEP_NAME": "grpo-1", "SWEEP_RUNS": "s3://bucket/runs"}
-    assert job.run("spaces/grpo.yaml", "--set", "budget.trials=8") == 0
-    assert drivers(job) == [["resume", "grpo-1", "--runs", "s3://bucket/runs", "--address", HERE]]
+    assert job.run("x.yaml") == 0
+    assert " ".join(drivers(job)[0]).startswith("run x.yaml --name grpo-1 --runs s3://bucket/runs --address ")
+
+
+@pytest.mark.parametrize(("gpus", "pool"), [("2", "gpu"), ("", "cpu")])
+def test_nodes_say_whether_they_have_gpus(job: Job, gpus: str, pool: str) -> None:
+    (job.home / "code").write_text("0")
+    job.environment["SLURM_GPUS_ON_NODE"] = gpus
+    job.run("x.yaml")
+    assert all(f"--labels=pool={pool}" in call for call in job.calls() if call[:2] == ["ray", "start"])
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 130])
@@ -120,14 +141,15 @@ def test_a_signal_stops_the_sweep_and_the_end_of_time_asks_for_another_turn(
     assert not list(job.home.glob(".sweep*")) and not list(Path("/tmp").glob(f"sweep-{JOB}.*"))
 
 
-def test_a_signal_while_nodes_are_awaited_counts_too(job: Job) -> None:
+def test_a_job_whose_time_is_over_before_its_sweep_began_has_no_other_turn(job: Job) -> None:
     job.environment["NODES"] = "2"
     job.program("python", PYTHON.replace('= "$3"', "= 3"))  # which never come
     process = job.start("spaces/grpo.yaml")
     job.await_call("python", "-", HERE, "2", "600")
     process.send_signal(signal.SIGUSR1)
     assert job.ended(process) != 0
-    assert drivers(job) == [] and job.calls()[-1] == ["scontrol", "requeue", str(JOB)]
+    assert "give the job more --time" in job.log.read_text()
+    assert drivers(job) == [] and ["scontrol", "requeue", str(JOB)] not in job.calls()
 
 
 def test_a_head_that_does_not_start_ends_the_job(job: Job) -> None:
@@ -156,3 +178,37 @@ def test_what_cannot_work_is_said_before_anything_starts(
     line = job.log.read_text()
     assert line.startswith("error: ") and complaint in line and len(line.splitlines()) == 1
     assert job.calls() == []
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_real_sweep_on_two_nodes_is_stopped_in_time_and_ended_in_its_second_turn(tmp_path: Path) -> None:
+    job = Job(tmp_path, nodes=2, number=os.getpid())
+    job.environment |= {
+        "PATH": f"{job.programs}:{Path(sys.executable).parent}:/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "SWEEP_OBJECT_STORE": "100000000",
+        **LOOPBACK_ONLY,
+    }
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE, encoding="utf-8")
+    run = tmp_path / "runs" / f"sweep-{os.getpid()}"
+
+    first = job.start(str(space))
+    deadline = time.monotonic() + 300
+    while len(list(run.glob("trials/*/epochs.jsonl"))) < 3:
+        assert first.poll() is None and time.monotonic() < deadline, job.log.read_text()
+        time.sleep(0.1)
+    first.send_signal(signal.SIGUSR1)
+    assert job.ended(first, 120) == 130
+    assert job.calls()[-1] == ["scontrol", "requeue", str(os.getpid())]
+    ended = len(list(run.glob("trials/*/study.json")))
+    assert not (run / "ranking.json").exists()
+
+    job.environment["SLURM_RESTART_COUNT"] = "1"
+    assert job.run(str(space), timeout=500) == 0, job.log.read_text()
+    assert (run / "ranking.json").exists()
+    assert ended < len(list(run.glob("trials/*/study.json"))) == 40
+    nodes = [call for call in job.calls() if call[0] == "srun"]
+    assert len(nodes) == 4 and not list(Path("/tmp").glob(f"sweep-{os.getpid()}.*"))

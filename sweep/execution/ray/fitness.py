@@ -35,6 +35,7 @@ class NodeFitness:
         id: Ray's.
         name: for people.
         resources: as Ray counts them.
+        labels: that Ray knows of it.
         here: whether this process is connected to it.
         unusable: why nothing of ours can run there.
         lacks_run: why it cannot write into the run's folder.
@@ -45,6 +46,7 @@ class NodeFitness:
     id: str
     name: str
     resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     here: bool = False
     unusable: str | None = None
     lacks_run: str | None = None
@@ -53,7 +55,7 @@ class NodeFitness:
 
 
 def ask_nodes(question: NodeQuestion, items: ItemTable | None = None) -> list[NodeFitness]:
-    """Ask all nodes that are alive now, at once.
+    """Ask all nodes that are alive now, at once. One that is about to leave would not answer: nothing begins there.
 
     Args:
         question: what they need, besides packages and versions.
@@ -70,7 +72,7 @@ def ask_nodes(question: NodeQuestion, items: ItemTable | None = None) -> list[No
         task = look.options(num_cpus=0, max_retries=1, name="NodeCheck", scheduling_strategy=there)
         return task.remote((PACKAGE, *PACKAGES), modules, given)
 
-    asked = {ask(node): node for node in living_nodes()}
+    asked = {ask(node): node for node in living_nodes() if not node.leaving}
     _, late = ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS)
     for ref in late:
         ray.cancel(ref, force=True)
@@ -118,7 +120,7 @@ def _answer(ref: Any) -> Any:  # noqa: ANN401 (what the task gave, or why it gav
 
 
 def _fitness(node: Node, answer: Any, mine: Mapping[str, str | None]) -> NodeFitness:  # noqa: ANN401
-    known = NodeFitness(node.identity, str(node), node.resources)
+    known = NodeFitness(node.identity, str(node), node.resources, node.labels)
     if isinstance(answer, str):
         return replace(known, unusable=answer)
     versions, failure, found = answer

@@ -18,7 +18,7 @@ from sweep.vlm.keys import model_identity, pinned
 from sweep.vlm.pool.nodes import Node
 
 MINE = {"python": "3.11", PACKAGE: "0.2.0", "torch": "2.11.0+cpu"}
-NODE = Node("n", "10.0.0.3", "worker-2", {"CPU": 1.0}, {})
+NODE = Node("n", "10.0.0.3", "worker-2", {"CPU": 1.0}, {"pool": "cpu"})
 WELL = NodeReport(code_hash(), None, None, None)
 
 
@@ -27,7 +27,7 @@ def of(versions: dict[str, str | None], failure: str | None = None, found: NodeR
 
 
 def test_a_node_that_has_the_same_is_well() -> None:
-    assert of({}) == NodeFitness("n", "node 10.0.0.3 (worker-2)", {"CPU": 1.0})
+    assert of({}) == NodeFitness("n", "node 10.0.0.3 (worker-2)", {"CPU": 1.0}, {"pool": "cpu"})
     assert of({"torch": "2.11.0+cu128"}).unusable is None, "builds for CPU and GPU"
 
 

@@ -19,7 +19,7 @@ from sweep.errors import ClusterError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.capacity import worker_count
 from sweep.vlm.pool.dispatch import Dispatch
-from sweep.vlm.pool.nodes import check_labels, living_nodes, usable_nodes
+from sweep.vlm.pool.nodes import Node, check_labels, living_nodes, usable_nodes
 from sweep.vlm.pool.progress import Meter, PoolProgress
 from sweep.vlm.pool.shards import Shards
 from sweep.vlm.pool.worker import Answerer
@@ -169,8 +169,8 @@ class Pool(Generic[Table, Given]):
         return Workers(load, self._settings, self._name, size, self._patience, self._say, lambda: self.most)
 
 
-def cluster_capacity(settings: WorkerSettings) -> int:
+def cluster_capacity(settings: WorkerSettings, look: Callable[[], list[Node]] = living_nodes) -> int:
     """Workers that the connected cluster takes. Raises ClusterError if not even one fits."""
-    nodes = living_nodes()
+    nodes = look()
     check_labels(nodes, settings.labels, f"{settings.section}.labels")
     return worker_count(settings, [node.resources for node in usable_nodes(nodes, settings.labels)])

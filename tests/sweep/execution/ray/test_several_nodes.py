@@ -104,17 +104,23 @@ assert accepted, why
 """
 
 
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run on one node, left alone."""
+    folder = tmp_path_factory.mktemp("one")
+    write_chaos_space(folder, space(Mode.CLUSTER))
+    alone = start(folder, "run", "space.yaml", "--name", "mine")
+    assert finish(alone, 600) and alone.returncode == 0, alone.log.read_text()
+    return folder
+
+
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("overlap", [False, True])
-def test_a_whole_run_while_nodes_join_die_and_leave(tmp_path: Path, overlap: bool) -> None:
+def test_a_whole_run_while_nodes_join_die_and_leave(tmp_path: Path, reference: Path, overlap: bool) -> None:
     """Two nodes; a third joins while beams are measured; one is killed and one announces its end while trials run."""
     content = space(Mode.CLUSTER)
     content["vlm"]["workers"] = {"batch": 8, **LABELS}  # as many as there is room for
-    reference = tmp_path / "one"
-    write_chaos_space(reference, content | {"vlm": content["vlm"] | {"workers": {"count": 1, "batch": 8}}})
-    alone = start(reference, "run", "space.yaml", "--name", "mine")
-    assert finish(alone, 300) and alone.returncode == 0, alone.log.read_text()
     folder = tmp_path / "several"
     write_chaos_space(
         folder, content | {"resources": LABELS, "evaluation": content["evaluation"] | {"overlap": overlap}}

@@ -22,6 +22,7 @@ from sweep.items import ItemTable
 from sweep.items.witness import witness
 from sweep.plan.plan import AnyPlan, CollectionPlan, EmbeddingPlan
 from sweep.settings.items import Sending
+from sweep.settings.labels import fits
 from sweep.settings.vlm import ModelSettings, WorkerSettings
 from sweep.storage.path import StoredPath
 from sweep.vlm.keys import model_identity, pinned
@@ -154,7 +155,9 @@ def _all(nodes: Sequence[NodeFitness], reason: Callable[[NodeFitness], str | Non
 
 
 def _has_room(node: NodeFitness, asking: _Asking) -> bool:
-    return any(capacity_of([node.resources], one.cpus, one.gpus) for one in asking.workers)
+    return any(
+        fits(one.labels, node.labels) and capacity_of([node.resources], one.cpus, one.gpus) for one in asking.workers
+    )
 
 
 def _identified(settings: ModelSettings) -> tuple[ModelSettings, str]:

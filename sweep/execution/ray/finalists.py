@@ -53,6 +53,7 @@ def retrain_all(
     Raises:
         OSError: nothing can be stored any more; what is stored can be continued.
         RunError: no node is left that can train one.
+        ClusterError: none has the labels or the room for it.
     """
     import ray
 
@@ -60,6 +61,7 @@ def retrain_all(
     nodes = Nodes(resources)
     for node, reason in left_out.items():
         nodes.leave_out(node, reason)
+    nodes.room()  # better refused now than waited for
     task = ray.remote(_task)
     dataset, shared = ray.put(plan.dataset), ray.put(context)
 

@@ -41,6 +41,7 @@ class NodeFitness:
         id: Ray's.
         name: for people.
         resources: as Ray counts them.
+        labels: that Ray knows of it.
         here: whether this process is connected to it.
         unusable: why nothing of ours can run there.
         lacks_run: why it cannot write into the run's folder.
@@ -51,6 +52,7 @@ class NodeFitness:
     id: str
     name: str
     resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     here: bool = False
     unusable: str | None = None
     lacks_run: str | None = None
@@ -59,7 +61,7 @@ class NodeFitness:
 
 
 def ask_nodes(question: NodeQuestion, items: ItemTable | None = None) -> list[NodeFitness]:
-    """Ask all nodes that are alive now and stay, at once.
+    """Ask all nodes that are alive now, at once. One that is about to leave would not answer: nothing begins there.
 
     Args:
         question: what they need, besides packages and versions.
@@ -124,7 +126,7 @@ def _answer(ref: Any) -> Any:  # noqa: ANN401 (what the task gave, or why it gav
 
 
 def _fitness(node: Node, answer: Any, wanted: Mapping[str, str]) -> NodeFitness:  # noqa: ANN401
-    known = NodeFitness(node.identity, str(node), node.resources)
+    known = NodeFitness(node.identity, str(node), node.resources, node.labels)
     if isinstance(answer, str):
         return replace(known, unusable=answer)
     versions, failure, found = answer

@@ -19,7 +19,7 @@ from sweep.errors import ClusterError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.capacity import worker_count
 from sweep.vlm.pool.dispatch import Dispatch
-from sweep.vlm.pool.nodes import check_labels, living_nodes, usable_nodes
+from sweep.vlm.pool.nodes import Node, check_labels, living_nodes, usable_nodes
 from sweep.vlm.pool.progress import Meter, PoolProgress
 from sweep.vlm.pool.shards import Shards
 from sweep.vlm.pool.worker import Answerer
@@ -181,12 +181,14 @@ class Pool(Generic[Table, Given]):
         )
 
 
-def cluster_capacity(settings: WorkerSettings, left_out: Collection[str] = ()) -> int:
+def cluster_capacity(
+    settings: WorkerSettings, left_out: Collection[str] = (), look: Callable[[], list[Node]] = living_nodes
+) -> int:
     """Workers that the connected cluster takes without the nodes that are left out.
 
     Raises:
         ClusterError: not even one fits.
     """
-    nodes = living_nodes()
+    nodes = look()
     check_labels(nodes, settings.labels, f"{settings.section}.labels")
     return worker_count(settings, [node.resources for node in usable_nodes(nodes, settings.labels, left_out)])

@@ -30,7 +30,7 @@ from sweep.vlm.pool.nodes import Node
 
 CODE_HERE = "a" * 64
 MINE = {"python": "3.11", PACKAGE: "0.2.0", "torch": "2.11.0+cpu", CODE: CODE_HERE}
-NODE = Node("n", "10.0.0.3", "worker-2", {"CPU": 1.0}, {})
+NODE = Node("n", "10.0.0.3", "worker-2", {"CPU": 1.0}, {"pool": "cpu"})
 WELL = NodeReport(CODE_HERE, None, None, None)
 
 
@@ -40,7 +40,7 @@ def of(versions: dict[str, str | None], failure: str | None = None, found: NodeR
 
 
 def test_a_node_that_has_the_same_is_well() -> None:
-    assert of({}) == NodeFitness("n", "node 10.0.0.3 (worker-2)", {"CPU": 1.0})
+    assert of({}) == NodeFitness("n", "node 10.0.0.3 (worker-2)", {"CPU": 1.0}, {"pool": "cpu"})
     assert of({"torch": "2.11.0+cu128"}).unusable is None, "builds for CPU and GPU"
 
 

@@ -10,6 +10,7 @@ Invariant: what is kept is a function of the trials that are shown, in whatever 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ class TpeHistory:
 
     def show(self, trials: Sequence[FrozenTrial], study: Study) -> None:
         """Take up what has come or ended since. Where an ended trial has become another, all is taken up anew."""
-        if any(one is not None and one is not now for one, now in zip(self._ended, trials, strict=False)):
+        if sum(map(operator.is_not, self._ended, trials)) != len(self._open):
             self._forget()
         known = len(self._ended)
         self._open += range(known, len(trials))
@@ -154,6 +155,15 @@ class HistoryTpeSampler(TPESampler):
         self._history = history
         if self._group:
             self._group_decomposed_search_space = _Groups(history)  # type: ignore[assignment]
+
+    def _sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As Optuna's: nothing before enough trials have ended."""
+        self._history.show(study._get_trials(deepcopy=False), study)
+        if not search_space or len(self._history) < self._n_startup_trials:
+            return {}
+        return self._sample(study, trial, search_space)
 
     def _sample(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         """As Optuna's, with arrays in place of lists of trials."""

@@ -2,7 +2,7 @@
 
     python -m benchmarks.study [--sizes 100 1000 10000] [--trials 10]
 
-A trial is one ask, a note of its worker, three reports with a look at the median pruner each, and its end. The space has
+A trial is one ask, a note of its worker, three reports with a look at the median pruner each, and its end. There are
 8 parameters. Both sides work on equal copies of one filled study, in turn, and must propose the same. What counts is
 processor time.
 """
@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -76,7 +77,7 @@ def _ended(before: FrozenTrial, space: SearchSpace, rng: np.random.Generator, dr
         steps.pop(3)
     settings = space.resolve(values, 0)
     known = Details(key=configuration_key(values), rce_epochs=1, seed=settings.seed, attempt=1)
-    now = _now()
+    now = datetime.now()
     return FrozenTrial(
         number=before.number,
         state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
@@ -90,12 +91,6 @@ def _ended(before: FrozenTrial, space: SearchSpace, rng: np.random.Generator, dr
         intermediate_values=steps,
         trial_id=before._trial_id,
     )
-
-
-def _now() -> Any:  # noqa: ANN401
-    import datetime
-
-    return datetime.datetime.now()
 
 
 class Side:
@@ -123,6 +118,7 @@ class Side:
         return asked.params
 
     def text(self) -> str:
+        """Medians, without the first trial."""
         ask, whole = (statistics.median(values) * 1e3 for values in zip(*self.times[1:], strict=True))
         return f"ask {ask:.0f} ms, whole trial {whole:.0f} ms"
 

@@ -47,10 +47,13 @@ class Encoding(NamedTuple):
 
 
 class QueryStart(NamedTuple):
-    """A batch of queries before the first dropout: projected, and the first attention's output if there is a layer."""
+    """A batch of queries before the first dropout: projected, and the output of the first attention.
+
+    Without a layer the latter is the former again, and nothing reads it.
+    """
 
     state_BH: Tensor
-    update_BH: Tensor | None
+    update_BH: Tensor
 
 
 class PointerSelector(nn.Module):
@@ -100,7 +103,7 @@ class PointerSelector(nn.Module):
         """The part of `encode` before the first dropout. Arguments as there."""
         state_BH = self.input_proj(query_BD)
         if not self.cross_attn_layers:
-            return QueryStart(state_BH, None)
+            return QueryStart(state_BH, state_BH)
         attention = self.cross_attn_layers[0]
         return QueryStart(state_BH, attention(state_BH, cand_BKD, cand_mask_BK, self.input_proj.weight))
 

@@ -25,13 +25,13 @@ class _UnitLength(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows_XH: Tensor) -> Tensor:  # noqa: ANN401 (torch's own context)
-        length_X1 = torch.linalg.vector_norm(rows_XH, dim=-1, keepdim=True).clamp_min(SMALLEST)
+        length_X1: Tensor = torch.linalg.vector_norm(rows_XH, dim=-1, keepdim=True).clamp_min(SMALLEST)
         unit_XH = rows_XH / length_X1
         ctx.save_for_backward(unit_XH, length_X1)
         return unit_XH
 
     @staticmethod
-    def backward(ctx: Any, gradient_XH: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ANN401
+    def backward(ctx: Any, gradient_XH: Tensor) -> Tensor:  # noqa: ANN401
         unit_XH, length_X1 = ctx.saved_tensors
         along_X1 = torch.linalg.vecdot(gradient_XH, unit_XH)[..., None]
         return torch.addcmul(gradient_XH, unit_XH, along_X1, value=-1).div_(length_X1)

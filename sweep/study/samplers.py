@@ -5,7 +5,8 @@ one, seeded by SHA-256 from the space's seed and the trial's number, and each in
 its own, seeded by its name as well. What a trial is given is then a function of the study's finished trials and of its
 number, also when the kill came in the middle of sampling it. Read in Optuna 5.0:
 
-- TPE, random: no other state (what TPE keeps in `sweep.study.tpe` changes no draw). TPE stores what it drew jointly in the trial; drawing it again gives the same.
+- TPE, random: no other state. TPE stores what it drew jointly in the trial; drawing it again gives the same. What it
+  reads of finished trials is kept (`sweep.study.tpe`), which changes no draw.
 - GP: no other state, except the last kernel parameters as a starting point of the next fit, which we do without.
   It takes the note of a joint draw for a running trial, its own included: `StudyOwner` blanks it before redrawing.
 - CMA-ES: its state is kept in attributes of the trials (`sweep.study.cmaes`), and found again in the latest complete

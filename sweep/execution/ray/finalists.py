@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 from selector.data import Dataset
 from selector.denormals import use_threads
 from selector.errors import UserError

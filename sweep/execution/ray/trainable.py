@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-
 from selector.data import Dataset
 from selector.denormals import use_threads
 from selector.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from selector.unit import unit_length
+from selector.unit import cosines, unit_length
 
 
 def test_values_are_torchs_to_the_bit_with_and_without_a_gradient() -> None:
@@ -25,3 +25,15 @@ def test_the_gradient() -> None:
     (own,) = torch.autograd.grad((unit_length(single) * weights).sum(), single)
     (torchs,) = torch.autograd.grad((functional.normalize(single, dim=-1) * weights).sum(), single)
     torch.testing.assert_close(own, torchs, rtol=1e-5, atol=1e-6)
+
+
+def test_cosines() -> None:
+    generator = torch.Generator().manual_seed(1)
+    state = torch.randn(3, 2, 6, dtype=torch.float64, generator=generator).requires_grad_(True)
+    unit = torch.randn(3, 5, 6, dtype=torch.float64, generator=generator).requires_grad_(True)
+    assert torch.autograd.gradcheck(cosines, (state, unit))
+    assert torch.equal(cosines(state, unit), state @ unit.transpose(1, 2))
+    (gradient,) = torch.autograd.grad(cosines(state, unit).sum(), unit)
+    assert gradient.is_contiguous()
+    with torch.no_grad():
+        assert torch.equal(cosines(state, unit), state @ unit.transpose(1, 2))

@@ -45,6 +45,7 @@ class Timed(Evaluator):
     seconds = 0.0
 
     def __call__(self, model: PointerSelector) -> ValidationResult:
+        """As of an evaluator."""
         started = time.process_time()
         result = super().__call__(model)
         self.seconds += time.process_time() - started

@@ -64,7 +64,8 @@ class TensorData:
     def candidates(self, queries: Int64Array) -> Tensor:
         """Items in the pools of the given queries, each once, ascending, int64 [U]."""
         index, mask = _ragged_index(self._pool_starts, torch.as_tensor(queries, device=self.device))
-        return self._pool_items[index[mask]].unique()
+        items_U: Tensor = self._pool_items[index[mask]].unique()  # type: ignore[no-untyped-call]
+        return items_U
 
     def in_order(self, queries: Int64Array, batch_size: int) -> Iterator[Batch]:
         """Batches over the queries in the given order."""

@@ -30,7 +30,7 @@ from selector.config import SelectorConfig
 from selector.errors import CheckpointError, HubError, SettingsError, first_line, printable
 from selector.files import lfs_problem
 from selector.tensors import read_tensors, tensor_bytes
-from selector.unit import unit_length
+from selector.unit import cosines, unit_length
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 """What may be the name of a repository on the Hugging Face hub: owner/name."""
@@ -47,10 +47,13 @@ class Encoding(NamedTuple):
 
 
 class QueryStart(NamedTuple):
-    """A batch of queries before the first dropout: projected, and the first attention's output if there is a layer."""
+    """A batch of queries before the first dropout: projected, and the output of the first attention.
+
+    Without a layer the latter is the former again, and nothing reads it.
+    """
 
     state_BH: Tensor
-    update_BH: Tensor | None
+    update_BH: Tensor
 
 
 class PointerSelector(nn.Module):
@@ -100,7 +103,7 @@ class PointerSelector(nn.Module):
         """The part of `encode` before the first dropout. Arguments as there."""
         state_BH = self.input_proj(query_BD)
         if not self.cross_attn_layers:
-            return QueryStart(state_BH, None)
+            return QueryStart(state_BH, state_BH)
         attention = self.cross_attn_layers[0]
         return QueryStart(state_BH, attention(state_BH, cand_BKD, cand_mask_BK, self.input_proj.weight))
 
@@ -158,7 +161,7 @@ class PointerSelector(nn.Module):
         B, N, S = beams_BNS.shape
         gone_BNK = ~encoding.cand_mask_BK[:, None, :].expand(B, N, -1)
         state_BNH = encoding.query_BH[:, None, :]
-        cosine_BNK = _cosines(state_BNH, encoding)
+        cosine_BNK = cosines(state_BNH, encoding.cand_BKH)
         for step in range(S):
             yield cosine_BNK, gone_BNK
             if step + 1 == S:
@@ -167,7 +170,7 @@ class PointerSelector(nn.Module):
             gone_BNK = gone_BNK.scatter(2, pick_BN[:, :, None], True)
             if self.config.decoder != "static":
                 state_BNH = self._advance(state_BNH.expand(B, N, -1), pick_BN, encoding)
-                cosine_BNK = _cosines(state_BNH, encoding)
+                cosine_BNK = cosines(state_BNH, encoding.cand_BKH)
 
     def unroll(self, encoding: Encoding, shots: int) -> Tensor:
         """Greedy selection from encodings.
@@ -181,7 +184,7 @@ class PointerSelector(nn.Module):
         """
         available_BNK = encoding.cand_mask_BK[:, None, :]
         state_BNH = encoding.query_BH[:, None, :]
-        cosine_BNK = _cosines(state_BNH, encoding)
+        cosine_BNK = cosines(state_BNH, encoding.cand_BKH)
         picks = []
         for step in range(shots):
             pick_BN = (cosine_BNK / self.config.temperature).masked_fill(~available_BNK, -torch.inf).argmax(-1)
@@ -191,7 +194,7 @@ class PointerSelector(nn.Module):
             available_BNK = available_BNK.scatter(2, pick_BN[:, :, None], False)
             if self.config.decoder != "static":
                 state_BNH = self._advance(state_BNH, pick_BN, encoding)
-                cosine_BNK = _cosines(state_BNH, encoding)
+                cosine_BNK = cosines(state_BNH, encoding.cand_BKH)
         return torch.stack(picks, dim=1)
 
     def _advance(self, state_BNH: Tensor, pick_BN: Tensor, encoding: Encoding) -> Tensor:
@@ -338,11 +341,6 @@ def check_size(config: SelectorConfig, weights: dict[str, Tensor], source: Path)
             f"{source}: does not fit the selector's configuration (width {config.width}, hidden {H}, "
             f"{config.layers} layers)"
         )
-
-
-def _cosines(state_BNH: Tensor, encoding: Encoding) -> Tensor:
-    """Of states and candidates, [B, N, K]. Both sides are already of unit length."""
-    return state_BNH @ encoding.cand_BKH.transpose(1, 2)
 
 
 def build_selector(config: SelectorConfig, seed: int) -> PointerSelector:

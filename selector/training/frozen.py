@@ -5,8 +5,8 @@ depend on the epoch. The projections are made once per item, although an item is
 
 Everything is computed in a fixed order and in parts of a fixed size. So a stage that was restored keeps the same bits.
 
-Legend: B queries of a batch, Q queries of the stage, U items in their pools, M items of the data, K candidates, H hidden
-width.
+Legend: B queries of a batch, Q queries of the stage, U items in their pools, M items of the data, N beams, S picks,
+K candidates, H hidden width.
 """
 
 from __future__ import annotations
@@ -52,8 +52,13 @@ class CandidateTable:
         if not self._fits:
             return self._model.project(batch.cand_BKD)
         if self._unit_UH is None:
-            parts = self._rows.items_U.split(ITEMS_AT_ONCE)
-            self._unit_UH = torch.cat([self._model.project(self._rows.data.embeddings_MD[part]) for part in parts])
+            items_U, embeddings_MD = self._rows.items_U, self._rows.data.embeddings_MD
+            self._unit_UH = torch.cat(
+                [
+                    self._model.project(embeddings_MD[items_U[first : first + ITEMS_AT_ONCE]])
+                    for first in range(0, len(items_U), ITEMS_AT_ONCE)
+                ]
+            )
         return rows_of(self._unit_UH, self._rows.of_item_M[batch.cand_items_BK])
 
 
@@ -89,13 +94,9 @@ class FrozenPolicy:
                 self.model.attend(part.query_BD, part.cand_BKD, part.cand_mask_BK)
                 for part in self._rows.data.in_order(self._rows.queries, QUERIES_AT_ONCE)
             ]
-            update_QH = torch.cat([one.update_BH for one in starts if one.update_BH is not None] or [torch.empty(0)])
-            self._start_QH = QueryStart(
-                torch.cat([one.state_BH for one in starts]), update_QH if len(update_QH) else None
-            )
+            self._start_QH = QueryStart(*(torch.cat(parts) for parts in zip(*starts, strict=True)))
         rows_B = self._rows.of_query[batch.queries_B]
-        state_QH, update_QH = self._start_QH
-        return QueryStart(state_QH[rows_B], None if update_QH is None else update_QH[rows_B])
+        return QueryStart(*(kept_QH[rows_B] for kept_QH in self._start_QH))
 
 
 def equal_weights(one: PointerSelector, other: PointerSelector) -> bool:

@@ -200,7 +200,9 @@ class KeptStorage(BaseStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """As in Optuna."""
-        found = [trial for trial in self._trials() if states is None or trial.state in states]
+        found = list(self._trials())
+        if states is not None:
+            found = [trial for trial in found if trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:

@@ -103,7 +103,7 @@ class PrunerView(optuna.Study):
         # Optuna has no public way to the storage of a study; a second Study on its URL would have a second cache.
         super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=study.pruner)
         self._starts = starts
-        self._finished: dict[int, FrozenTrial] = {}
+        self._finished: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # by identity: a finished trial, and reduced
 
     def seen(self, trial: FrozenTrial) -> FrozenTrial:
         """A copy of the trial with the epochs that count, numbered from 1; attributes are shared with the original."""
@@ -113,14 +113,18 @@ class PrunerView(optuna.Study):
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """As in Optuna; reduced copies, whatever `deepcopy` says."""
-        return [self._cached(trial) for trial in super().get_trials(deepcopy=False, states=states)]
+        known = self._finished
+        return [
+            known[id(trial)][1] if id(trial) in known else self._reduced(trial)
+            for trial in super().get_trials(deepcopy=False, states=states)
+        ]
 
-    def _cached(self, trial: FrozenTrial) -> FrozenTrial:
-        if not trial.state.is_finished():
-            return self.seen(trial)
-        if trial.number not in self._finished:
-            self._finished[trial.number] = self.seen(trial)
-        return self._finished[trial.number]
+    def _reduced(self, trial: FrozenTrial) -> FrozenTrial:
+        """Kept where nothing can change any more. The trial too: another one might get its identity."""
+        reduced = self.seen(trial)
+        if trial.state.is_finished():
+            self._finished[id(trial)] = trial, reduced
+        return reduced
 
     @property
     def best_trial(self) -> FrozenTrial:

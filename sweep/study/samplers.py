@@ -5,7 +5,8 @@ one, seeded by SHA-256 from the space's seed and the trial's number, and each in
 its own, seeded by its name as well. What a trial is given is then a function of the study's finished trials and of its
 number, also when the kill came in the middle of sampling it. Read in Optuna 5.0:
 
-- TPE, random: no other state. TPE stores what it drew jointly in the trial; drawing it again gives the same.
+- TPE, random: no other state. TPE stores what it drew jointly in the trial; drawing it again gives the same. What it
+  reads of finished trials is kept (`sweep.study.tpe`), which changes no draw.
 - GP: no other state, except the last kernel parameters as a starting point of the next fit, which we do without.
   It takes the note of a joint draw for a running trial, its own included: `StudyOwner` blanks it before redrawing.
 - CMA-ES: its state is kept in attributes of the trials (`sweep.study.cmaes`), and found again in the latest complete
@@ -27,22 +28,26 @@ import warnings
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from selector.seeds import derive_seed32
 from sweep.space.algorithms import CmaEsSettings, GpSettings, QmcSettings, TpeSettings
 from sweep.space.search_space import SearchSpace
+from sweep.study.tpe import HistoryTpeSampler, TpeHistory
 
 
-def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "joint") -> BaseSampler:
+def build_sampler(
+    space: SearchSpace, number: int, drawn: int, history: TpeHistory, purpose: str = "joint"
+) -> BaseSampler:
     """The sampler for one trial.
 
     Args:
         space: names the sampler, its settings and the seed.
         number: the trial's number in the study.
         drawn: configurations that were sampled (not enqueued) before this one; the index in a QMC sequence.
+        history: what TPE keeps between the trials of one study. It changes no draw.
         purpose: `joint`, or the path of the parameter to be drawn on its own.
     """
     settings = space.sampler
@@ -50,7 +55,8 @@ def build_sampler(space: SearchSpace, number: int, drawn: int, purpose: str = "j
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's word for GP, QMC and some of TPE's options
         if isinstance(settings, TpeSettings):
-            return TPESampler(
+            return HistoryTpeSampler(
+                history,
                 seed=seed,
                 n_startup_trials=settings.n_startup_trials,
                 n_ei_candidates=settings.n_ei_candidates,

@@ -19,6 +19,7 @@ from sweep.study.prior import PriorSampler, prior_trials
 from sweep.study.samplers import build_sampler
 from sweep.study.slots import Planner
 from sweep.study.summaries import FALLBACK, slot_of
+from sweep.study.tpe import TpeHistory
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class Suggester:
         self._planner = planner
         self._space = planner.space
         self._prior = prior_trials(planner.space)
+        self._history = TpeHistory()
 
     def prepare(self, trial: FrozenTrial) -> None:
         """Set the sampler for the trial's joint draw; to be called before an `optuna.Trial` is made of it."""
@@ -69,7 +71,7 @@ class Suggester:
             self._study.sampler = RandomSampler(seed=seed)
         else:
             drawn = self._planner.drawn_before(slot_of(trial).configuration)
-            sampler = build_sampler(self._space, trial.number, drawn, purpose)
+            sampler = build_sampler(self._space, trial.number, drawn, self._history, purpose)
             self._study.sampler = PriorSampler(sampler, self._prior) if self._prior else sampler
 
     def _guarded(self, trial: optuna.Trial, draw: Callable[[], T]) -> T:

@@ -45,7 +45,7 @@ def studies(
         record = json.loads(line)
         if record["asked"] == asked:
             known[record["arm"], record["seed"]] = Found.from_json(record["found"])
-    left = [pair for pair in product(arms, range(seeds)) if pair not in known]
+    left = [(arm, seed) for seed, arm in product(range(seeds), arms) if (arm, seed) not in known]
     with database() as url:
         for arm, seed in left:
             known[arm, seed] = search(surface, arm, seed, epochs, slots, url)

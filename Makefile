@@ -21,7 +21,7 @@ help:
 	@echo "fuzz-guided  atheris on every loader, FUZZ_SECONDS each (300), or on FUZZ_TARGET alone"
 	@echo "check      ruff, mypy --strict, layers, docs"
 	@echo "docs       the documents and the reference as pages, into build/site"
-	@echo "bench      benchmarks, side by side"
+	@echo "bench      short benchmarks, one table, beside the accepted figures"
 	@echo "gpu-wheels fetch what gpu-check carries along"
 	@echo "gpu-check  eight minutes on a machine with a CUDA card, torch and transformers; GPU_CHECK: its options"
 	@echo "gpu-report its figures (GPU_RESULTS: the file) into docs/benchmarks.md"
@@ -86,10 +86,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.encoding
-	$(BIN)/python -m benchmarks.sweep_overhead
-	$(BIN)/python -m benchmarks.engine
-	$(BIN)/python -m benchmarks.pool_overhead
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # Neither needs an environment: the check runs on machines where nothing can be installed.
 gpu-wheels:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.figures import Figure, add_option, write
 from selector.batches import TensorData
 from selector.data import Dataset, DataSettings, Outcome, load
 from selector.settings import TrialSettings, ValidationSettings
@@ -109,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--queries-per-round", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
+    add_option(parser)
     arguments = parser.parse_args()
     real = OKVQA.is_dir()
     dataset = load(DataSettings(path=OKVQA)) if real else random_dataset()
@@ -135,6 +137,8 @@ def main() -> None:
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"median {statistics.median(ratios):.1f} times, lowest {min(ratios):.1f}; peak memory {peak:.0f} MB")
+    ratio = Figure("encoding", "epoch, against encoding per beam", statistics.median(ratios))
+    write(arguments.figures, [ratio, Figure("encoding", "peak memory", peak, "MB", "lower")])
 
 
 if __name__ == "__main__":

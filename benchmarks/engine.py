@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 import torch
 
+from benchmarks.figures import Figure, add_option, write
 from benchmarks.plain_generate import Plain
 from benchmarks.rates import engine_flops, matmul_rate, work_seconds
 from benchmarks.vlm_models import SIZES, Pair, demo_pair, random_pair
@@ -98,8 +99,10 @@ def usual(
     return seconds, said
 
 
-def compare(pair: Pair, settings: VlmSettings, table: Table, items: Sequence[WorkItem], sample: int) -> None:
-    """Time one number of beams and print the gains one after another."""
+def compare(
+    pair: Pair, settings: VlmSettings, table: Table, items: Sequence[WorkItem], sample: int
+) -> dict[str, float]:
+    """Time one number of beams and print the gains one after another. Seconds per prompt by what was done."""
     unique, place = different(items), pair.loaded.device
     beams = settings.decoding.num_beams
     Engine(settings, loaded=pair.loaded).answer(table, unique[:8])  # warm
@@ -119,6 +122,14 @@ def compare(pair: Pair, settings: VlmSettings, table: Table, items: Sequence[Wor
     same = sum(isinstance(one, Answer) and one.text == text for one, text in zip(answers, said, strict=True))
     print(f"  {same} of {len(sampled)} answers are word for word those of generate")
     _explain(fresh, table, unique, beams, seconds["+ prefix tree"] * len(items))
+    return seconds
+
+
+def _figures(case: str, seconds: dict[str, float]) -> list[Figure]:
+    ours = seconds["+ prefix tree"]
+    padded = next(name for name in seconds if name.startswith("+ left-padded"))
+    against = {"generate": "generate, prompt by prompt", "padded batches": padded}
+    return [Figure("engine", f"{case}, against {word}", seconds[name] / ours) for word, name in against.items()]
 
 
 def _explain(engine: Engine, table: Table, unique: Sequence[WorkItem], beams: int, took: float) -> None:
@@ -139,6 +150,7 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=24)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--decode-rows", type=int, default=64)
+    add_option(parser)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     on_cpu = device.type == "cpu"
@@ -153,7 +165,8 @@ def main() -> None:
         table = photographs(arguments.queries + 200, size.image)
     for beams in (1, 3):
         settings = settings_for(beams, arguments.decode_rows)
-        compare(pair, settings, table, work(arguments.queries, len(table.images)), arguments.plain)
+        seconds = compare(pair, settings, table, work(arguments.queries, len(table.images)), arguments.plain)
+        write(arguments.figures, _figures(f"{arguments.size}, {'greedy' if beams == 1 else f'{beams} beams'}", seconds))
 
 
 if __name__ == "__main__":

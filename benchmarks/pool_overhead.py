@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 
+from benchmarks.figures import Figure, add_option, write
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.work import Answer, Result, WorkItem
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--items", type=int, default=50_000)
     parser.add_argument("--workers", type=int, default=2)
+    add_option(parser)
     options = parser.parse_args()
 
     from sweep.execution.ray.options import LOOPBACK_ONLY
@@ -70,6 +72,8 @@ def main() -> None:
                 done = sum(1 for _ in pool.run(items_of(options.items)))
                 pooled.append(done / (time.perf_counter() - started))
                 plain.append(options.items / direct(options.items, batch))
+        each = Figure("pool_overhead", f"item, batches of {batch}", 1e6 / statistics.median(pooled), "us", "lower")
+        write(options.figures, [each])
         print(
             f"batch {batch:>3}: {statistics.median(pooled):,.0f} items/s ({min(pooled):,.0f}, {max(pooled):,.0f}), "
             f"{1e6 / statistics.median(pooled):.0f} us each; direct {1e6 / statistics.median(plain):.1f} us each"

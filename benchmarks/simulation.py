@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from benchmarks.figures import Figure, add_option, write
 from selector.reports import EpochReport, Stage
 from selector.seeds import derive_seed32
 from sweep.driver.create import NewRun
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=256)
     parser.add_argument("--sampler", default="random", choices=("random", "tpe"))
     parser.add_argument("--profile", type=Path)
+    add_option(parser)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         profile = cProfile.Profile()
@@ -142,6 +144,7 @@ def main() -> None:
             profile.dump_stats(asked.profile)
         what = f"{asked.trials:,} trials on {asked.slots} slots, sampler {asked.sampler}"
         print(f"{what}: {each * 1e3:.1f} ms of processor time each, {time.monotonic() - began:.0f} s in all")
+        write(asked.figures, [Figure("simulation", "driver, a trial", each * 1e3, "ms", "lower")])
         _sizes(paths)
         _readers(paths)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.figures import Figure, add_option, write
 from selector.training import train
 from sweep.driver.create import NewRun
 from sweep.driver.run import execute
@@ -42,7 +43,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=60)
-    trials = parser.parse_args().trials
+    add_option(parser)
+    options = parser.parse_args()
+    trials = options.trials
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "overhead.yaml"
@@ -60,6 +63,8 @@ def main() -> None:
         f"{trials} trials: median {median * 1e3:.0f} ms per trial in the sweep (slowest {durations[-1] * 1e3:.0f} ms, "
         f"the first starts an actor), {loop * 1e3:.0f} ms in a loop: overhead {(median - loop) * 1e3:.0f} ms per trial"
     )
+    extra = Figure("sweep_overhead", "on top of a trial", (median - loop) * 1e3, "ms", "lower")
+    write(options.figures, [Figure("sweep_overhead", "trial, against a loop", median / loop, better="lower"), extra])
 
 
 if __name__ == "__main__":

@@ -10,19 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmarks.machine import machine
 
 Result = dict[str, Any]
 
@@ -62,38 +60,8 @@ def read(file: Path) -> list[Result]:
 
 def header(options: Options) -> Result:
     """What was measured, where and with what."""
-    card = torch.cuda.get_device_properties(options.device) if options.on_gpu else None
-    return {
-        "header": 1,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "device": options.device.type,
-        "size": "tiny" if options.tiny else "full",
-        "card": card.name if card else None,
-        "card_gb": round(card.total_memory / 1e9, 1) if card else None,
-        "capability": f"{card.major}.{card.minor}" if card else None,
-        "multiprocessors": card.multi_processor_count if card else None,
-        "driver": _driver() if card else None,
-        "processor": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda if card else None,
-        "cudnn": torch.backends.cudnn.version() if card else None,
-        "transformers": metadata.version("transformers"),
-        "commit": _output(["git", "rev-parse", "--short", "HEAD"]),
-    }
-
-
-def _driver() -> str | None:
-    return _output(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
-
-
-def _output(command: list[str]) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip().splitlines()[0] if done.stdout.strip() else None
+    size = "tiny" if options.tiny else "full"
+    return {"header": 1, "device": options.device.type, "size": size, **machine(options.device)}
 
 
 def run_step(name: str, step: Step, options: Options, file: Path, began: float) -> bool:

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.search.study import ARMS, Found, search
+from benchmarks.figures import Figure, add_option, write
+from benchmarks.search.study import ARMS, Found, database, search
 from benchmarks.search.surface import FOLDER, Lookup, Surface
 from selector.arrays import Float64Array
 from sweep.evaluation.bootstrap import DIFFERENCES, Bootstrap
@@ -43,10 +44,11 @@ def studies(
     for line in [] if out is None or not out.exists() else out.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         if record["asked"] == asked:
-            known[record["arm"], record["seed"]] = Found(**record["found"])
-    for arm, seed in product(arms, range(seeds)):
-        if (arm, seed) not in known:
-            known[arm, seed] = search(surface, arm, seed, epochs, slots)
+            known[record["arm"], record["seed"]] = Found.from_json(record["found"])
+    left = [(arm, seed) for seed, arm in product(range(seeds), arms) if (arm, seed) not in known]
+    with database() as url:
+        for arm, seed in left:
+            known[arm, seed] = search(surface, arm, seed, epochs, slots, url)
             if out is not None:
                 record = {"asked": asked, "arm": arm, "seed": seed, "found": known[arm, seed].to_json()}
                 with out.open("a", encoding="utf-8") as file:
@@ -98,6 +100,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="NAME")
     parser.add_argument("--lookup", type=Lookup, default=Lookup.INTERPOLATION, choices=list(Lookup))
     parser.add_argument("--out", type=Path)
+    add_option(parser)
     asked = parser.parse_args()
     if asked.seeds < 2:
         parser.error(f"--seeds {asked.seeds}: at least 2, or there is no interval")
@@ -108,14 +111,19 @@ def main() -> None:
     surface = Surface.read(file, asked.lookup)
     if asked.epochs < 2 * surface.grpo_epochs * asked.slots:
         parser.error(f"--epochs {asked.epochs}: at least {2 * surface.grpo_epochs * asked.slots}, two trials a slot")
+    found = studies(surface, asked.arms, asked.seeds, asked.epochs, asked.slots, asked.out)
     errors = surface.header["errors"]
     print(f"{surface.header['surface']}: {len(surface)} points of {surface.header['space']}, best val_loss "
           f"{surface.best_values.min():.4f} to {surface.best_values.max():.4f}, spread {errors['spread']}; "
           f"{asked.lookup} errs by {errors[asked.lookup.value]['rms']}, rank correlation "
           f"{errors[asked.lookup.value]['rank_correlation']}; lowest {surface.lowest:.4f}")  # fmt: skip
     print(f"{asked.epochs} epochs of GRPO, {asked.slots} at a time, {asked.seeds} seeds")
-    found = studies(surface, asked.arms, asked.seeds, asked.epochs, asked.slots, asked.out)
     print(*table(surface, found, asked.epochs), sep="\n")
+    regret = {arm: float(best_at(one, asked.epochs).mean()) - surface.lowest for arm, one in found.items()}
+    first, *others = regret
+    name = surface.header["surface"]
+    ratios = [Figure("search", f"{name}, regret of {arm} to {first}", regret[arm] / regret[first]) for arm in others]
+    write(asked.figures, ratios)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,15 +66,20 @@ class Found:
         return min((value for ended, value in self.complete if ended <= cost), default=None)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `Found(**values)` is the inverse."""
+        """Plain values; `from_json` is the inverse."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Found:
+        """From `to_json`, also by way of text."""
+        return cls(**{**values, "complete": [(float(ended), float(value)) for ended, value in values["complete"]]})
 
 
 class _Follower:
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
         self.complete: list[tuple[float, float]] = []
-        self.pruned: set[int] = set()
+        self.stopped: set[int] = set()
 
     def started(self, event: TrialStarted) -> None:
         """Nothing to do."""
@@ -85,10 +92,17 @@ class _Follower:
         if event.trial.is_complete and event.trial.value is not None:
             self.complete.append((self._clock.now / EPOCH_SECONDS, event.trial.value))
         else:
-            self.pruned.add(event.number)
+            self.stopped.add(event.number)
 
 
-def search(surface: Surface, arm: str, seed: int, epochs: int, slots: int = 1) -> Found:
+@contextmanager
+def database() -> Iterator[str]:
+    """The URL of one for studies that are thrown away."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield sqlite_url(Path(folder) / "study.db")
+
+
+def search(surface: Surface, arm: str, seed: int, epochs: int, slots: int, url: str) -> Found:
     """Let an arm search a surface.
 
     Args:
@@ -97,21 +111,21 @@ def search(surface: Surface, arm: str, seed: int, epochs: int, slots: int = 1) -
         seed: of the sampler.
         epochs: of GRPO, of all trials together. The trials that run then end, and are not counted.
         slots: trials at a time.
+        url: of a database that has no study of this arm and seed.
     """
     sampler, pruner = ARMS[arm]
     hours = epochs / slots
     space = surface.space.replace(sampler=sampler, pruner=pruner, seed=seed, budget={"hours": hours})
     clock = VirtualClock()
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        owner = StudyOwner.open(sqlite_url(Path(folder) / "study.db"), "search", space, clock)
-        follower = _Follower(clock)
-        coordinator = Coordinator(owner, slots, [follower])
-        replay(coordinator, lambda trial: surface.reports(trial.params), slots, clock, space.health)
-        rows = owner.summaries()
-        owner.close()
+    owner = StudyOwner.open(url, f"{arm} {seed}", space, clock)
+    follower = _Follower(clock)
+    coordinator = Coordinator(owner, slots, [follower])
+    replay(coordinator, lambda trial: surface.reports(trial.params), slots, clock, space.health)
+    rows = owner.summaries()
+    owner.close()
     if coordinator.error is not None:
         raise coordinator.error
     would_be = [surface.best(row.params) for row in rows]
     first = min(range(len(rows)), key=would_be.__getitem__)
     within = [(ended * slots, value) for ended, value in follower.complete if ended <= hours]
-    return Found(len(rows), within, len(follower.pruned), first in follower.pruned, would_be[first])
+    return Found(len(rows), within, len(follower.stopped), first in follower.stopped, would_be[first])

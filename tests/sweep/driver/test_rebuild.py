@@ -79,8 +79,12 @@ def test_a_record_is_there_from_the_first_epoch_on_and_never_before_a_trial_has_
     results = iter(Trial(context, paths, 0, first.settings, data, evaluate))
     coordinator.epoch(next(results))
     assert json.loads(paths.trial(0).study_file.read_bytes())["params"] == first.params
+    written = paths.trial(0).study_file.local().stat().st_ino
     second = coordinator.next_trial()
     assert isinstance(second, AskedTrial)
+    assert paths.trial(0).study_file.local().stat().st_ino == written, (
+        "nobody writes a record for what another trial does"
+    )
     record = json.loads(paths.trial(1).study_file.read_bytes())
     assert record["params"] == second.params and record["state"] == "running"
     coordinator.failed(1, "no memory")

@@ -72,9 +72,11 @@ class Overlap:
     # What the trials need of it --------------------------------------------------------------------------------------
 
     def begin(self, summaries: Callable[[], Sequence[TrialSummary]]) -> None:
-        """Ask what needs no trial. Returns when the workers have their places. `summaries`: those of the study."""
+        """Ask what needs no new trial. Returns when the workers have their places. `summaries`: those of the study."""
         most = beside_trials(self._evaluation.vlm.workers)
         self._summaries = summaries
+        ranked = rank(summaries())
+        self._ranked = ranked if any(row.is_complete for row in ranked) else None  # of an earlier driver
         self.service.limit_workers(most)
         self._thread.start()
         deadline = time.monotonic() + SECONDS_TO_PLACE

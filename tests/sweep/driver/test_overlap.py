@@ -128,6 +128,13 @@ def test_the_table_is_the_same_to_the_bit_and_nothing_is_asked_twice(
     assert looks[0] == looks[1] and looks[0].looks == 1 and looks[0].unfinished == 0
 
 
+def test_a_resumed_run_asks_for_the_trials_that_are_complete(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(copy, monkeypatch) as (plan, session, rows, service):
+        overlap = asking(plan, session, service, rows)
+        wait_for(lambda: len(service.asked) > 1, 20)
+        overlap.end(now=False)
+
+
 def test_an_interrupted_one_has_begun_its_look(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(copy, monkeypatch) as (plan, session, rows, service):
         overlap = asking(plan, session, service, rows)

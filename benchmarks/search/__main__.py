@@ -118,11 +118,13 @@ def main() -> None:
           f"{errors[asked.lookup.value]['rank_correlation']}; lowest {surface.lowest:.4f}")  # fmt: skip
     print(f"{asked.epochs} epochs of GRPO, {asked.slots} at a time, {asked.seeds} seeds")
     print(*table(surface, found, asked.epochs), sep="\n")
+    # How many times the regret of the first arm: higher is better for that one, which a space ships with.
     regret = {arm: float(best_at(one, asked.epochs).mean()) - surface.lowest for arm, one in found.items()}
     first, *others = regret
     name = surface.header["surface"]
-    ratios = [Figure("search", f"{name}, regret of {arm} to {first}", regret[arm] / regret[first]) for arm in others]
-    write(asked.figures, ratios)
+    write(
+        asked.figures, [Figure("search", f"{name}, {arm} over {first}", regret[arm] / regret[first]) for arm in others]
+    )
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def _jobs(head: Head, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
 @pytest.mark.long
 def test_a_run_outlives_its_jobs_and_its_head(head: Head, undisturbed: Ran, tmp_path: Path) -> None:
-    """Stopped, resumed, its head killed and started again, handed in again: it ends with the trials of an undisturbed run."""
+    """Stopped, resumed, its head killed and started again, handed in again: the trials of an undisturbed run."""
     write_space(tmp_path, **ALONE)
     run = head.home / "runs/alone"
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(head.home / ".ray/auth_token")}

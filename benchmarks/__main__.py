@@ -24,7 +24,7 @@ SHORT: dict[str, list[str]] = {
     "pool_overhead": ["--items", "10000"],
     "sweep_overhead": ["--trials", "15"],
     "simulation": ["--trials", "150", "--slots", "64"],
-    "search": ["--seeds", "4", "--arms", "tpe + median", "random"],
+    "search": ["--seeds", "4", "--arms", "tpe + asha", "random"],
 }
 """Options of the short form. All of them together take a few minutes on two idle cores."""
 SECONDS = 600

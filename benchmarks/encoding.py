@@ -137,7 +137,7 @@ def main() -> None:
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"median {statistics.median(ratios):.1f} times, lowest {min(ratios):.1f}; peak memory {peak:.0f} MB")
-    ratio = Figure("encoding", "epoch, against encoding per beam", statistics.median(ratios))
+    ratio = Figure("encoding", "epoch, over encoding per beam", statistics.median(ratios))
     write(arguments.figures, [ratio, Figure("encoding", "peak memory", peak, "MB", "lower")])
 
 

@@ -129,7 +129,7 @@ def _figures(case: str, seconds: dict[str, float]) -> list[Figure]:
     ours = seconds["+ prefix tree"]
     padded = next(name for name in seconds if name.startswith("+ left-padded"))
     against = {"generate": "generate, prompt by prompt", "padded batches": padded}
-    return [Figure("engine", f"{case}, against {word}", seconds[name] / ours) for word, name in against.items()]
+    return [Figure("engine", f"{case}, over {word}", seconds[name] / ours) for word, name in against.items()]
 
 
 def _explain(engine: Engine, table: Table, unique: Sequence[WorkItem], beams: int, took: float) -> None:

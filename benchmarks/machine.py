@@ -31,6 +31,7 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
         "driver": _driver() if card else None,
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if card else None,

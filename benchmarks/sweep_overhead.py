@@ -64,7 +64,7 @@ def main() -> None:
         f"the first starts an actor), {loop * 1e3:.0f} ms in a loop: overhead {(median - loop) * 1e3:.0f} ms per trial"
     )
     extra = Figure("sweep_overhead", "on top of a trial", (median - loop) * 1e3, "ms", "lower")
-    write(options.figures, [Figure("sweep_overhead", "trial, against a loop", median / loop, better="lower"), extra])
+    write(options.figures, [Figure("sweep_overhead", "trial, over a loop", median / loop, better="lower"), extra])
 
 
 if __name__ == "__main__":

@@ -199,8 +199,10 @@ class PointerSelector(nn.Module):
 
     def _advance(self, state_BNH: Tensor, pick_BN: Tensor, encoding: Encoding) -> Tensor:
         """Gated update of the query state by the chosen candidate, [B, N, H], unit length."""
-        index_BNH = pick_BN[:, :, None].expand(-1, -1, state_BNH.shape[-1])
-        chosen_BNH = encoding.cand_BKH.gather(1, index_BNH)
+        B, K, H = encoding.cand_BKH.shape
+        row_BN = pick_BN + K * torch.arange(B, device=pick_BN.device)[:, None]
+        # Whole rows: `gather` takes and returns them number by number.
+        chosen_BNH = encoding.cand_BKH.reshape(B * K, H).index_select(0, row_BN.reshape(-1)).view(*row_BN.shape, H)
         gate_BNH = self.query_update_gate(torch.cat([state_BNH, chosen_BNH], dim=-1)).sigmoid()
         return functional.normalize(gate_BNH * state_BNH + (1 - gate_BNH) * chosen_BNH, dim=-1)
 

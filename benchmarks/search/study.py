@@ -39,8 +39,7 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "random + median": (RANDOM, MEDIAN),
     "random": (RANDOM, NONE),
 }
-"""Sampler and pruner by name. Their settings are those of the spaces that ship, median and TPE of spaces/grpo.yaml,
-ASHA (successive halving) of spaces/beams.yaml."""
+"""Sampler and pruner by name. TPE and ASHA (successive halving) are as in spaces/grpo.yaml, median as it was before."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ refuse() {
 # One node of the cluster, in the foreground of a step. Its folder is private, because Ray's own files are not.
 node() {
     local folder code ray='' over='' pool=cpu
-    trap 'over=1; [ -z "$ray" ] || kill -TERM "$ray"' TERM
+    trap 'over=1; [ -z "$ray" ] || kill -TERM "$ray" 2>/dev/null' TERM
     [ -z "${SLURM_GPUS_ON_NODE:-}" ] || pool=gpu
     folder=$(mktemp -d "/tmp/sweep-$SLURM_JOB_ID.XXXXXX")
     ray start "$@" --block --temp-dir="$folder/ray" --num-cpus="${SLURM_CPUS_PER_TASK:-$(nproc)}" \

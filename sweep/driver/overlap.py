@@ -21,17 +21,14 @@ from sweep.driver.session import Session
 from sweep.evaluation.evaluate import first_prompts
 from sweep.evaluation.rows import Panel
 from sweep.execution.events import TrialEnded, TrialStarted
-from sweep.execution.ray.nodes import Nodes
 from sweep.plan.plan import EvaluationPlan, Plan
 from sweep.results.evaluations import Purpose, choose_name
 from sweep.results.ledger import begin_look
 from sweep.results.policies import Policy, given_policies, panel_of, policies
 from sweep.settings.vlm import WorkerSettings
-from sweep.space.model import Resources
 from sweep.study import TrialSummary
 from sweep.study.ranking import rank
 from sweep.trials.messages import EpochResult
-from sweep.vlm.pool.nodes import Node, living_nodes
 from sweep.vlm.service import AnswerService
 from sweep.vlm.work import WorkItem
 
@@ -75,9 +72,11 @@ class Overlap:
     # What the trials need of it --------------------------------------------------------------------------------------
 
     def begin(self, summaries: Callable[[], Sequence[TrialSummary]]) -> None:
-        """Ask what needs no trial. Returns when the workers have their places. `summaries`: those of the study."""
+        """Ask what needs no new trial. Returns when the workers have their places. `summaries`: those of the study."""
         most = beside_trials(self._evaluation.vlm.workers)
         self._summaries = summaries
+        ranked = rank(summaries())
+        self._ranked = ranked if any(row.is_complete for row in ranked) else None  # of an earlier driver
         self.service.limit_workers(most)
         self._thread.start()
         deadline = time.monotonic() + SECONDS_TO_PLACE
@@ -86,7 +85,7 @@ class Overlap:
                 return
 
     def held(self) -> Mapping[str, tuple[float, float]]:
-        """CPUs and GPUs that the model's workers hold, by the id of their node."""
+        """As `Beside`: what the model's workers hold."""
         each, found = self._evaluation.vlm.workers, dict[str, tuple[float, float]]()
         for node in self.service.placed:
             cpus, gpus = found.get(node, (0.0, 0.0))
@@ -107,7 +106,7 @@ class Overlap:
                 self._changed.notify()
 
     def give_way(self, reason: str) -> None:
-        """Ask nothing while trials run, and leave the whole cluster to them."""
+        """As `Beside`: ask nothing more while trials run, and leave the whole cluster to them."""
         self.end(now=True)
         self.service.close()
         self._say(f"evaluation.overlap: {reason}, so the model answers when the trials have ended")
@@ -195,14 +194,6 @@ def overlapping(plan: Plan, session: Session, command: str) -> Iterator[Overlap 
         except BaseException:  # an interrupt too: the thread must not outlive Ray
             overlap.end(now=True)
             raise
-
-
-def make_room(overlap: Overlap, resources: Resources, look: Callable[[], list[Node]] = living_nodes) -> Nodes:
-    """The nodes for trials beside the model's workers. Where there is no room for both, the model waits."""
-    nodes = Nodes(resources, overlap.held, look)
-    if not nodes.has_room:
-        overlap.give_way("there is no room for a trial beside the model's workers")
-    return nodes
 
 
 def answer_service(evaluation: EvaluationPlan, session: Session) -> AnswerService:

@@ -11,7 +11,7 @@ from typing import Any
 
 from selector.errors import UserError
 from sweep.driver.loggers import followed
-from sweep.driver.overlap import Overlap, make_room
+from sweep.driver.overlap import Overlap
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
 from sweep.driver.signals import interruptible
@@ -110,11 +110,9 @@ def train(
 
 def _on_ray(plan: Plan, session: Session, owner: StudyOwner, overlap: Overlap | None) -> Backend:
     cluster = session.cluster(plan.bytes)
-    nodes = Nodes(plan.space.resources)
     if overlap is not None:
         overlap.begin(owner.summaries)
-        nodes = make_room(overlap, plan.space.resources)
-    return RayBackend(cluster, nodes)
+    return RayBackend(cluster, Nodes(plan.space.resources, overlap))
 
 
 def _run_trials(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from sweep.settings.labels import shown
 from sweep.settings.vlm import WorkerSettings
 from sweep.space import Resources, SearchSpace
 
@@ -89,4 +90,9 @@ def lacking(space: SearchSpace, machine: Machine) -> Iterator[str]:
             yield (
                 f"{one.section}: {one.who} asks for {one.cpus:g} CPUs and {one.gpus:g} GPUs, and this machine has "
                 f"{machine}; lower it, or run on a cluster with --address"
+            )
+        elif one.labels:
+            yield (
+                f"{one.section}.labels: {one.who} asks for {shown(one.labels)}, and this machine has no labels; run on "
+                f"a cluster with --address, or with --set {one.section}.labels={{}}"
             )

@@ -47,7 +47,7 @@ def with_overrides(document: Document, texts: Iterable[str]) -> Document:
     """
     value, sources = document.value, dict(document.sources)
     for one in map(parse_override, texts):
-        value = _assigned(value, one.path, one.value)
+        value = _assigned(value, one.path, one.value, section=not _is_mapping(one.path))
         sources[one.path] = f"{OPTION} {one.label}"
     return Document(document.source, value, document.lines, sources)
 
@@ -92,13 +92,19 @@ def _path(name: str, text: str) -> Path:
     raise SpaceError(f"{OPTION} {text}: unknown path {name!r}; {nearest(name, known)}")
 
 
-def _assigned(values: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:  # noqa: ANN401 (any YAML value)
+def _is_mapping(path: Path) -> bool:
+    """Whether a path names a setting without keys of ours below it, such as the labels of nodes."""
+    name, known = ".".join(map(str, path)), paths_below(SearchSpace)
+    return name in known and not any(other.startswith(f"{name}.") for other in known)
+
+
+def _assigned(values: dict[str, Any], path: Path, value: Any, *, section: bool) -> dict[str, Any]:  # noqa: ANN401
     """A copy with one value replaced. Sections that are missing, or short for their type, are made."""
     key = str(path[0])
     inner = values.get(key)
     if len(path) == 1:
         # `{}` asks for a section with its defaults. One that is there, with more in it, has what was asked for.
-        return values if value == {} and isinstance(inner, dict) else {**values, key: value}
+        return values if section and value == {} and isinstance(inner, dict) else {**values, key: value}
     if isinstance(inner, str):  # `sampler: tpe`
         inner = {"type": inner}
-    return {**values, key: _assigned(inner if isinstance(inner, dict) else {}, path[1:], value)}
+    return {**values, key: _assigned(inner if isinstance(inner, dict) else {}, path[1:], value, section=section)}

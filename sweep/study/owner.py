@@ -16,7 +16,7 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, NoReturn, Self
@@ -31,7 +31,6 @@ from sweep.study import budget
 from sweep.study.kept import KeptStorage
 from sweep.study.notes import extend_study_note, save_note, study_note, trial_note
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
-from sweep.study.records import Record, record_of
 from sweep.study.slots import Planner
 from sweep.study.storage import open_study, without_password
 from sweep.study.suggest import Suggester
@@ -307,10 +306,6 @@ class StudyOwner:
     def trials(self) -> list[FrozenTrial]:
         """All trials as Optuna has them, by number. Not to be changed."""
         return self._trials()
-
-    def records(self, without: Collection[int] = ()) -> list[Record]:
-        """All that the study holds of each trial but these, by number."""
-        return [record_of(trial) for trial in self._trials() if trial.number not in without]
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

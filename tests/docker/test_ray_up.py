@@ -37,6 +37,7 @@ def test_every_node_has_the_token_where_ray_looks_for_it_and_asks_for_it():
     ]
     assert len(starts) == 2 and all(" RAY_AUTH_MODE=token " in line for line in starts)
     assert "--dashboard-host=127.0.0.1" in starts[0]
+    assert " RAY_enable_autoscaler_v2=0 " in starts[0]  # with the other autoscaler no worker starts
     assert "RAY_AUTH_MODE=token" in CONFIG["setup_commands"][-1]  # commands of `ray exec` have it too
 
 

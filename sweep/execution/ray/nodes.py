@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from sweep.space.model import Resources
 from sweep.vlm.pool.capacity import capacity_of, no_room
@@ -16,6 +17,16 @@ from sweep.vlm.pool.nodes import Node, check_labels, living_nodes, usable_nodes
 SECONDS_BETWEEN_LOOKS = 1.0
 PATIENCE = 300.0
 """Seconds without any node that has room for a trial, until the run stops. The VLM's pool waits as long."""
+
+
+class Beside(Protocol):
+    """What a run does on the cluster beside its trials."""
+
+    def held(self) -> Mapping[str, tuple[float, float]]:
+        """CPUs and GPUs that it holds, by the id of their node."""
+
+    def give_way(self, reason: str) -> None:
+        """Hold nothing any more."""
 
 
 class Nodes:
@@ -27,7 +38,7 @@ class Nodes:
     def __init__(
         self,
         resources: Resources,
-        held: Callable[[], Mapping[str, tuple[float, float]]] = dict,
+        beside: Beside | None = None,
         look: Callable[[], list[Node]] = living_nodes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -35,12 +46,12 @@ class Nodes:
 
         Args:
             resources: of one trial.
-            held: CPUs and GPUs that the run itself needs for other things meanwhile, by the id of their node.
+            beside: has the rest of its nodes to the trials. It gives way where none of them would have room.
             look: gives the nodes that are alive.
             clock: seconds that never go back.
         """
         self._resources = resources
-        self._held = held
+        self._beside = beside
         self._look = look
         self._clock = clock
         self._nodes: list[Node] = []
@@ -80,6 +91,9 @@ class Nodes:
             ClusterError: there never was room for one, or none for `PATIENCE` seconds in which no trial went on either.
         """
         fitting = self._fitting()
+        if not fitting and self._beside is not None and self._beside.held() and self._capacity({}):
+            self._beside.give_way("no trial would have room beside the model's workers")
+            fitting = self._fitting()
         if fitting:
             self._had_room = self._clock()
             return fitting
@@ -95,15 +109,12 @@ class Nodes:
         self._had_room = self._clock()
 
     def _fitting(self) -> int:
+        return self._capacity({} if self._beside is None else self._beside.held())
+
+    def _capacity(self, held: Mapping[str, tuple[float, float]]) -> int:
         wanted = self._resources
         usable = [node for node in usable_nodes(self._now(), wanted.labels) if node.identity not in self._left_out]
-        held = self._held()
         return capacity_of((_free(node, held) for node in usable), wanted.cpus, wanted.gpus)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether a trial fits at the moment."""
-        return self._fitting() > 0
 
     @property
     def avoided(self) -> Sequence[str]:

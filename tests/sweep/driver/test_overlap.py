@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from sweep.driver.evaluation import evaluate_trials
-from sweep.driver.overlap import Overlap, answer_service, beside_trials, make_room
+from sweep.driver.overlap import Overlap, answer_service, beside_trials
 from sweep.driver.session import Session, open_session
 from sweep.errors import ClusterError
 from sweep.execution.events import TrialEnded
+from sweep.execution.ray.nodes import Nodes
 from sweep.execution.ray.options import RayOptions
 from sweep.plan.plan import Plan
 from sweep.results.evaluations import Purpose
@@ -38,10 +39,14 @@ class Ruled(AnswerService):
 
     asked: list[list[WorkItem]]
     broken = False
+    closed = False
 
     @property
     def placed(self) -> Sequence[str]:
-        return ["1"] if self.asked else []
+        return ["1"] if self.asked and not self.closed else []
+
+    def close(self) -> None:
+        self.closed = True
 
     def _dispatch(
         self, what: str, items: Sequence[WorkItem], score: bool, *, shown: bool
@@ -123,6 +128,13 @@ def test_the_table_is_the_same_to_the_bit_and_nothing_is_asked_twice(
     assert looks[0] == looks[1] and looks[0].looks == 1 and looks[0].unfinished == 0
 
 
+def test_a_resumed_run_asks_for_the_trials_that_are_complete(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(copy, monkeypatch) as (plan, session, rows, service):
+        overlap = asking(plan, session, service, rows)
+        wait_for(lambda: len(service.asked) > 1, 20)
+        overlap.end(now=False)
+
+
 def test_an_interrupted_one_has_begun_its_look(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(copy, monkeypatch) as (plan, session, rows, service):
         overlap = asking(plan, session, service, rows)
@@ -145,7 +157,7 @@ def test_what_goes_wrong_beside_the_trials_is_no_matter_of_theirs(
     assert stored(copy) == stored(without)
 
 
-@pytest.mark.parametrize(("cpus", "expected", "told"), [(3, 2, ""), (1, 0, "evaluation.overlap: there is no room")])
+@pytest.mark.parametrize(("cpus", "expected", "told"), [(3, 2, ""), (1, 1, "evaluation.overlap: no trial would")])
 def test_trials_have_the_room_that_the_models_workers_leave(
     copy: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, expected: int, told: str
 ) -> None:
@@ -153,8 +165,9 @@ def test_trials_have_the_room_that_the_models_workers_leave(
     with opened(copy, monkeypatch) as (plan, session, rows, service):
         monkeypatch.setattr(session, "say", lines.append)
         overlap = asking(plan, session, service, rows)
-        nodes = make_room(overlap, Resources(), look=lambda: [node("1", cpus)])
-        assert (nodes.room() if expected else nodes.has_room) == expected
+        nodes = Nodes(Resources(), overlap, look=lambda: [node("1", cpus)])
+        assert nodes.room() == expected
+        assert bool(overlap.held()) is not bool(told), "where there is no room for both, trials have it"
         overlap.end(now=True)
     assert any(line.startswith(told) for line in lines) and (told or not any("room" in line for line in lines))
 

@@ -24,7 +24,7 @@ from sweep.results.verify import verify
 from sweep.runs.paths import RunPaths, sqlite_url
 from sweep.runs.record import read_record
 from sweep.study import AskedTrial, StudyOwner
-from sweep.study.records import read_records, store_records
+from sweep.study.records import read_records, record_of, store_records
 from sweep.trials.trial import Trial, load_shared
 from tests.sweep.finished import trained
 from tests.sweep.plans import screen_on
@@ -88,7 +88,7 @@ def test_a_record_is_there_from_the_first_epoch_on_and_never_before_a_trial_has_
     record = json.loads(paths.trial(1).study_file.read_bytes())
     assert record["params"] == second.params and record["state"] == "running"
     coordinator.failed(1, "no memory")
-    assert json.loads(paths.trial(1).study_file.read_bytes()) == owner.records()[1]
+    assert json.loads(paths.trial(1).study_file.read_bytes()) == record_of(owner.trials()[1])
     assert coordinator.error is None
     owner.close()
 

@@ -36,5 +36,11 @@ def test_workers_count_only_where_the_model_is_asked() -> None:
     assert warning.startswith("vlm.workers: a worker of the vision-language model asks for 4 CPUs and 1 GPUs")
 
 
+def test_labels_that_only_nodes_of_a_cluster_have() -> None:
+    (warning,) = lacking(space(resources={"labels": {"pool": "cpu"}}), Machine(cpus=2, gpus=0, cards=0))
+    assert warning.startswith("resources.labels: a trial asks for pool=cpu, and this machine has no labels")
+    assert warning.endswith("or with --set resources.labels={}")
+
+
 def test_this_machine_has_a_core() -> None:
     assert Machine.here().cpus >= 1

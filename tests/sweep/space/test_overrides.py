@@ -49,6 +49,13 @@ def test_parameters_are_named_by_their_dotted_path() -> None:
     assert space.parameters["model.layers"].bounds() == {"value": 2}
 
 
+def test_a_mapping_of_names_is_replaced_and_a_section_is_not() -> None:
+    text = f"{SMALL}resources: {{cpus: 2, labels: {{pool: cpu}}}}\n"
+    assert parse_space(text, "f.yaml", ["resources.labels={}"]).resources.labels == {}
+    assert parse_space(text, "f.yaml", ["resources.labels={zone: a}"]).resources.labels == {"zone": "a"}
+    assert parse_space(text, "f.yaml", ["resources={}"]).resources.labels == {"pool": "cpu"}
+
+
 def test_the_last_assignment_of_a_path_wins() -> None:
     assert parse_space(SMALL, "f", ["budget.trials=8", "budget.trials=9"]).budget.trials == 9
     assert merged(["budget.trials=8", "seed=1"], ["budget={hours: 2}"]) == ("seed=1", "budget={hours: 2}")

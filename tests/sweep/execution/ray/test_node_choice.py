@@ -14,13 +14,25 @@ from sweep.vlm.pool.nodes import Node, check_labels, selector_of
 from tests.sweep.execution.ray.made_nodes import Hand, node
 
 
+class Model:
+    """Holds a core of node 1 beside the trials, until it gives way."""
+
+    there = True
+
+    def held(self) -> dict[str, tuple[float, float]]:
+        return {"1": (1.0, 0.0)} if self.there else {}
+
+    def give_way(self, reason: str) -> None:
+        self.there = False
+
+
 class Cluster:
     """Nodes of a cluster that a test changes, and what a run makes of them a while later."""
 
-    def __init__(self, resources: Resources, *there: Node) -> None:
+    def __init__(self, resources: Resources, *there: Node, beside: Model | None = None) -> None:
         self.there = list(there)
         self.clock = Hand()
-        self.nodes = Nodes(resources, look=lambda: list(self.there), clock=self.clock)
+        self.nodes = Nodes(resources, beside, look=lambda: list(self.there), clock=self.clock)
 
     def becomes(self, *there: Node, after: float = 10.0) -> Nodes:
         self.there = list(there)
@@ -113,6 +125,14 @@ def test_a_leaving_node_gets_nothing_new_and_is_remembered_when_it_is_gone() -> 
 def test_where_all_nodes_are_leaving_trials_stay() -> None:
     nodes = Cluster(Resources(), node("1", 2, leaving=True)).nodes
     assert nodes.leaving("1") and not nodes.may_move("1")
+
+
+def test_what_goes_on_beside_the_trials_gives_way_where_they_would_have_no_room() -> None:
+    model = Model()
+    cluster = Cluster(Resources(), node("1"), node("2"), beside=model)
+    assert cluster.nodes.room() == 1 and model.there
+    assert cluster.becomes().room() == 0 and model.there, "it would not help"
+    assert cluster.becomes(node("1")).room() == 1 and not model.there
 
 
 def test_a_trial_that_goes_on_where_nothing_new_may_start_is_left_alone() -> None:

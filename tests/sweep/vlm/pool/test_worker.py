@@ -1,5 +1,7 @@
 """The actor's class without an actor."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -39,7 +41,12 @@ def test_answers_are_handed_on() -> None:
     worker = loaded(Counting)
     assert worker.answer([WorkItem(1), WorkItem(2)], False) == [Answer("table 0", None, 1), Answer("table 1", None, 1)]
     assert repr(worker) == "VlmWorker[run] 1"
-    assert worker.where().startswith("pid ")
+
+
+def test_a_worker_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "abc"))
+    process, node = VlmWorker("VlmWorker[run] 1").where()
+    assert process.startswith("pid ") and node == "abc"
 
 
 def test_with_scores_every_query_is_a_call_of_its_own() -> None:

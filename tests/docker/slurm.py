@@ -24,7 +24,7 @@ while [ "${1#--}" != "$1" ]; do shift; done
 exec "$@"
 """
 SCONTROL = """\
-case "$1 $2" in "show hostnames") printf '%s\\n' localhost second third | head -n "$NODES" ;; esac
+case "$1 $2" in "show hostnames") printf '%s\\n' $MACHINES ;; esac
 """
 
 SCANCEL = 'kill -TERM $(cat "$HOME/steps") 2>/dev/null || :\n'
@@ -35,11 +35,11 @@ class Job:
 
     Args:
         folder: private to the job. Its home, its programs and its working folder.
-        nodes: 1 to 3 machines, the first of which is `localhost`.
+        machines: their names.
         number: of the job, from which the script takes its ports.
     """
 
-    def __init__(self, folder: Path, nodes: int, number: int = JOB) -> None:
+    def __init__(self, folder: Path, machines: str, number: int = JOB) -> None:
         self.folder = folder
         self.calls_file = folder / "calls"
         self.log = folder / "log"
@@ -56,7 +56,7 @@ class Job:
             "SLURM_JOB_ID": str(number),
             "SLURM_JOB_NODELIST": "machine[1-3]",
             "SLURM_CPUS_PER_TASK": "1",
-            "NODES": str(nodes),
+            "MACHINES": machines,
         }
 
     def program(self, name: str, body: str) -> None:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.execution.ray.options import LOOPBACK_ONLY
 from tests.docker.images import ROOT, program
-from tests.docker.slurm import JOB, SCRIPT, Job, directives
+from tests.docker.slurm import JOB, SCRIPT, SRUN, Job, directives
 
 RAY = """\
 [ "$1" = start ] || exit 0
@@ -44,14 +43,14 @@ trial:
   grpo: {epochs: 3}
 parameters:
   grpo.lr: {type: float, low: 1e-5, high: 1e-2, log: true}
-budget: {trials: 40}
+budget: {trials: 8}
 """
 HERE = f"localhost:{20000 + JOB % 2500 * 5}"
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    job = Job(tmp_path, nodes=3)
+    job = Job(tmp_path, "localhost second third")
     job.program("ray", RAY)
     job.program("python", PYTHON)
     return job
@@ -142,7 +141,7 @@ def test_a_signal_stops_the_sweep_and_the_end_of_time_asks_for_another_turn(
 
 
 def test_a_job_whose_time_is_over_before_its_sweep_began_has_no_other_turn(job: Job) -> None:
-    job.environment["NODES"] = "2"
+    job.environment["MACHINES"] = "localhost second"
     job.program("python", PYTHON.replace('= "$3"', "= 3"))  # which never come
     process = job.start("spaces/grpo.yaml")
     job.await_call("python", "-", HERE, "2", "600")
@@ -184,12 +183,14 @@ def test_what_cannot_work_is_said_before_anything_starts(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_real_sweep_on_two_nodes_is_stopped_in_time_and_ended_in_its_second_turn(tmp_path: Path) -> None:
-    job = Job(tmp_path, nodes=2, number=os.getpid())
+    # Addresses of this machine alone, which Ray, unlike 127.0.0.1, does not turn into the outer one.
+    job = Job(tmp_path, "127.0.0.2 127.0.0.3", number=os.getpid())
+    address = 'address=$(printf "%s\\n" "$@" | sed -n "s/^--nodelist=//p" | head -n 1)\n'
+    job.program("srun", address + SRUN.replace('exec "$@"', 'exec "$@" --node-ip-address="$address"'))
     job.environment |= {
         "PATH": f"{job.programs}:{Path(sys.executable).parent}:/usr/bin:/bin",
         "PYTHONPATH": str(ROOT),
         "SWEEP_OBJECT_STORE": "100000000",
-        **LOOPBACK_ONLY,
     }
     space = tmp_path / "space.yaml"
     space.write_text(SPACE, encoding="utf-8")
@@ -197,7 +198,7 @@ def test_a_real_sweep_on_two_nodes_is_stopped_in_time_and_ended_in_its_second_tu
 
     first = job.start(str(space))
     deadline = time.monotonic() + 300
-    while len(list(run.glob("trials/*/epochs.jsonl"))) < 3:
+    while not list(run.glob("trials/*/epochs.jsonl")):
         assert first.poll() is None and time.monotonic() < deadline, job.log.read_text()
         time.sleep(0.1)
     first.send_signal(signal.SIGUSR1)
@@ -209,6 +210,6 @@ def test_a_real_sweep_on_two_nodes_is_stopped_in_time_and_ended_in_its_second_tu
     job.environment["SLURM_RESTART_COUNT"] = "1"
     assert job.run(str(space), timeout=500) == 0, job.log.read_text()
     assert (run / "ranking.json").exists()
-    assert ended < len(list(run.glob("trials/*/study.json"))) == 40
+    assert ended < len(list(run.glob("trials/*/study.json"))) == 8
     nodes = [call for call in job.calls() if call[0] == "srun"]
     assert len(nodes) == 4 and not list(Path("/tmp").glob(f"sweep-{os.getpid()}.*"))

@@ -29,9 +29,3 @@ def flushed_denormals() -> Iterator[None]:
 def are_flushed() -> bool:
     """Whether this thread takes denormal numbers for 0."""
     return not bool((torch.full((1,), 1e-38) * 0.1).any())
-
-
-def use_threads(count: float) -> None:
-    """For the whole process, before it computes anything: as many threads, at least 1, none of which sees denormals."""
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(max(1, int(count)))

@@ -21,3 +21,9 @@ def intra_op_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def use_threads(count: float) -> None:
+    """For the whole process, before it computes anything: as many threads, at least 1, none of which sees denormals."""
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(max(1, int(count)))

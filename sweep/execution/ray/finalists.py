@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from selector.data import Dataset
-from selector.denormals import use_threads
 from selector.errors import UserError
+from selector.threads import use_threads
 from sweep.errors import RunError
 from sweep.execution.ray.deaths import death_in, never_began
 from sweep.execution.ray.node_report import check_installed

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from selector.data import Dataset
-from selector.denormals import use_threads
 from selector.errors import UserError
 from selector.settings import TrialSettings
+from selector.threads import use_threads
 from sweep.execution.ray.node_report import check_installed
 from sweep.storage.outage import is_outage
 from sweep.trials.failures import UnfitNodeError, blamed_on_folder, cause_of, check_seen, reached

@@ -18,7 +18,7 @@ from tests.chaos.spaces import Mode, space
 from tests.chaos.spaces import write_space as write_chaos_space
 from tests.sweep.commands import finish, start, study_of, sweep, wait_for, write_space
 from tests.sweep.execution.ray.clocks import ahead
-from tests.sweep.execution.ray.test_nodes import cluster
+from tests.sweep.execution.ray.two_nodes import cluster
 
 pytestmark = pytest.mark.slow
 

@@ -38,7 +38,7 @@ demo: $(STAMP)
 	$(BIN)/python -m sweep run spaces/grpo.yaml
 
 # Three at a time, also on two cores: what starts and kills processes often waits.
-PYTEST := python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
 	$(BIN)/$(PYTEST)

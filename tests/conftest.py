@@ -6,11 +6,13 @@ import os
 import random
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from sweep.execution.ray.options import LOOPBACK_ONLY
 
@@ -18,9 +20,26 @@ os.environ.update(LOOPBACK_ONLY)  # before anything imports ray
 os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 (Ray knows it by this name alone)
 
 RAY_STARTS = 3
-TRAINING = ("driver/test_run.py", "driver/test_interruptions.py", "driver/test_full_disk.py", "test_disk_bound.py",
-            "test_runs_on_s3.py")  # fmt: skip
-"""Files that train on this session's Ray, most of them held against the same run. The others ask models there."""
+TRAINING, MODELS = "training on Ray", "models on Ray"
+ON_RAY = {
+    "tests/sweep/driver/test_run.py": TRAINING,
+    "tests/sweep/driver/test_interruptions.py": TRAINING,
+    "tests/sweep/driver/test_full_disk.py": TRAINING,
+    "tests/sweep/execution/ray/test_nodes.py": TRAINING,
+    "tests/sweep/execution/ray/test_home.py": TRAINING,
+    "tests/sweep/execution/ray/test_several_nodes.py": TRAINING,
+    "tests/sweep/execution/test_disk_bound.py": TRAINING,
+    "tests/sweep/storage/test_runs_on_s3.py": TRAINING,
+    "tests/sweep/cli/test_submit.py": TRAINING,
+    "tests/sweep/driver/test_evaluation.py": MODELS,
+    "tests/sweep/api/test_api.py": MODELS,
+    "tests/sweep/embed/test_plan.py": MODELS,
+    "tests/sweep/vlm/answers/test_cached.py": MODELS,
+    "tests/sweep/vlm/pool/test_pool.py": MODELS,
+    "tests/sweep/vlm/pool/test_workers.py": MODELS,
+    "tests/test_own_data.py": MODELS,
+}
+"""Files that need this session's Ray, in two groups of about the same length. Those of a group share one Ray."""
 
 # Property tests without a number of their own. `make test-long` gives each of them more examples.
 settings.register_profile("short", max_examples=40, deadline=None)
@@ -28,24 +47,30 @@ settings.register_profile("long", max_examples=200, deadline=None)
 settings.load_profile("long" if "SWEEP_LONG" in os.environ else "short")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What another test shows in short waits until it is asked for. What takes long begins first.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Tests of a file stay in one process, for what they share, and so do the files of a group."""
 
-    The tests of a file stay together, for what they share. So do those that need this session's Ray, or each of the
-    processes that share the work would start one: there are two groups of them, about equally long.
-    """
+    class Grouped(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return ON_RAY.get(file, file)
+
+    return Grouped(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What another test shows in short waits until it is asked for. What takes long begins first."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    on_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item.path not in slow, item.path not in on_ray))
+    items.sort(key=lambda item: (item.path not in slow, _file(item) not in ON_RAY))
     for item in items:
-        group = str(item.path)
-        if item.path in on_ray:
-            group = "training on Ray" if group.endswith(TRAINING) else "models on Ray"
-        item.add_marker(pytest.mark.xdist_group(group))
-    if "SWEEP_LONG" not in os.environ:
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="make test-long"))
+        if "ray_session" in getattr(item, "fixturenames", ()) and _file(item) not in ON_RAY:
+            raise pytest.UsageError(f"{_file(item)} needs this session's Ray: name it in ON_RAY of tests/conftest.py")
+        if "SWEEP_LONG" not in os.environ and item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="make test-long"))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.fixture(autouse=True, scope="session")

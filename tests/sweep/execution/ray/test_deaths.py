@@ -6,7 +6,6 @@ import pytest
 from ray._private import state
 
 from sweep.execution.ray.deaths import UNKNOWN, death_in, reason_in
-from sweep.execution.ray.nodes import avoiding
 
 IMPORT = """The actor died unexpectedly before finishing this task.
 \tclass_name: SweepTrial[small-1]
@@ -77,8 +76,3 @@ def test_whether_the_worker_was_up_and_where(monkeypatch: pytest.MonkeyPatch, te
     death = death_in(text)
     assert death.began is began
     assert death.node == ("a node" if "actor_id" in text else "")
-
-
-def test_nodes_are_avoided_by_their_label() -> None:
-    assert avoiding([]) == {}
-    assert avoiding(["a", "b"]) == {"ray.io/node-id": "!in(a,b)"}

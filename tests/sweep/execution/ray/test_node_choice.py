@@ -157,5 +157,6 @@ def test_the_run_waits_for_a_node_to_come_back_but_not_for_ever() -> None:
 
 def test_what_is_left_out_and_the_spaces_labels_go_to_ray_together() -> None:
     wanted = Resources(labels={"pool": "in(cpu, large)"})
+    assert selector_of({}, []) == {} and selector_of({}, ["a"]) == {NODE_ID: "!in(a)"}
     assert selector_of(wanted.labels, []) == {"pool": "in(cpu, large)"}
     assert selector_of(wanted.labels, ["a", "b"]) == {"pool": "in(cpu, large)", NODE_ID: "!in(a,b)"}

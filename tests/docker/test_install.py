@@ -99,6 +99,7 @@ def test_every_package_is_the_pinned_one(environment, tmp_path):
     }
 
 
+@pytest.mark.long  # with the packages of this environment it is `validate` as elsewhere
 def test_entry_command_validates_the_shipped_space(environment, tmp_path):
     printed = call([str(ENTRYPOINT), "validate", "spaces/grpo.yaml"], tmp_path, environment)
     assert printed.split()[-1] == "valid"

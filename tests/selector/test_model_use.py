@@ -160,7 +160,7 @@ LONELY = """
 
     TORCH_NEEDS = {"torch", "torchgen", "functorch", "filelock", "fsspec", "jinja2", "markupsafe", "mpmath", "networkx",
                    "setuptools", "sympy", "triton", "typing_extensions", "cuda", "nvidia"}
-    OURS = {"selector"} | {f"selector.{name}" for name in "attention config errors files model tensors".split()}
+    OURS = {"selector"} | {f"selector.{name}" for name in "attention config errors files model tensors unit".split()}
 
     class OnlyTorch:
         refused = set()

@@ -178,7 +178,7 @@ def test_collation_pads_on_the_right() -> None:
     assert batch.images_BT.sum() == len(batch.concepts) == len(batch.answer_rows)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_training_lowers_the_loss_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.demo.training.train_text.BANK", 4)
     monkeypatch.setattr(

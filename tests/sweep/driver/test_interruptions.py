@@ -33,6 +33,7 @@ from tests.sweep.spaces import SMALL
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long  # deaths are counted in test_places_at_fault; the next test and the chaos test kill real workers
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_whose_workers_keep_dying_fails_and_the_sweep_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "small-1"

@@ -57,6 +57,7 @@ def losses(trial: TrialPaths) -> list[float]:
     return [json.loads(line)["val_loss"] for line in trial.history_file.read_text().splitlines()]
 
 
+@pytest.mark.long  # each part of it has shorter tests: snapshots, the lease, remote files, and storage as a whole
 def test_a_killed_driver_resumes_from_the_address_alone(
     s3: S3Server,
     undisturbed: Ran,

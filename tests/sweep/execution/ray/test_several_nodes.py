@@ -44,7 +44,7 @@ assert accepted, why
 """
 SPACE: dict[str, Any] = {
     "concurrency": 1,
-    "budget": {"trials": 2},
+    "budget": {"trials": 1},
     "trial": {
         "model": {"hidden": 16, "heads": 2, "dropout": 0.2},
         "rce": {"epochs": 2, "lr": 1e-3, "reward": {"mode": "hard_plus_soft"}},
@@ -54,6 +54,7 @@ SPACE: dict[str, Any] = {
 }
 
 
+@pytest.mark.long  # test_nodes has two nodes in short, test_node_choice and test_adapters the moving
 @pytest.mark.timeout(300)
 def test_a_run_that_moves_between_two_nodes_equals_one_on_one_node(ray_session: None, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"

@@ -59,7 +59,7 @@ def faked(patch: pytest.MonkeyPatch, *errors: BaseException) -> Iterator[FakeRay
     patch.setattr(ray, "shutdown", fake.shutdown)
     patch.setattr(ray, "is_initialized", lambda: False)
     patch.setattr(cluster, "_parts", lambda here: [])
-    patch.setattr(cluster, "_describe", lambda used, guard, here: used.context)
+    patch.setattr(cluster, "_describe", lambda used, guard, here, joined: used.context)
     handler = signal.getsignal(signal.SIGTERM)
     yield fake
     assert signal.getsignal(signal.SIGTERM) is handler, "SIGTERM is for the driver to handle"
@@ -130,7 +130,7 @@ def test_ray_address_is_joined_and_said_so(monkeypatch: pytest.MonkeyPatch) -> N
         patch.setattr(ray, "shutdown", fake.shutdown)
         patch.setattr(ray, "is_initialized", lambda: False)
         patch.setattr(cluster, "_parts", lambda here: [])
-        patch.setattr(cluster, "_describe", lambda used, guard, here: used.context)
+        patch.setattr(cluster, "_describe", lambda used, guard, here, joined: used.context)
         with connected("mine", 0, RayOptions(cpus=4), said.append):
             pass
     assert fake.inits[0]["address"] == "auto" and "num_cpus" not in fake.inits[0]

@@ -53,7 +53,8 @@ def working_tree(folder: Path) -> dict[str, Path | str]:
 
 def _identity() -> dict[str, str]:
     """Runs record the version of this program, and it is looked up where packages are installed."""
-    text = metadata.distribution(DISTRIBUTION).read_text("METADATA") or ""
+    found = metadata.distribution(DISTRIBUTION)
+    text = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""  # PKG-INFO: beside sources that are linked
     version = metadata.version(DISTRIBUTION)
     return {f"{DISTRIBUTION.replace('-', '_')}-{version}.dist-info/METADATA": text}
 

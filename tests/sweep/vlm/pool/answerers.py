@@ -53,6 +53,7 @@ class Noting:
         for item in items:
             time.sleep(self.seconds)
             if item.query in self.deadly:
+                time.sleep(0.3)  # what was answered before is on its way, or another batch would be blamed first
                 os._exit(1)
             if item.query in self.raising:
                 raise ValueError(f"query {item.query} is poisoned\nwith a second line")

@@ -111,8 +111,10 @@ ARMS = {
     "5 x 2000, then online selector": Arm(2000, 5, rounds=_rounds(selector_sampled=4, random=1)),
     "5 x 3000, then combined": Arm(3000, 5, rounds=_rounds(combined=4, random=1)),
     "5 x 3000, then all three": Arm(3000, 5, rounds=_rounds(combined=2, selector_sampled=2, random=1)),
-    # the earlier project's: until there is contrast
-    "balanced, 10 to 40": Arm(2000, 10, rounds=_rounds(None, "contrast", 40, similarity_sampled=2, random=3)),
+    # the earlier project's: until there is contrast. With fewer queries, so that the first round leaves prompts for it
+    "10 x 1250, then balanced to 40": Arm(
+        1250, 10, rounds=_rounds(None, "contrast", 40, similarity_sampled=2, random=3) | {"most": 6}
+    ),
 }
 
 

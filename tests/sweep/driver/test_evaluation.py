@@ -164,6 +164,7 @@ def test_a_second_evaluation_asks_nothing_and_gives_the_same(ray_session: None, 
     assert stored_answers(run) == stored_answers(judged)
 
 
+@pytest.mark.long  # tests/sweep/results has evaluations beside each other, the ledger and the choice of the main one
 @pytest.mark.usefixtures("ray_session")
 def test_evaluations_of_one_run_stand_side_by_side_in_any_order(judged: Path, tmp_path: Path, command: Command) -> None:
     ranking = (judged / "ranking.json").read_bytes()

@@ -163,6 +163,7 @@ def test_what_the_log_cannot_hold_does_not_come_on_the_screen(disk: SmallDisk) -
 
 
 @pytest.mark.slow
+@pytest.mark.long  # a trial, each writer, the begin of a run and the log on a full disk are above
 def test_a_run_on_a_full_disk_resumes_to_the_undisturbed_run(
     undisturbed: Ran, tmp_path: Path, command: Command
 ) -> None:

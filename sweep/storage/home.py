@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, Self
 
+from sweep.storage.copied import CopiedPath
 from sweep.storage.growing import GrowingFile
 from sweep.storage.home_files import fill, sent, whole
 from sweep.storage.home_lock import HomeLock
-from sweep.storage.local import LocalPath, hidden, stored_at
+from sweep.storage.local import hidden, stored_at
 from sweep.storage.location import Location
-from sweep.storage.path import StoredPath, not_a_pointer
+from sweep.storage.path import not_a_pointer
 from sweep.storage.scratch import make_scratch
 
 
@@ -37,35 +38,24 @@ class Home(Protocol):
 
 
 @dataclass(frozen=True, repr=False)
-class HomePath(StoredPath):
+class HomePath(CopiedPath):
     """A file or folder of the driver's machine.
 
     Attributes:
         home: the way there.
-        scratch: the folder of this machine for working copies.
     """
 
-    is_remote = True
     home: Home
-    scratch: Path
 
     @classmethod
     def open(cls, home: Home) -> HomePath:
         """The folder that a home serves. Raises RunError if there is no room for working copies."""
-        return cls(PurePosixPath(), home, make_scratch(Location(f"home://driver{home.place}")))
+        return cls(PurePosixPath(), make_scratch(Location(f"home://driver{home.place}")), home)
 
     @property
     def name(self) -> str:
         """Last part of the path. The folder that was opened has its name, too."""
         return self.path.name or PurePosixPath(self.home.place).name
-
-    @property
-    def _key(self) -> str:
-        return str(self.path)
-
-    @property
-    def _copy(self) -> LocalPath:
-        return stored_at(self.scratch / self.path)
 
     def _ask(self, what: str, *given: object) -> Any:  # noqa: ANN401
         return _answer(self.home, what, self._key, *given)
@@ -131,10 +121,6 @@ class HomePath(StoredPath):
             else:
                 self._copy.write_bytes(whole(found, self))
         return copy
-
-    def forget(self) -> None:
-        """The next `local` fetches it anew."""
-        self._copy.remove()
 
     # Writing
 

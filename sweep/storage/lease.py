@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
-from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 from filelock import Timeout
 
+from sweep.storage.beating import BeatingLock
 from sweep.storage.processes import is_dead_here, this_process
 from sweep.storage.remote_files import RemoteFiles
 
@@ -28,12 +27,14 @@ SETTLE_SECONDS = 1.0
 LOOK_SECONDS = 0.5
 
 
-class Lease:
-    """One holder at a time, as `filelock.FileLock` with its `acquire`, `release` and `Timeout`.
+class Lease(BeatingLock):
+    """A lock of the remote storage.
 
     `lost` becomes true if the holder could not prolong it in time or somebody else has taken it over; a holder that
     writes something which others must not overwrite looks at it before.
     """
+
+    word = "lease"
 
     def __init__(
         self,
@@ -44,12 +45,11 @@ class Lease:
         settle: float = SETTLE_SECONDS,
     ) -> None:
         """The file `key` is changed every `beat` seconds, and given up after `patience` seconds without a change."""
+        super().__init__(key)
         self._files = files
         self._key = key
         self._beat, self._patience, self._settle = beat, patience, settle
         self._token = uuid4().hex
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
         self._stored = 0.0
         self._lost = False
 
@@ -78,32 +78,12 @@ class Lease:
         time.sleep(self._settle)
         if (self._read() or {}).get("token") != self._token:
             raise Timeout(self._files.location.child(self._key).shown)
-        self._ended.clear()
-        self._thread = threading.Thread(target=self._prolong, name="lease", daemon=True)
-        self._thread.start()
+        self._begin()
         return self
 
-    def release(self) -> None:
-        """Let go of it. A lease that is somebody else's by now stays theirs, and one that cannot be removed ages."""
-        if self._thread is None:
-            return
-        self._ended.set()
-        self._thread.join()
-        lost, self._thread = self.lost, None
-        try:
-            if not lost and (self._read() or {}).get("token") == self._token:
-                self._files.delete(self._key)
-        except OSError as error:
-            logger.warning("cannot give the lease %s back: %s", self._key, error)
-
-    def __enter__(self) -> Self:
-        """Acquire; also right after `acquire`, as with a file lock, where nothing is left to do."""
-        return self if self._thread is not None else self.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+    def _give_back(self) -> None:
+        if not self.lost and (self._read() or {}).get("token") == self._token:
+            self._files.delete(self._key)
 
     def _is_free(self) -> bool:
         """Nobody holds it, or its holder is dead. Returns when that is known."""
@@ -121,7 +101,7 @@ class Lease:
                 return False
         return True
 
-    def _prolong(self) -> None:
+    def _keep_alive(self) -> None:
         beats = 0
         while not self.lost and not self._ended.wait(self._beat):
             began = time.monotonic()

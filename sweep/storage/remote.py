@@ -19,12 +19,13 @@ from typing import Self
 from filelock import Timeout
 from pyarrow.fs import FileType
 
+from sweep.storage.copied import CopiedPath
 from sweep.storage.growing import GrowingFile
 from sweep.storage.hashes import file_hash
 from sweep.storage.lease import Lease
-from sweep.storage.local import LocalPath, hidden, stored_at
+from sweep.storage.local import hidden, stored_at
 from sweep.storage.location import Location
-from sweep.storage.path import StoredPath, not_a_pointer
+from sweep.storage.path import not_a_pointer
 from sweep.storage.remote_files import LAST, RemoteFiles
 from sweep.storage.scratch import make_scratch
 
@@ -32,17 +33,14 @@ CLAIM = ".claim.lock"
 
 
 @dataclass(frozen=True, repr=False)
-class RemotePath(StoredPath):
+class RemotePath(CopiedPath):
     """A file or folder elsewhere.
 
     Attributes:
         files: what is below the folder that was opened.
-        scratch: the folder of this machine for working copies.
     """
 
-    is_remote = True
     files: RemoteFiles
-    scratch: Path
 
     @classmethod
     def open(cls, location: Location) -> RemotePath:
@@ -51,15 +49,7 @@ class RemotePath(StoredPath):
         Raises:
             RunError: the address is wrong, the storage cannot be reached, or there is no room.
         """
-        return cls(PurePosixPath(), RemoteFiles.open(location), make_scratch(location))
-
-    @property
-    def _key(self) -> str:
-        return str(self.path)
-
-    @property
-    def _copy(self) -> LocalPath:
-        return stored_at(self.scratch / self.path)
+        return cls(PurePosixPath(), make_scratch(location), RemoteFiles.open(location))
 
     @property
     def shown(self) -> str:
@@ -160,10 +150,6 @@ class RemotePath(StoredPath):
             return
         finally:
             stored_at(temporary).remove()
-
-    def forget(self) -> None:
-        """The next `local` fetches it anew."""
-        self._copy.remove()
 
     # Writing ----------------------------------------------------------------------------------------------------------
 

@@ -37,7 +37,9 @@ def test_run_says_something_before_its_program_is_loaded(tmp_path: Path) -> None
     first = process.stdout.readline()
     said = time.monotonic() - began
     rest, _ = process.communicate()
-    assert first == "loading the program ...\n" and rest == "reading broken.yaml, its data and items ...\n"
+    slow = "still loading the program"  # what a busy machine says beside it
+    spoken = [line for line in rest.splitlines() if not line.startswith(slow)]
+    assert first == "loading the program ...\n" and spoken == ["reading broken.yaml, its data and items ..."]
     assert process.returncode == 2 and said < 0.5 * (time.monotonic() - began)
 
 

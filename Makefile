@@ -50,6 +50,7 @@ test-fast: $(STAMP)
 # An environment of its own: the packages that pyproject.toml names at their lowest, what these bring at its newest.
 $(MINIMUM)/.installed: pyproject.toml constraints-minimum.txt
 	$(PYTHON) -m venv $(MINIMUM)
+	$(MINIMUM)/bin/pip install --quiet --disable-pip-version-check --upgrade pip  # Python 3.11's gives up on these
 	$(MINIMUM)/bin/pip install --quiet --disable-pip-version-check --no-compile -e '.[dev]' -c constraints-minimum.txt
 	touch $@
 

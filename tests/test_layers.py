@@ -54,8 +54,8 @@ TORCH_ALONE = {
 LATE = {"ray", "torch", "transformers", "wandb", "mlflow", "huggingface_hub"}
 """What takes seconds to load, or need not be installed, and may therefore be imported inside a function."""
 LATE_MODULES = {"sweep.study.cmaes", "selector.hub", "scipy.stats"}
-"""Modules that bring such a thing, and scipy.stats itself: a fifth of a driver's start, and few samplers and pruners need
-it. The hub's library takes a second."""
+"""Modules that bring such a thing. cmaes loads scipy.stats, a fifth of a driver's start, which few samplers and pruners
+need. The hub's library takes a second."""
 
 
 class Import(NamedTuple):

@@ -17,8 +17,9 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models  # the schema has no public name
 from optuna.trial import FrozenTrial
-from sqlalchemy import Connection, Row, Table, delete, exists, insert, select, update
+from sqlalchemy import Connection, Row, Table, delete, exists, func, insert, select, update
 
+STUDIES: Table = models.StudyModel.__table__
 TRIALS: Table = models.TrialModel.__table__
 PARAMS: Table = models.TrialParamModel.__table__
 VALUES: Table = models.TrialValueModel.__table__
@@ -79,6 +80,35 @@ def read_trials(connection: Connection, study_id: int, after: int = -1) -> list[
     ]
 
 
+def insert_trial(connection: Connection, study_id: int, template: FrozenTrial) -> int:
+    """Make a trial of a study, with the next number.
+
+    Args:
+        connection: in a transaction.
+        study_id: Optuna's number of the study.
+        template: all that the trial has, but for its number and its number in the database.
+
+    Returns:
+        Its number in the database.
+
+    Raises:
+        NoResultFound: there is no such study.
+        ValueError: a parameter has a value that its distribution does not have.
+    """
+    # As in Optuna: without the lock two processes could count the same trials. SQLite has one writer anyway.
+    connection.execute(select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id).with_for_update()).one()
+    row: dict[str, Any] = {"study_id": study_id, "state": template.state}
+    row["datetime_start"], row["datetime_complete"] = _utc(template.datetime_start), _utc(template.datetime_complete)
+    made = connection.execute(insert(TRIALS).values(row))
+    identity: int = made.inserted_primary_key[0]  # type: ignore[index]  # one row has been made
+    earlier = select(func.count()).where((TRIALS.c.study_id == study_id) & (TRIALS.c.trial_id < identity))
+    number = connection.execute(earlier).scalar_one()
+    connection.execute(update(TRIALS).where(TRIALS.c.trial_id == identity).values(number=number))
+    empty = FrozenTrial(number, template.state, None, None, None, {}, {}, {}, {}, {}, identity)
+    _write_parts(connection, empty, template)
+    return identity
+
+
 def write_trial(connection: Connection, before: FrozenTrial, after: FrozenTrial) -> None:
     """Store what a trial has become.
 
@@ -96,6 +126,12 @@ def write_trial(connection: Connection, before: FrozenTrial, after: FrozenTrial)
     same = (TRIALS.c.trial_id == identity) & (TRIALS.c.state == before.state)
     if connection.execute(update(TRIALS).where(same).values(row)).rowcount != 1:
         raise UpdateFinishedTrialError(f"trial {before.number} was changed by another process")
+    _write_parts(connection, before, after)
+
+
+def _write_parts(connection: Connection, before: FrozenTrial, after: FrozenTrial) -> None:
+    """All but the trial's own row."""
+    identity = before._trial_id
     _insert(connection, PARAMS, _param_rows(before, after))
     _insert(connection, VALUES, _value_rows(before, after))
     changed = _changed(before.intermediate_values, after.intermediate_values)

@@ -103,7 +103,7 @@ class PrunerView(optuna.Study):
         # Optuna has no public way to the storage of a study; a second Study on its URL would have a second cache.
         super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=study.pruner)
         self._starts = starts
-        self._finished: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # by identity: a finished trial, and reduced
+        self._known: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # by number: a trial, and reduced
 
     def seen(self, trial: FrozenTrial) -> FrozenTrial:
         """A copy of the trial with the epochs that count, numbered from 1; attributes are shared with the original."""
@@ -113,17 +113,15 @@ class PrunerView(optuna.Study):
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """As in Optuna; reduced copies, whatever `deepcopy` says."""
-        known = self._finished
-        return [
-            known[id(trial)][1] if id(trial) in known else self._reduced(trial)
-            for trial in super().get_trials(deepcopy=False, states=states)
-        ]
+        return [self._reduced(trial) for trial in super().get_trials(deepcopy=False, states=states)]
 
     def _reduced(self, trial: FrozenTrial) -> FrozenTrial:
-        """Kept where nothing can change any more. The trial too: another one might get its identity."""
+        """Kept until the trial changes: the storage then has another object in its place."""
+        known = self._known.get(trial.number)
+        if known is not None and known[0] is trial:
+            return known[1]
         reduced = self.seen(trial)
-        if trial.state.is_finished():
-            self._finished[id(trial)] = trial, reduced
+        self._known[trial.number] = trial, reduced
         return reduced
 
     @property

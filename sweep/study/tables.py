@@ -42,6 +42,8 @@ def read_trials(connection: Connection, study_id: int, after: int = -1) -> list[
     """
     chosen = (TRIALS.c.study_id == study_id) & (TRIALS.c.trial_id > after)
     rows = connection.execute(select(TRIALS).where(chosen).order_by(TRIALS.c.trial_id)).all()
+    if not rows:
+        return []
 
     def parts(table: Table) -> dict[int, list[Row[Any]]]:
         (key,) = table.primary_key.columns

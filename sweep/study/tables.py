@@ -6,18 +6,20 @@ here is the same, to the letter (`tests/sweep/study/test_tables.py` holds both a
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models  # the schema has no public name
 from optuna.trial import FrozenTrial
-from sqlalchemy import Connection, Row, Table, delete, exists, func, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, exists, func, insert, select, update
 
 STUDIES: Table = models.StudyModel.__table__
 TRIALS: Table = models.TrialModel.__table__
@@ -45,41 +47,56 @@ def read_trials(connection: Connection, study_id: int, after: int = -1) -> list[
     if not rows:
         return []
 
-    def parts(table: Table) -> dict[int, list[Row[Any]]]:
-        (key,) = table.primary_key.columns
-        found: dict[int, list[Row[Any]]] = defaultdict(list)
-        query = select(table).join(TRIALS, table.c.trial_id == TRIALS.c.trial_id).where(chosen).order_by(key)
-        for row in connection.execute(query):
-            found[row.trial_id].append(row)
-        return found
+    parts = partial(_parts, connection, chosen)
+    with _uncollected():
+        params = parts(PARAMS.c.param_name, PARAMS.c.param_value, PARAMS.c.distribution_json)
+        values = parts(VALUES.c.objective, VALUES.c.value, VALUES.c.value_type)
+        steps = parts(STEPS.c.step, STEPS.c.intermediate_value, STEPS.c.intermediate_value_type)
+        user = parts(USER_ATTRS.c.key, USER_ATTRS.c.value_json)
+        system = parts(SYSTEM_ATTRS.c.key, SYSTEM_ATTRS.c.value_json)
+        value_of = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
+        return [
+            FrozenTrial(
+                number=row.number,
+                state=row.state,
+                value=None,
+                values=_values(values[row.trial_id]),
+                datetime_start=_local(row.datetime_start),
+                datetime_complete=_local(row.datetime_complete),
+                params={name: _distribution(text).to_external_repr(one) for name, one, text in params[row.trial_id]},
+                distributions={name: _distribution(text) for name, _, text in params[row.trial_id]},
+                user_attrs={key: json.loads(text) for key, text in user[row.trial_id]},
+                system_attrs={key: json.loads(text) for key, text in system[row.trial_id]},
+                intermediate_values={step: value_of(one, kind) for step, one, kind in steps[row.trial_id]},
+                trial_id=row.trial_id,
+            )
+            for row in rows
+        ]
 
-    params, values, steps = parts(PARAMS), parts(VALUES), parts(STEPS)
-    user, system = parts(USER_ATTRS), parts(SYSTEM_ATTRS)
-    return [
-        FrozenTrial(
-            number=row.number,
-            state=row.state,
-            value=None,
-            values=_values(values[row.trial_id]),
-            datetime_start=_local(row.datetime_start),
-            datetime_complete=_local(row.datetime_complete),
-            params={
-                one.param_name: _distribution(one.distribution_json).to_external_repr(one.param_value)
-                for one in params[row.trial_id]
-            },
-            distributions={one.param_name: _distribution(one.distribution_json) for one in params[row.trial_id]},
-            user_attrs={one.key: json.loads(one.value_json) for one in user[row.trial_id]},
-            system_attrs={one.key: json.loads(one.value_json) for one in system[row.trial_id]},
-            intermediate_values={
-                one.step: models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(
-                    one.intermediate_value, one.intermediate_value_type
-                )
-                for one in steps[row.trial_id]
-            },
-            trial_id=row.trial_id,
-        )
-        for row in rows
-    ]
+
+def _parts(
+    connection: Connection, chosen: ColumnElement[bool], *columns: Column[Any]
+) -> dict[int, list[tuple[Any, ...]]]:
+    """Rows of one table by trial."""
+    table = columns[0].table
+    (key,) = table.primary_key.columns
+    query = select(table.c.trial_id, *columns).join(TRIALS, table.c.trial_id == TRIALS.c.trial_id).where(chosen)
+    found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for identity, *values in connection.execute(query.order_by(key)).tuples().all():
+        found[identity].append(tuple(values))
+    return found
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for cycles, which looks at all that is being read again and again: 40 % of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def insert_trial(connection: Connection, study_id: int, template: FrozenTrial) -> int:
@@ -214,10 +231,10 @@ def _step_row(trial_id: int, step: int, value: float) -> dict[str, Any]:
     return {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
 
 
-def _values(rows: list[Row[Any]]) -> list[float] | None:
+def _values(rows: list[tuple[Any, ...]]) -> list[float] | None:
     if not rows:
         return None
-    found = {row.objective: models.TrialValueModel.stored_repr_to_value(row.value, row.value_type) for row in rows}
+    found = {objective: models.TrialValueModel.stored_repr_to_value(value, kind) for objective, value, kind in rows}
     return [found[objective] for objective in range(len(rows))]
 
 

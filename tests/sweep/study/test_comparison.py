@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner, PatientPruner, WilcoxonPruner
 from optuna.trial import TrialState
 from pydantic import TypeAdapter
 
-from sweep.space.algorithms import PatientSettings, PrunerSettings, PruningStarts
+from sweep.space.algorithms import PatientSettings, PrunerSettings, PruningStarts, ThresholdSettings
 from sweep.study.comparison import Comparison, Quantity, compare
 from sweep.study.pruners import PrunerView, build_pruner
 
@@ -67,9 +67,18 @@ def test_the_decision_is_what_follows_from_the_comparison(options, turns):
         decided = pruner.prune(view, seen)
         found = compare(pruner, view, seen) if decided or has_company(options, step, seen, view) else None
         assert decided == expected(pruner, view, seen, found), found
+        if found is not None and found.rung is not None:
+            assert found.trials == reached(study, pruner, trial.number, found.rung)
         if decided or step == EPOCHS:
             study.tell(trial, None if decided else value, TrialState.PRUNED if decided else TrialState.COMPLETE)
             del running[place]
+
+
+def reached(study, pruner, number, rung):
+    """How many trials of its bracket have reached the rung of a trial."""
+    bracket = getattr(pruner, "_get_bracket_id", lambda study, trial: None)
+    there = [one for one in study.trials if bracket(study, one) == bracket(study, study.trials[number])]
+    return sum(f"completed_rung_{rung}" in one.system_attrs for one in there)
 
 
 def has_company(options, step, seen, view):
@@ -94,3 +103,12 @@ def test_a_rung_is_described_as_it_was():
         Quantity.LATEST, 0.25, 0.2, trials=5, rung=0, rung_epoch=2, reduction_factor=2
     )
     assert not replace(found, value=0.2).stops and not replace(found, value=0.2, stops_below=True).stops
+
+
+@pytest.mark.parametrize(("value", "threshold", "below"), [(0.1, 0.2, True), (0.95, 0.9, False), (0.5, 0.9, False)])
+def test_a_limit_is_the_one_that_was_passed(value, threshold, below):
+    study = optuna.create_study()
+    pruner = build_pruner(ThresholdSettings(lower=0.2, upper=0.9), EPOCHS)
+    study.ask().report(value, 1)
+    found = compare(pruner, PrunerView(study, PruningStarts.AT_ONCE), study.trials[0])
+    assert found == Comparison(Quantity.LATEST, value, threshold, stops_below=below) and found.stops == (value != 0.5)

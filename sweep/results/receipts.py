@@ -83,7 +83,8 @@ def _receipt(space: SearchSpace, trial: FrozenTrial, company: _Company) -> Recei
         finals_N = own[epoch] + left_N
         expected, chance = float(finals_N.mean()), float((finals_N < company.best).mean())
         regret = float(np.maximum(company.best - finals_N, 0).mean())
-    compared = comparison_of(trial)
+    # A driver that was killed may leave a decision, and the trial may then be stopped for something else.
+    compared = comparison_of(trial) if reason.endswith(" pruner") else None
     return Receipt(trial.number, reason, epoch, own[epoch], compared, len(left_N), expected, chance, regret)
 
 

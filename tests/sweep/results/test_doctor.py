@@ -233,6 +233,8 @@ def test_every_pruner_says_what_it_compared(pruner: str, compared: Comparison, s
     trials[6].user_attrs.update({COMPARED: json.loads(json.dumps(asdict(compared))), REASON: f"{pruner} pruner"})
     (one,) = receipts(space_of(pruner={"type": "median"}), trials)
     assert one.compared == compared and words(one).startswith(f"{pruner} pruner: ") and said in words(one)
+    trials[6].user_attrs[REASON] = "diverged"
+    assert words(receipts(space_of(), trials)[0]) == "diverged"
 
 
 def test_pruning_that_cost_the_best_is_found() -> None:

@@ -144,7 +144,7 @@ def _rung(
     key = _rung_key(rung)
     if rung < 0 or key in trial.system_attrs:
         return None
-    values = sorted(one.system_attrs[key] for one in trials if key in one.system_attrs)
+    values = sorted(found[key] for found in (one.system_attrs for one in trials) if key in found)
     factor, few = pruner._reduction_factor, len(values) <= pruner._bootstrap_count
     assert pruner._min_resource is not None  # noqa: S101 (`build_pruner` gives a number)
     return Comparison(

@@ -20,6 +20,8 @@ import copy
 import math
 import warnings
 from collections.abc import Container
+from itertools import compress
+from operator import is_not
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -103,7 +105,8 @@ class PrunerView(optuna.Study):
         # Optuna has no public way to the storage of a study; a second Study on its URL would have a second cache.
         super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=study.pruner)
         self._starts = starts
-        self._known: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # by number: a trial, and reduced
+        self._trials: list[FrozenTrial | None] = []  # when last looked at
+        self._reduced: list[FrozenTrial] = []
 
     def seen(self, trial: FrozenTrial) -> FrozenTrial:
         """A copy of the trial with the epochs that count, numbered from 1; attributes are shared with the original."""
@@ -113,16 +116,14 @@ class PrunerView(optuna.Study):
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """As in Optuna; reduced copies, whatever `deepcopy` says."""
-        return [self._reduced(trial) for trial in super().get_trials(deepcopy=False, states=states)]
-
-    def _reduced(self, trial: FrozenTrial) -> FrozenTrial:
-        """Kept until the trial changes: the storage then has another object in its place."""
-        known = self._known.get(trial.number)
-        if known is not None and known[0] is trial:
-            return known[1]
-        reduced = self.seen(trial)
-        self._known[trial.number] = trial, reduced
-        return reduced
+        trials = super().get_trials(deepcopy=False)
+        new = trials[len(self._trials) :]
+        self._trials += [None] * len(new)
+        self._reduced += new
+        # A trial that has changed is another object. Looking for these takes no time, and copying all of them does.
+        for place in compress(range(len(trials)), map(is_not, trials, self._trials)):
+            self._trials[place], self._reduced[place] = trials[place], self.seen(trials[place])
+        return [trial for trial in self._reduced if states is None or trial.state in states]
 
     @property
     def best_trial(self) -> FrozenTrial:

@@ -53,9 +53,9 @@ TORCH_ALONE = {
 }
 LATE = {"ray", "torch", "transformers", "wandb", "mlflow", "huggingface_hub"}
 """What takes seconds to load, or need not be installed, and may therefore be imported inside a function."""
-LATE_MODULES = {"sweep.study.cmaes", "selector.hub"}
-"""Modules of our own that bring such a thing: cmaes loads scipy.stats, a fifth of a driver's start, and few need it.
-The hub's library takes a second."""
+LATE_MODULES = {"sweep.study.cmaes", "selector.hub", "scipy.stats"}
+"""Modules that bring such a thing. cmaes loads scipy.stats, a fifth of a driver's start, which few samplers and pruners
+need. The hub's library takes a second."""
 
 
 class Import(NamedTuple):

@@ -100,21 +100,28 @@ def _four(found: Interval) -> str:
 
 
 def _receipts(found: Sequence[Receipt]) -> Group:
-    headers = ["trial", "epoch", "val_loss", "threshold", "against", "expected", "chance best", "why"]
+    headers = ["trial", "epoch", "rung", "compared", "threshold", "from", "expected", "chance best", "why"]
     table = plain_table(headers, left=("why",))
     for one in sorted(found, key=lambda one: (-(one.chance or 0.0), one.trial))[:MOST_RECEIPTS]:
         table.add_row(
             str(one.trial),
-            *(_number(value) for value in (one.epoch, one.value, one.threshold, len(one.compared_with), one.expected)),
+            *(_number(value) for value in (one.epoch, *_compared(one), one.expected)),
             "" if one.chance is None else f"{one.chance:.0%}",
-            one.reason,
+            one.reason.removesuffix(" pruner"),
         )
     more = [Text(f"and {len(found) - MOST_RECEIPTS} more (--json)")] if len(found) > MOST_RECEIPTS else []
     note = (
-        "Stopped for being above the threshold, against so many trials that had ended. Expected: its last value, had "
-        "it improved as those that ran on did."
+        "Stopped for being beyond the threshold, which is from so many trials. The report says more of each. Expected: "
+        "its best value, had it improved as those that ran on did."
     )
     return titled("Pruned trials", table, *more, Text(note))
+
+
+def _compared(one: Receipt) -> tuple[float | None, ...]:
+    found = one.compared
+    if found is None:
+        return None, one.value, None, None
+    return found.rung, found.value, found.threshold, found.trials or None
 
 
 def _number(value: float | None) -> str:

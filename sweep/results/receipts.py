@@ -1,4 +1,4 @@
-"""A receipt for every pruned trial: what stopped it, whom it was compared with, and what it may have cost."""
+"""A receipt for every pruned trial: what stopped it, what it was compared with, and what it may have cost."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from selector.arrays import Float64Array, Int64Array
+from selector.arrays import Float64Array
+from sweep.evaluation.wording import counted
 from sweep.results.equivalents import best_so_far, is_diverged
 from sweep.space import SearchSpace
-from sweep.space.algorithms import MedianSettings, PercentileSettings, PrunerSettings, ThresholdSettings
 from sweep.study import FrozenTrial, TrialState
-from sweep.study.summaries import REASON, counted_epochs
+from sweep.study.comparison import Comparison, Quantity, comparison_of
+from sweep.study.summaries import REASON
 
 FEWEST = 3
 """Trials that ran on, from which a regret is estimated."""
@@ -28,9 +28,8 @@ class Receipt:
         trial: its number.
         reason: as the study has it.
         epoch: at which it was stopped. None where it had none that counts.
-        value: its best val_loss until then, which the pruner compared.
-        threshold: it was stopped for being above this. None for pruners that keep none, and for other reasons.
-        compared_with: complete trials with a value at that epoch, which had ended before.
+        value: its best val_loss until then.
+        compared: what the pruner held it against. None where no pruner stopped it, or one of version 0.1.
         ran_on: complete trials with a value at that epoch, whenever they ended: the estimate rests on them.
         expected: val_loss that it would have ended with, had it improved from there as the others did, on average.
         chance: share of those others whose improvement would have made it the best of the run.
@@ -41,8 +40,7 @@ class Receipt:
     reason: str
     epoch: int | None
     value: float | None
-    threshold: float | None
-    compared_with: tuple[int, ...]
+    compared: Comparison | None
     ran_on: int
     expected: float | None
     chance: float | None
@@ -55,75 +53,66 @@ def receipts(space: SearchSpace, trials: Sequence[FrozenTrial]) -> tuple[Receipt
     return tuple(_receipt(space, one, company) for one in trials if one.state is TrialState.PRUNED)
 
 
-@dataclass(frozen=True, eq=False)
-class _Peers:
-    """Complete trials with a value at one epoch: numbers, ends, values there, and what was left to gain from there."""
-
-    numbers_N: Int64Array
-    ended_N: npt.NDArray[np.datetime64]
-    value_N: Float64Array
-    left_N: Float64Array
-
-
 class _Company:
     """The complete trials, by the epochs at which others were stopped."""
 
     def __init__(self, space: SearchSpace, trials: Sequence[FrozenTrial]) -> None:
-        starts = space.pruning_starts
         self._complete = [one for one in trials if one.state is TrialState.COMPLETE and one.value is not None]
-        self._values = {one.number: counted_epochs(one, starts) for one in self._complete}
-        self._best = {one.number: best_so_far(one, starts) for one in self._complete}
-        self._known: dict[int, _Peers] = {}
+        self._best = {one.number: best_so_far(one, space.pruning_starts) for one in self._complete}
+        self._left: dict[int, Float64Array] = {}
         self.best = min((float(one.value or 0.0) for one in self._complete), default=math.nan)
 
-    def at(self, epoch: int) -> _Peers:
-        if epoch not in self._known:
-            there = [one for one in self._complete if epoch in self._values[one.number]]
-            self._known[epoch] = _Peers(
-                np.array([one.number for one in there], dtype=np.int64),
-                np.array([one.datetime_complete for one in there], dtype="datetime64[us]"),
-                np.array([self._values[one.number][epoch] for one in there], dtype=np.float64),
-                np.array([float(one.value or 0.0) - self._best[one.number][epoch] for one in there], dtype=np.float64),
-            )
-        return self._known[epoch]
+    def left(self, epoch: int) -> Float64Array:
+        """Of those with a value at that epoch, by how much their val_loss changed from there to the end."""
+        if epoch not in self._left:
+            there = [(one, self._best[one.number]) for one in self._complete]
+            found = [float(one.value or 0.0) - best[epoch] for one, best in there if epoch in best]
+            self._left[epoch] = np.array(found, dtype=np.float64)
+        return self._left[epoch]
 
 
 def _receipt(space: SearchSpace, trial: FrozenTrial, company: _Company) -> Receipt:
     reason = str(trial.user_attrs.get(REASON, ""))
     own = best_so_far(trial, space.pruning_starts)
     if not own:
-        return Receipt(trial.number, reason, None, None, None, (), 0, None, None, None)
+        return Receipt(trial.number, reason, None, None, None, 0, None, None, None)
     epoch = max(own)
-    peers = company.at(epoch)
-    before_N = peers.ended_N <= np.datetime64(trial.datetime_complete, "us")
-    by_pruner = reason == f"{space.pruner.type} pruner"
-    threshold = _threshold(space.pruner, peers.value_N[before_N]) if by_pruner else None
+    left_N = company.left(epoch)
     expected, chance, regret = None, None, None
-    if len(peers.numbers_N) >= FEWEST and not is_diverged(trial):
-        finals_N = own[epoch] + peers.left_N
+    if len(left_N) >= FEWEST and not is_diverged(trial):
+        finals_N = own[epoch] + left_N
         expected, chance = float(finals_N.mean()), float((finals_N < company.best).mean())
         regret = float(np.maximum(company.best - finals_N, 0).mean())
-    return Receipt(
-        trial.number,
-        reason,
-        epoch,
-        own[epoch],
-        threshold,
-        tuple(peers.numbers_N[before_N].tolist()),
-        len(peers.numbers_N),
-        expected,
-        chance,
-        regret,
+    # A driver that was killed may leave a decision, and the trial may then be stopped for something else.
+    compared = comparison_of(trial) if reason.endswith(" pruner") else None
+    return Receipt(trial.number, reason, epoch, own[epoch], compared, len(left_N), expected, chance, regret)
+
+
+def words(one: Receipt) -> str:
+    """Why a trial was stopped, with the numbers that the pruner compared."""
+    found = one.compared
+    if found is None:
+        return one.reason
+    if found.rung is not None:
+        return f"{one.reason}: {_at_rung(found, found.rung)}"
+    side = f"{'below' if found.stops_below else 'above'} {found.threshold:.4f}"
+    if found.quantity is Quantity.P:
+        return f"{one.reason}: {found.quantity} against trial {found.best_trial}, {found.value:.4f}, is {side}"
+    if found.quantity is Quantity.BEST:
+        line = "the median" if one.reason.startswith("median") else "the limit"
+        others = counted(found.trials, "complete trial")
+        return f"{one.reason}: {found.value:.4f} is {side}, {line} of {others} that had got as far"
+    what = ", the best before" if found.quantity is Quantity.RECENT else ""
+    return f"{one.reason}: {found.quantity}, {found.value:.4f}, is {side}{what}"
+
+
+def _at_rung(found: Comparison, rung: int) -> str:
+    bracket = "" if found.bracket is None else f" of bracket {found.bracket}"
+    where = f"rung {rung}{bracket} (epoch {found.rung_epoch})"
+    if found.threshold is None:
+        return f"the first trials at {where} stop, this was number {found.trials}"
+    others = counted(found.trials, "trial")
+    return (
+        f"{found.value:.4f} is above {found.threshold:.4f}, the limit at {where}, where one in "
+        f"{found.reduction_factor} of {others} goes on"
     )
-
-
-def _threshold(pruner: PrunerSettings, value_N: Float64Array) -> float | None:
-    """As Optuna computes it: the percentile of complete trials at that epoch. None for pruners that keep none."""
-    if isinstance(pruner, ThresholdSettings):
-        return pruner.upper
-    share = 50.0 if isinstance(pruner, MedianSettings) else None
-    share = pruner.percentile if isinstance(pruner, PercentileSettings) else share
-    if share is None or not len(value_N):
-        return None
-    found = float(np.nanpercentile(value_N, share))
-    return found if math.isfinite(found) else None

@@ -23,10 +23,10 @@ from optuna.distributions import BaseDistribution, check_distribution_compatibil
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweep.study.tables import has_study_attribute, read_trials, write_study_attributes, write_trial
+from sweep.study.tables import has_study_attribute, insert_trial, read_trials, write_study_attributes, write_trial
 
 
 class KeptStorage(BaseStorage):
@@ -115,8 +115,18 @@ class KeptStorage(BaseStorage):
     # -- trials -------------------------------------------------------------------------------------------------------
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """As in Optuna. Stored at once."""
-        identity = self._tables.create_new_trial(study_id, template_trial)
+        """As in Optuna. Stored at once.
+
+        Raises: ValueError if a distribution does not fit that of an earlier trial, or a value its distribution.
+        """
+        template = template_trial or create_trial(state=TrialState.RUNNING)
+        for name, distribution in template.distributions.items():
+            self._check_distribution(name, distribution)
+        try:
+            with self._tables.engine.begin() as connection:
+                identity = insert_trial(connection, study_id, template)
+        except SQLAlchemyError:  # Optuna's own way is slower, and tries several times
+            identity = self._tables.create_new_trial(study_id, template_trial)
         self.refresh()
         return identity
 
@@ -127,13 +137,16 @@ class KeptStorage(BaseStorage):
 
         Raises: ValueError if the distribution does not fit that of an earlier trial.
         """
-        known = self._distributions.get(param_name) or self._earlier_distribution(param_name)
-        if known is not None:
-            check_distribution_compatibility(known, distribution)
-        self._distributions[param_name] = distribution
+        self._check_distribution(param_name, distribution)
         with self._changed(trial_id) as trial:
             trial.params = {**trial.params, param_name: distribution.to_external_repr(param_value_internal)}
             trial.distributions = {**trial.distributions, param_name: distribution}
+
+    def _check_distribution(self, name: str, distribution: BaseDistribution) -> None:
+        known = self._distributions.get(name) or self._earlier_distribution(name)
+        if known is not None:
+            check_distribution_compatibility(known, distribution)
+        self._distributions[name] = distribution
 
     def _earlier_distribution(self, name: str) -> BaseDistribution | None:
         return next((trial.distributions[name] for trial in self._trials() if name in trial.distributions), None)

@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep.errors import SpaceError, StudyError
 from sweep.space.search_space import SearchSpace
 from sweep.study import budget
+from sweep.study.comparison import COMPARED, compare
 from sweep.study.kept import KeptStorage
 from sweep.study.notes import extend_study_note, save_note, study_note, trial_note
 from sweep.study.pruners import PrunerView, best_complete, build_pruner
@@ -215,17 +216,24 @@ class StudyOwner:
         if not seen.intermediate_values:
             return False
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), self._storage.transaction():
                 warnings.simplefilter("ignore")
-                decided = bool(self._study.pruner.prune(self._view, seen))
+                return self._decide(number, step, seen)
         except StorageInternalError:
             raise
         except Exception as error:
             self._note(number, PRUNER_ERROR, f"{type(error).__name__}: {error}"[:500])
             return False
-        if decided:
-            self._note(number, PRUNE_AT, step)
-        return decided
+
+    def _decide(self, number: int, step: int, seen: FrozenTrial) -> bool:
+        """Ask the pruner. What it notes of a rung, its decision and what it compared are stored together."""
+        pruner = self._study.pruner
+        if not pruner.prune(self._view, seen):
+            return False
+        compared = compare(pruner, self._view, seen)
+        if compared is not None:
+            self._note(number, COMPARED, asdict(compared))
+        return self._note(number, PRUNE_AT, step)
 
     def note_worker(self, number: int, worker: str) -> bool:
         """Remember the process and node that a trial runs on; False if the trial has ended."""

@@ -20,6 +20,8 @@ import copy
 import math
 import warnings
 from collections.abc import Container
+from itertools import compress
+from operator import is_not
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -103,7 +105,8 @@ class PrunerView(optuna.Study):
         # Optuna has no public way to the storage of a study; a second Study on its URL would have a second cache.
         super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=study.pruner)
         self._starts = starts
-        self._finished: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # by identity: a finished trial, and reduced
+        self._trials: list[FrozenTrial | None] = []  # when last looked at
+        self._reduced: list[FrozenTrial] = []
 
     def seen(self, trial: FrozenTrial) -> FrozenTrial:
         """A copy of the trial with the epochs that count, numbered from 1; attributes are shared with the original."""
@@ -113,18 +116,14 @@ class PrunerView(optuna.Study):
 
     def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         """As in Optuna; reduced copies, whatever `deepcopy` says."""
-        known = self._finished
-        return [
-            known[id(trial)][1] if id(trial) in known else self._reduced(trial)
-            for trial in super().get_trials(deepcopy=False, states=states)
-        ]
-
-    def _reduced(self, trial: FrozenTrial) -> FrozenTrial:
-        """Kept where nothing can change any more. The trial too: another one might get its identity."""
-        reduced = self.seen(trial)
-        if trial.state.is_finished():
-            self._finished[id(trial)] = trial, reduced
-        return reduced
+        trials = super().get_trials(deepcopy=False)
+        new = trials[len(self._trials) :]
+        self._trials += [None] * len(new)
+        self._reduced += new
+        # A trial that has changed is another object. Looking for these takes no time, and copying all of them does.
+        for place in compress(range(len(trials)), map(is_not, trials, self._trials)):
+            self._trials[place], self._reduced[place] = trials[place], self.seen(trials[place])
+        return [trial for trial in self._reduced if states is None or trial.state in states]
 
     @property
     def best_trial(self) -> FrozenTrial:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import TypeVar
 
@@ -49,7 +49,7 @@ class Suggester:
             frozen: its state before.
         """
         values: dict[str, Scalar] = {}
-        joint_done = False
+        joint: Container[str] | None = None
         for path in self._space.order:
             parameter = self._space.parameters[path]
             if not self._space.in_use(path, values):
@@ -58,10 +58,10 @@ class Suggester:
                 values[path] = parameter.value
                 continue
             if path not in frozen.params:
-                if not joint_done:
-                    joint_done = True
-                    self._guarded(trial, partial(getattr, trial, "relative_params"))
-                self._use(frozen, path, fallback=FALLBACK in trial.user_attrs)
+                if joint is None:
+                    joint = self._guarded(trial, partial(getattr, trial, "relative_params"))
+                if path not in joint:
+                    self._use(frozen, path, fallback=FALLBACK in trial.user_attrs)
             values[path] = self._guarded(trial, partial(_suggest, trial, path, parameter))
         return {path: value for path, value in values.items() if path in self._space.distributions}
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from sweep.evaluation.wording import counted
 from sweep.results.overview.model import Block, Column, Format, Section, Table, Text
 from sweep.results.overview.sources import Sources
-from sweep.results.receipts import Receipt
+from sweep.results.receipts import Receipt, words
 from sweep.space.algorithms import PruningStarts
-
-NAMED = 12
+from sweep.study.comparison import Comparison
 
 
 def pruning_section(sources: Sources, receipts: Sequence[Receipt]) -> Section:
@@ -31,8 +30,10 @@ def _table(receipts: Sequence[Receipt]) -> Table:
         Column("why", "why it was stopped"),
         Column("epoch", "at its epoch"),
         Column("value", "best val_loss until then", Format.LOSS),
-        Column("threshold", "stopped above", Format.LOSS),
-        Column("compared_with", "compared with trials"),
+        Column("compared", "value compared", Format.LOSS),
+        Column("threshold", "threshold", Format.LOSS),
+        Column("trials", "from trials"),
+        Column("rung", "rung"),
         Column("expected", "val_loss it would have reached", Format.LOSS),
         Column("chance", "chance to be the best", Format.SHARE),
         Column("regret", "regret", Format.LOSS),
@@ -40,11 +41,10 @@ def _table(receipts: Sequence[Receipt]) -> Table:
     rows = tuple(
         (
             one.trial,
-            _why(one),
+            words(one),
             one.epoch,
             one.value,
-            one.threshold,
-            _numbers(one.compared_with),
+            *_compared(one.compared),
             one.expected,
             one.chance,
             one.regret,
@@ -59,17 +59,5 @@ def _table(receipts: Sequence[Receipt]) -> Table:
     return Table("pruned", f"{counted(len(receipts), 'pruned trial')}", columns, rows, notes=notes)
 
 
-def _why(one: Receipt) -> str:
-    """The reason in words, with the numbers that the pruner compared."""
-    if one.value is None or one.threshold is None:
-        return one.reason
-    others = counted(len(one.compared_with), "complete trial")
-    if one.value <= one.threshold:
-        return f"{one.reason}: at {one.value:.4f} and no better than {others} there"
-    line = "the median" if one.reason.startswith("median") else "the limit"
-    return f"{one.reason}: {one.value:.4f} is above {one.threshold:.4f}, {line} of {others} that had got as far"
-
-
-def _numbers(numbers: Sequence[int]) -> str:
-    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
-    return f"{', '.join(map(str, numbers[:NAMED]))}{more}"
+def _compared(found: Comparison | None) -> tuple[float | None, float | None, int | None, int | None]:
+    return (None,) * 4 if found is None else (found.value, found.threshold, found.trials or None, found.rung)

@@ -133,6 +133,22 @@ def test_a_report_is_made_again_after_a_change_and_then_rests(
     assert (watched.status()["report"], watched.report(), made) == ("b", "b", ["a", "b"])
 
 
+def test_a_status_that_takes_long_is_not_read_all_the_time(finished: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, read = [100.0], []
+
+    def slow(paths: RunPaths) -> None:
+        now[0] += 2.0
+        read.append(now[0])
+
+    monkeypatch.setattr(watching, "read_status", slow)
+    monkeypatch.setattr(watching, "_document", lambda status: {"version": "a"})
+    watched = Watched(finished, lambda paths: "", lambda: now[0])
+    for _ in range(30):
+        watched.status()
+        now[0] += 0.5
+    assert read == [102.0, 112.0], "it rests four times as long"
+
+
 def test_the_status_does_not_wait_for_a_report(finished: RunPaths) -> None:
     begun, may_end = threading.Event(), threading.Event()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from sweep.results.doctor import Diagnosis, diagnose
 from sweep.results.evidence import Evidence, Groups, read_evidence
 from sweep.results.finding import REMOVED, Change, Code, Finding, Severity
 from sweep.results.next_space import NextSpace, next_space
-from sweep.results.receipts import receipts
+from sweep.results.receipts import receipts, words
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace, parse_space
 from sweep.space.edit import flow
 from sweep.storage.local import stored_at
 from sweep.study import FrozenTrial, TrialState
+from sweep.study.comparison import COMPARED, Comparison, Quantity
+from sweep.study.summaries import REASON
 from tests.sweep.commands import Command
 from tests.sweep.plans import plan_of_run
 from tests.sweep.results.studies import SPACE, draw, space_of, study_of, trial_of
@@ -198,15 +201,40 @@ def pruned_late_bloomer() -> list[FrozenTrial]:
     return [*complete, trial_of(6, draw(space_of(), 1, 9)[0], [3.6], TrialState.PRUNED, reason="median pruner")]
 
 
-def test_a_receipt_says_threshold_company_and_regret() -> None:
-    (one,) = receipts(space_of(**MEDIAN), pruned_late_bloomer())
+def test_a_receipt_says_what_was_compared_and_the_regret() -> None:
+    trials = pruned_late_bloomer()
+    trials[6].user_attrs[COMPARED] = asdict(Comparison(Quantity.BEST, 3.6, 3.25, trials=6))
+    (one,) = receipts(space_of(**MEDIAN), trials)
     assert (one.trial, one.epoch, one.value, one.ran_on) == (6, 1, 3.6, 6)
-    assert one.threshold == pytest.approx(3.25) and one.compared_with == (0, 1, 2, 3, 4, 5)
+    assert words(one) == "median pruner: 3.6000 is above 3.2500, the median of 6 complete trials that had got as far"
     falls = [(3 + 0.1 * n) - (1.9 - 0.25 * n) for n in range(6)]
     best = 1.9 - 0.25 * 5
     assert one.expected == pytest.approx(3.6 - np.mean(falls))
     assert one.chance == pytest.approx(np.mean([3.6 - fall < best for fall in falls]))
     assert one.regret == pytest.approx(np.mean([max(0.0, best - (3.6 - fall)) for fall in falls]))
+
+
+RUNG = Comparison(Quantity.LATEST, 2.31, 2.2, trials=15, rung=1, rung_epoch=6, reduction_factor=3)
+
+
+@pytest.mark.parametrize(
+    ("pruner", "compared", "said"),
+    [
+        ("successive_halving", RUNG, "is above 2.2000, the limit at rung 1 (epoch 6), where one in 3 of 15 trials"),
+        ("hyperband", replace(RUNG, bracket=2), "at rung 1 of bracket 2 (epoch 6), where"),
+        ("hyperband", replace(RUNG, threshold=None), "the first trials at rung 1 (epoch 6) stop, this was number 15"),
+        ("threshold", Comparison(Quantity.LATEST, 0.1, 0.2, stops_below=True), "val_loss, 0.1000, is below 0.2000"),
+        ("wilcoxon", Comparison(Quantity.P, 0.03, 0.1, True, 1, best_trial=7), "trial 7, 0.0300, is below 0.1000"),
+        ("patient", Comparison(Quantity.RECENT, 2.3, 2.2), "is above 2.2000, the best before"),
+    ],
+)
+def test_every_pruner_says_what_it_compared(pruner: str, compared: Comparison, said: str) -> None:
+    trials = pruned_late_bloomer()
+    trials[6].user_attrs.update({COMPARED: json.loads(json.dumps(asdict(compared))), REASON: f"{pruner} pruner"})
+    (one,) = receipts(space_of(pruner={"type": "median"}), trials)
+    assert one.compared == compared and words(one).startswith(f"{pruner} pruner: ") and said in words(one)
+    trials[6].user_attrs[REASON] = "diverged"
+    assert words(receipts(space_of(), trials)[0]) == "diverged"
 
 
 def test_pruning_that_cost_the_best_is_found() -> None:

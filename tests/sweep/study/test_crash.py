@@ -11,6 +11,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sweep.runs.paths import sqlite_url
 from sweep.space import parse_space
 from sweep.study import AskedTrial, StudyOwner, TrialState
+from sweep.study.comparison import comparison_of
 
 SAMPLERS = {
     "tpe": "{type: tpe, n_startup_trials: 3}",
@@ -149,6 +150,24 @@ def test_a_decision_to_prune_survives_a_restart(make_space, open_owner):
     again.adopt()
     again.report(number, 4, 0.1)
     assert again.should_prune(number)
+
+
+def test_a_rung_and_the_decision_there_are_stored_together(make_space, open_owner, kill_after):
+    pruner = "{type: successive_halving, min_resource: 1, reduction_factor: 2}"
+    space = make_space(pruner=pruner, sampler="{type: random}", pruning_starts="at_once")
+    owner = open_owner(space)
+    good, bad = owner.ask().number, owner.ask().number
+    owner.report(good, 1, 0.1)
+    assert not owner.should_prune(good)
+    owner.report(bad, 1, 0.9)
+    kill_after(1)
+    with pytest.raises(Killed):
+        owner.should_prune(bad)
+    kill_after(10**9)
+    again = open_owner(space)
+    again.adopt()
+    assert again.should_prune(bad)
+    assert comparison_of(again.trials()[bad]).threshold == 0.1
 
 
 CHILD = """

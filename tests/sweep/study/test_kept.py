@@ -32,7 +32,7 @@ JSON = st.recursive(
 )
 KEYS = st.sampled_from(["a", "b", "tpe:relative_params:0"])
 CHANGES = st.one_of(
-    st.tuples(st.just("create"), st.booleans()),
+    st.tuples(st.just("create"), st.sampled_from(["bare", "waiting", "ended"])),
     st.tuples(st.just("param"), st.sampled_from(sorted(DISTRIBUTIONS)), st.integers(0, 3)),
     st.tuples(st.just("step"), st.integers(1, 5), VALUES),
     st.tuples(st.just("user"), KEYS, JSON),
@@ -52,13 +52,29 @@ def both(tmp_path: Path) -> tuple[RDBStorage, KeptStorage, int]:
     return tables, KeptStorage(tables, study), study
 
 
+def template(kind: str) -> FrozenTrial | None:
+    """What a new trial begins with: nothing, a place in the sweep, or all that a finished trial has."""
+    if kind == "waiting":
+        return optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={"plan": {"repeat": 0}})
+    if kind != "ended":
+        return None
+    return optuna.trial.create_trial(
+        state=TrialState.PRUNED,
+        value=0.25,
+        params={"lr": 1e-4, "mode": None},
+        distributions={name: DISTRIBUTIONS[name] for name in ("lr", "mode")},
+        user_attrs={"a": [1, "b"]},
+        system_attrs={"b": {"c": 0.5}},
+        intermediate_values={2: 0.25, 1: float("nan"), 3: float("inf")},
+    )
+
+
 def apply(storage: BaseStorage, study: int, change: tuple[Any, ...], place: int) -> object:
     """One call of a storage, on the trial at a place; what it answers or raises."""
     kind, *rest = change
     trials = storage.get_all_trials(study, deepcopy=False)
     if kind == "create" or not trials:
-        waiting = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={"plan": {"repeat": 0}})
-        storage.create_new_trial(study, waiting if rest[0] else None)
+        storage.create_new_trial(study, template(str(rest[0])))
         return None
     trial = trials[place % len(trials)]
     identity = trial._trial_id
@@ -101,7 +117,7 @@ def shared_tables() -> RDBStorage:
     return RDBStorage("sqlite://")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(changes=st.lists(st.tuples(CHANGES, st.integers(0, 3)), max_size=14), together=st.booleans())
 def test_any_course_leaves_what_optunas_own_storage_leaves(
     shared_tables: RDBStorage, changes: list[tuple[tuple[Any, ...], int]], together: bool

@@ -7,6 +7,7 @@ import pytest
 from optuna.storages import RDBStorage
 
 from sweep.study import StudyOwner, TrialState
+from sweep.study.comparison import comparison_of
 from sweep.study.kept import KeptStorage
 
 SAMPLERS = [
@@ -94,6 +95,7 @@ def test_pruner_stops_some_and_only_in_grpo(make_space, drive, in_memory, pruner
     pruned = [row for row in owner.summaries() if row.state is TrialState.PRUNED]
     assert pruned
     assert all(row.last_step > 2 and row.reason == "pruner" for row in pruned)
+    assert all(comparison_of(owner.trials()[row.number]).stops for row in pruned)
     # The whole curve is in the study, RCE included.
     assert all(min(trial.intermediate_values) == 1 for trial in owner._study.trials)
 

@@ -99,7 +99,7 @@ def ray_session() -> Iterator[None]:
 
     for left in reversed(range(RAY_STARTS)):
         try:
-            with lean_ray(dashboard=False):
+            with lean_ray():
                 ray.init(
                     num_cpus=2,
                     object_store_memory=128 * 1024**2,

@@ -19,6 +19,7 @@ from typing import Any
 
 from sweep.errors import ClusterError
 from sweep.execution.ray import cleaner
+from sweep.execution.ray.dashboard import LOCALHOST, Dashboard
 from sweep.execution.ray.environment import environment, started_here
 from sweep.execution.ray.folder import RayFolder, make_folder
 from sweep.execution.ray.guard import RayLost
@@ -28,7 +29,6 @@ from sweep.execution.ray.token import WITH_RAYS_COMMAND, home_folder, own_token
 
 logger = logging.getLogger(__name__)
 
-LOCALHOST = "127.0.0.1"
 STARTS = 2
 NO_DEVICES = ("-1", "NoDevFiles")
 TELLING = {
@@ -50,11 +50,13 @@ class Ray:
         context: what `ray.init` gave.
         shared: whether it was in use before, and is left to whoever started it.
         sign_in: how to come by the dashboard's token.
+        dashboard: the one that starts later, if any.
     """
 
     context: Any
     shared: bool = False
     sign_in: str = WITH_RAYS_COMMAND
+    dashboard: Dashboard | None = None
 
 
 @contextmanager
@@ -107,29 +109,36 @@ def _started_once(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[
             changes["HOME"] = str(folder.path)
         stack.enter_context(environment(changes))
         stack.callback(ray.shutdown)
+        dashboard = stack.enter_context(Dashboard(say)) if wanted.dashboard else None
         try:
-            with lean_ray(dashboard=wanted.dashboard):
-                context = initialised(**_options(data_bytes, wanted, folder, say), **names_of(run))
+            with lean_ray():
+                options = _options(data_bytes, wanted, dashboard, folder, say)
+                context = initialised(**options, **names_of(run))
         # Ray has no class of its own for this: it raises what it comes across, bare exceptions too.
         except Exception as error:
             logger.exception("Ray did not start%s", _last_words(folder))
             raise _StartError(_reason(error, folder)) from error
+        if dashboard is not None:
+            dashboard.of(ray._private.worker._global_node)
         try:
-            yield Ray(context, sign_in=sign_in)
+            yield Ray(context, sign_in=sign_in, dashboard=dashboard)
         except (Exception, RayLost):
             if told := _last_words(folder):
                 logger.error("Ray's own processes complained:%s", told)  # its folder goes
             raise
 
 
-def _options(data_bytes: int, wanted: RayOptions, folder: RayFolder, say: Callable[[str], None]) -> dict[str, Any]:
+def _options(
+    data_bytes: int, wanted: RayOptions, dashboard: Dashboard | None, folder: RayFolder, say: Callable[[str], None]
+) -> dict[str, Any]:
     store = object_store(data_bytes, shared_memory(), folder.rays, say)
     options: dict[str, Any] = {
         "address": "local",
         "num_cpus": wanted.cpus or len(os.sched_getaffinity(0)),
         "object_store_memory": store.size,
-        "include_dashboard": wanted.dashboard,
+        "include_dashboard": dashboard is not None,
         "dashboard_host": LOCALHOST,
+        "dashboard_port": None if dashboard is None else dashboard.port,
         "_metrics_export_port": wanted.metrics_port or _port(),
         "_temp_dir": str(folder.rays),
     }
@@ -167,24 +176,25 @@ def initialised(**options: Any) -> Any:  # noqa: ANN401 (Ray is untyped)
 
 
 @contextmanager
-def lean_ray(*, dashboard: bool) -> Iterator[None]:
-    """What `ray.init` starts in the block is what one machine needs. Ray has no options of its own for this.
+def lean_ray() -> Iterator[None]:
+    """What `ray.init` starts in the block is what trials need. Ray has no options of its own for this.
 
     - The agent of the dashboard takes a free port. Its own is the same for all, and a second Ray on this machine would
       have no jobs in its dashboard.
     - No process brings the workers' output here, since nobody reads it: it is in their files.
-    - The autoscaler has nothing to scale. Only the dashboard's first page shows what it says of resources.
+    - The dashboard starts later (`Dashboard`), and with it the autoscaler, which has nothing to scale: only the
+      dashboard's first page shows what it says of resources. Without one, Ray would start a server of usage statistics
+      in its place, which are off.
     """
-    from ray._private import parameter
+    from ray._private import node, parameter
 
-    whole = parameter.RayParams
-    parameter.RayParams = partial(
-        whole, dashboard_agent_listen_port=0, include_log_monitor=False, no_monitor=not dashboard
-    )
+    whole, server = parameter.RayParams, node.Node.start_api_server
+    parameter.RayParams = partial(whole, dashboard_agent_listen_port=0, include_log_monitor=False, no_monitor=True)
+    node.Node.start_api_server = lambda self, **options: None
     try:
         yield
     finally:
-        parameter.RayParams = whole
+        parameter.RayParams, node.Node.start_api_server = whole, server
 
 
 @contextmanager

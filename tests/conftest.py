@@ -92,7 +92,7 @@ def seeded(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     from sweep.execution.ray.cluster import ENVIRONMENT
-    from sweep.execution.ray.start import lean_ray
+    from sweep.execution.ray.preparation import lean_ray
 
     os.environ.update(ENVIRONMENT)
     import ray

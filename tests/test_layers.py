@@ -53,9 +53,9 @@ TORCH_ALONE = {
 }
 LATE = {"ray", "scipy", "torch", "transformers", "wandb", "mlflow", "huggingface_hub"}
 """What takes seconds to load, or need not be installed, and may therefore be imported inside a function."""
-LATE_MODULES = {"sweep.study.cmaes", "selector.hub"}
+LATE_MODULES = {"sweep.study.cmaes", "selector.hub", "sweep.cli.driving", "sweep.trials.given"}
 """Modules of our own that bring such a thing: cmaes loads scipy.stats, a fifth of a driver's start, and few need it.
-The hub's library takes a second."""
+The hub's library takes a second. `driving` brings all that a driver needs, while Ray starts; `given` brings torch."""
 
 
 class Import(NamedTuple):

@@ -15,20 +15,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from sweep.execution.ray import cleaner
 from sweep.execution.ray.cluster import ENVIRONMENT
 from sweep.execution.ray.environment import environment, named_address, started_here
 from sweep.execution.ray.options import RayOptions
-from sweep.execution.ray.preparation import Prepared, lean_ray, prepared
+from sweep.execution.ray.preparation import Prepared, node_asked_for, prepared
 from sweep.execution.ray.start import check_start
 from sweep.space import SearchSpace
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.2
 OF_TRIALS = ("ray.tune", "sweep.execution.ray.trainable")
 """What a worker imports for trials: three seconds of processor time."""
 
@@ -56,10 +55,10 @@ class Ahead:
         self._wanted = wanted
         self._stack = ExitStack()
         self._ready: Prepared | None = None
+        self._node: Any = None
         self._lines: list[str] = []
         self._say: Callable[[str], None] = self._lines.append
         self._settled, self._over = threading.Event(), threading.Event()
-        self._is_free = False
 
     @property
     def options(self) -> RayOptions:
@@ -68,32 +67,51 @@ class Ahead:
 
     def __enter__(self) -> Self:
         if named_address(self._wanted, os.environ).address is None:
-            os.environ.update(ENVIRONMENT)
-            self._stack.enter_context(environment(started_here(os.environ)))
-            handler = signal.getsignal(signal.SIGTERM)
-            import ray  # reads the environment as it is imported, and handles SIGTERM then
-
-            signal.signal(signal.SIGTERM, handler)
-            self._is_free = not ray.is_initialized()
-        if self._is_free:
-            threading.Thread(target=self._live, name="start of Ray", daemon=True).start()
-        else:
-            self._settled.set()
+            try:
+                self._begin()
+            except Exception:  # Ray raises what it comes across; the start from scratch says what is wrong
+                logger.info("Ray was not started ahead", exc_info=True)
+                self._end()
         return self
+
+    def _begin(self) -> None:
+        os.environ.update(ENVIRONMENT)
+        self._stack.enter_context(environment(started_here(os.environ)))
+        handler = signal.getsignal(signal.SIGTERM)
+        import ray  # reads the environment as it is imported, and handles SIGTERM then
+
+        signal.signal(signal.SIGTERM, handler)
+        if ray.is_initialized():
+            return
+        check_start(self._wanted)
+        ready = self._stack.enter_context(prepared(0, self._wanted, lambda line: self._say(line)))
+        start = partial(self._start, node_asked_for(ready.options))
+        threading.Thread(target=start, name="start of Ray", daemon=True).start()
+        self._ready = ready
+
+    def _start(self, node: Callable[[], Any]) -> None:
+        # A terminal that is closed must not end Ray before the driver does. What is blocked stays so in its processes.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            self._node = node()
+        except Exception:  # as above
+            logger.info("Ray was not started ahead", exc_info=True)
+        self._settled.set()
+        self._over.wait()
 
     def take(self, data_bytes: int, say: Callable[[str], None]) -> AbstractContextManager[Prepared] | None:
         """As `StartedAhead.take`. Waits for the start."""
-        if not self._is_free:
+        ready, self._ready = self._ready, None
+        if ready is None:
             return None
-        self._is_free = False
         self._settled.wait()
-        if self._ready is None or self._ready.options["object_store_memory"] < 2 * data_bytes:
+        if self._node is None or ready.options["object_store_memory"] < 2 * data_bytes:
             self._end()
             return None
         self._say = say
         for line in self._lines:
             say(line)
-        return self._taken(self._ready)
+        return self._taken(replace(ready, node=self._node))
 
     @contextmanager
     def _taken(self, ready: Prepared) -> Iterator[Prepared]:
@@ -108,47 +126,6 @@ class Ahead:
         self._end()
 
     def _end(self) -> None:
-        while not self._settled.wait(LOOK_SECONDS):  # the thread waits for processes, which need not come any more
-            if self._ready is not None:
-                cleaner.end_processes(str(self._ready.folder.path))
+        """Leave nothing. A start that goes on is not waited for: its processes are killed under it."""
         self._stack.close()
         self._over.set()
-
-    def _live(self) -> None:
-        # A terminal that is closed must not end Ray before the driver does. What is blocked stays so in its processes.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-        try:
-            check_start(self._wanted)
-            self._ready = self._stack.enter_context(prepared(0, self._wanted, lambda line: self._say(line)))
-            self._ready = replace(self._ready, node=_begun(self._ready.options))
-        except Exception:  # Ray raises what it comes across; the start from scratch says what is wrong
-            logger.info("Ray did not start ahead", exc_info=True)
-            self._ready = None
-        self._settled.set()
-        self._over.wait()
-
-
-class _Begun(BaseException):
-    """Ray's processes run. Leaves `ray.init` before it connects."""
-
-    def __init__(self, node: Any) -> None:  # noqa: ANN401 (Ray's `Node`)
-        self.node = node
-
-
-def _begun(options: dict[str, Any]) -> Any:  # noqa: ANN401 (Ray's `Node`)
-    """What `ray.init` would start with these options."""
-    import ray
-    from ray._private import node
-
-    own = node.Node
-
-    def begin(*arguments: object, **settings: object) -> None:
-        raise _Begun(own(*arguments, **settings))
-
-    with lean_ray():
-        node.Node = begin
-        try:
-            ray.init(**options, logging_level="ERROR")  # what it warns of is said when it is taken
-        except _Begun as begun:
-            return begun.node
-        raise AssertionError("ray.init started no node")

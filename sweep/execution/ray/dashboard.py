@@ -77,7 +77,7 @@ class Dashboard:
         self._held.close()
         try:
             self._node.start_monitor()
-            self._node.start_api_server(include_dashboard=True, raise_on_failure=True)
+            self._node.start_dashboard(include_dashboard=True, raise_on_failure=True)
         except Exception as error:  # Ray raises what it comes across, bare exceptions too
             if not self._closed.is_set():
                 logger.exception("Ray's dashboard did not start")

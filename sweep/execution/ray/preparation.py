@@ -108,15 +108,42 @@ def lean_ray(begun: Any = None) -> Iterator[None]:  # noqa: ANN401 (Ray's `Node`
     """
     from ray._private import node, parameter
 
-    whole, own, server = parameter.RayParams, node.Node, node.Node.start_api_server
+    whole, own = parameter.RayParams, node.Node
+    # `start_api_server` does nothing, and `start_dashboard` what that did.
+    lean = type("Node", (own,), {"start_api_server": _nothing, "start_dashboard": own.start_api_server})
     parameter.RayParams = partial(whole, dashboard_agent_listen_port=0, include_log_monitor=False, no_monitor=True)
-    own.start_api_server = lambda self, **options: None
-    if begun is not None:
-        node.Node = lambda *arguments, **options: begun
+    node.Node = lean if begun is None else lambda *arguments, **options: begun
     try:
         yield
     finally:
-        parameter.RayParams, node.Node, own.start_api_server = whole, own, server
+        parameter.RayParams, node.Node = whole, own
+
+
+def _nothing(node: Any, **options: Any) -> None:  # noqa: ANN401 (Ray's `Node`)
+    """In place of a start."""
+
+
+class _Asked(BaseException):
+    """Leaves `ray.init` where it would start Ray's processes."""
+
+
+def node_asked_for(options: dict[str, Any]) -> Callable[[], Any]:
+    """What starts the processes that `ray.init` would start with these options. Starts nothing yet."""
+    import ray
+    from ray._private import node
+
+    asked: list[Callable[[], Any]] = []
+    with lean_ray():
+        lean = node.Node
+
+        def ask(*arguments: object, **settings: object) -> None:
+            asked.append(partial(lean, *arguments, **settings))
+            raise _Asked
+
+        node.Node = ask
+        with suppress(_Asked):
+            ray.init(**options, logging_level="ERROR")  # what it warns of is said when it connects
+    return asked[0]
 
 
 @contextmanager

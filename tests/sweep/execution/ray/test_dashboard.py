@@ -24,7 +24,7 @@ class Node:
     def start_monitor(self) -> None:
         self.started.append("monitor")
 
-    def start_api_server(self, *, include_dashboard: bool, raise_on_failure: bool) -> None:
+    def start_dashboard(self, *, include_dashboard: bool, raise_on_failure: bool) -> None:
         assert include_dashboard and raise_on_failure
         self.started.append("dashboard")
         self.threads.append(threading.current_thread())

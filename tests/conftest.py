@@ -92,14 +92,14 @@ def seeded(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     from sweep.execution.ray.cluster import ENVIRONMENT
-    from sweep.execution.ray.start import lean_ray
+    from sweep.execution.ray.preparation import lean_ray
 
     os.environ.update(ENVIRONMENT)
     import ray
 
     for left in reversed(range(RAY_STARTS)):
         try:
-            with lean_ray(dashboard=False):
+            with lean_ray():
                 ray.init(
                     num_cpus=2,
                     object_store_memory=128 * 1024**2,

@@ -51,11 +51,11 @@ TORCH_ALONE = {
     "selector/errors.py",
     "selector/files.py",
 }
-LATE = {"ray", "torch", "transformers", "wandb", "mlflow", "huggingface_hub"}
+LATE = {"ray", "scipy", "torch", "transformers", "wandb", "mlflow", "huggingface_hub"}
 """What takes seconds to load, or need not be installed, and may therefore be imported inside a function."""
-LATE_MODULES = {"sweep.study.cmaes", "selector.hub", "scipy.stats"}
-"""Modules that bring such a thing. cmaes loads scipy.stats, a fifth of a driver's start, which few samplers and pruners
-need. The hub's library takes a second."""
+LATE_MODULES = {"sweep.study.cmaes", "selector.hub", "sweep.cli.driving", "sweep.trials.given"}
+"""Modules of our own that bring such a thing: cmaes loads scipy.stats, a fifth of a driver's start, and few need it.
+The hub's library takes a second. `driving` brings all that a driver needs, while Ray starts; `given` brings torch."""
 
 
 class Import(NamedTuple):
@@ -213,7 +213,7 @@ NOT_LOADED = {
         ("sweep.cli.app", "torch pyarrow pydantic scipy ray transformers optuna plotly"),
         ("sweep.cli.listing", "torch scipy ray transformers optuna plotly"),
         ("sweep.cli.status", "torch scipy ray transformers plotly"),
-        ("sweep.cli.runs sweep.driver.run", "ray transformers plotly cmaes scipy.stats"),
+        ("sweep.cli.runs sweep.driver.run", "ray transformers plotly cmaes scipy boto3"),
         ("sweep.cli.watch", "ray transformers plotly"),
         ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
         ("sweep.cli.spaces sweep.plan.make", "ray transformers"),

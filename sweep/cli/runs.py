@@ -1,16 +1,13 @@
-"""Commands that drive a run: run, resume, evaluate, collect, embed."""
+"""Commands that drive a run: run, resume, evaluate, collect, embed. What they do is in `driving.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from selector.errors import DataError
 from sweep.cli.detach import Detached, start_detached
@@ -37,37 +34,15 @@ from sweep.cli.options import (
     with_loggers,
 )
 from sweep.cli.submitted import resume_submitted
-from sweep.collect.extend import Additions
-from sweep.collect.store import check_empty
 from sweep.driver.again import existing_run, request_to_go_on
-from sweep.driver.collection import collect_into
-from sweep.driver.create import NewRun
-from sweep.driver.embedding import embed_into
-from sweep.driver.loggers import ending_of, open_loggers
-from sweep.driver.run import evaluate_again, execute
 from sweep.errors import RunError, SpaceError
-from sweep.evaluation.records import read_evaluation
+from sweep.execution.ray.ahead import Ahead, modules_ahead
 from sweep.execution.ray.jobs import is_dashboard
 from sweep.execution.ray.options import RayOptions
-from sweep.plan.collection import plan_collection, plan_embedding
-from sweep.plan.cost.estimate import estimate_here
-from sweep.plan.make import make_plan
-from sweep.plan.plan import AnyPlan, require_data
-from sweep.plan.requests import request_of_run, request_of_space
-from sweep.report.cost import cost_table
-from sweep.report.documents import document_text, evaluation_document
-from sweep.report.page.write import write_report
-from sweep.report.plan import plan_table
-from sweep.report.terminal import print_evaluation, print_outcome
-from sweep.report.verdict import print_verdict
-from sweep.results.evaluations import Purpose
-from sweep.results.verdict import verdict_on_evaluation
+from sweep.plan.requests import Request, request_of_run, request_of_space
 from sweep.runs.find import find_run
-from sweep.runs.paths import RunPaths, SharedPaths
-from sweep.storage.local import stored_at
+from sweep.runs.paths import SharedPaths
 from sweep.storage.location import local_folder
-from sweep.storage.path import StoredPath
-from sweep.terminal.console import quiet, screen
 from sweep.terminal.outlet import write, write_error
 from sweep.terminal.waiting import Waiting, without_stdout
 
@@ -95,15 +70,18 @@ def run(
     ] = False,
 ) -> None:
     """Check everything, run the trials, rank them."""
-    detached = _detached(detach)
-    target: NewRun | RunPaths = NewRun(runs, name)
-    with _waiting(space):
-        assignments = with_loggers(overrides, log)
-        request = request_of_space(space, SharedPaths.beside(runs), data, embeddings, assignments)
-        if resume_existing and (existing := existing_run(runs, name)) is not None:
-            target, request = existing, request_to_go_on(existing, request, _say)
-        plan = make_plan(request)
-    _drive(plan, target, _ray(address, cpus, dashboard, metrics_port), detached)
+    detached, ray = _detached(detach), _ray(address, cpus, dashboard, metrics_port)
+    with ExitStack() as stack:
+        with _waiting(space):
+            existing = None
+            request = request_of_space(space, SharedPaths.beside(runs), data, embeddings, with_loggers(overrides, log))
+            if resume_existing and (existing := existing_run(runs, name)) is not None:
+                request = request_to_go_on(existing, request, _say)
+            ray = stack.enter_context(_ahead(ray, request)).options
+            from sweep.cli.driving import NewRun, drive, make_plan
+
+            plan = make_plan(request)
+        drive(plan, existing or NewRun(runs, name), ray, detached)
 
 
 @app.command()
@@ -136,29 +114,16 @@ def resume(
         return
     if follow:
         raise RunError("--follow is for a run on a cluster's dashboard: give its URL with --address")
-    detached = _detached(detach)
+    detached, ray = _detached(detach), _ray(address, cpus, dashboard, metrics_port)
     paths = find_run(run, runs, storage)
-    with _waiting(paths.shown):
-        plan = make_plan(request_of_run(paths, data, embeddings, overrides=with_loggers(overrides, log)))
-    _drive(plan, paths, _ray(address, cpus, dashboard, metrics_port), detached, rebuild_study)
+    with ExitStack() as stack:
+        with _waiting(paths.shown):
+            request = request_of_run(paths, data, embeddings, overrides=with_loggers(overrides, log))
+            ray = stack.enter_context(_ahead(ray, request)).options
+            from sweep.cli.driving import drive, make_plan
 
-
-def _detached(wanted: bool) -> Detached:
-    """What `--detach` asks of the present process. One that only starts the other does not return."""
-    detached = Detached()
-    if wanted and not detached.is_detached:
-        start_detached()
-    return detached
-
-
-def _drive(plan: AnyPlan, run: NewRun | RunPaths, ray: RayOptions, detached: Detached, rebuild: bool = False) -> None:
-    with _interruption(), open_loggers(plan.space.loggers) as loggers:
-        outcome = execute(plan, run, ray, partial(_screen, plan), detached.started, rebuild, loggers)
-        print_outcome(screen(), outcome)
-        if not outcome.interrupted:
-            screen().print(write_report(outcome.paths, plan), soft_wrap=True, highlight=False, markup=False)
-        loggers.end(ending_of(outcome))
-    raise typer.Exit(outcome.exit_code)
+            plan = make_plan(request)
+        drive(plan, paths, ray, detached, rebuild_study)
 
 
 @app.command()
@@ -186,6 +151,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
+    from sweep.cli.driving import Purpose, evaluate_run, make_plan, require_data, show_evaluation
+
     paths = find_run(run, runs, storage)
     with without_stdout() if as_json else nullcontext():
         with _waiting(paths.shown):
@@ -195,17 +162,9 @@ def evaluate(
             raise SpaceError(
                 f"{plan.request.source}: has no section evaluation; name a space that has one, with --space FILE"
             )
-        with _interruption():
-            purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
-            place = evaluate_again(plan, paths, _ray(address, cpus, dashboard, metrics_port), purpose=purpose)
-    evaluation = read_evaluation(place.file)
-    verdict = verdict_on_evaluation(plan, paths, evaluation)
-    if as_json:
-        write(document_text(evaluation_document(paths, place, evaluation, verdict)))
-        return
-    print_evaluation(screen(), paths, place)
-    screen().print()
-    print_verdict(screen(), verdict)
+        purpose = Purpose(name=name, base=Purpose.base if space is None else space.stem, main=main)
+        place = evaluate_run(plan, paths, _ray(address, cpus, dashboard, metrics_port), purpose)
+    show_evaluation(plan, paths, place, as_json=as_json)
 
 
 @app.command()
@@ -235,10 +194,11 @@ def collect(
         raise DataError("an extension needs --add DATA, and --queries N or --beams N or both: what is added to what")
     with _waiting(space):
         request = request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ())
-        plan = plan_collection(request, None if add is None else Additions(data=add, queries=queries, beams=beams))
-    check_empty(out)
-    with _interruption():
-        collect_into(out, plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
+        from sweep.cli.driving import Additions, collect_data, plan_collection
+
+        additions = None if add is None else Additions(data=add, queries=queries, beams=beams)
+        plan = plan_collection(request, additions)
+    collect_data(plan, out, _ray(address, cpus, dashboard, metrics_port))
 
 
 @app.command()
@@ -257,21 +217,24 @@ def embed(
 ) -> None:
     """Embed the images and questions of a space, as its section embed says."""
     with _waiting(space):
-        plan = plan_embedding(request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ()))
-    check_empty(out)
-    plan = replace(plan, folder=stored_at(out))
-    with _interruption():
-        embed_into(plan, _ray(address, cpus, dashboard, metrics_port), partial(_screen, plan))
+        request = request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ())
+        from sweep.cli.driving import embed_items, plan_embedding
+
+        plan = plan_embedding(request)
+    embed_items(plan, out, _ray(address, cpus, dashboard, metrics_port))
 
 
-@contextmanager
-def _screen(plan: AnyPlan, log_file: StoredPath) -> Iterator[Console]:
-    """The console of a run, which begins with what will happen. All other output goes to the log."""
-    with quiet(log_file) as console:
-        console.print(plan_table(plan))
-        if (cost := estimate_here(plan)) is not None:
-            console.print(cost_table(cost))
-        yield console
+def _detached(wanted: bool) -> Detached:
+    """What `--detach` asks of the present process. One that only starts the other does not return."""
+    detached = Detached()
+    if wanted and not detached.is_detached:
+        start_detached()
+    return detached
+
+
+def _ahead(ray: RayOptions, request: Request) -> Ahead:
+    """Ray, which starts while the program is loaded and the data is read."""
+    return Ahead(replace(ray, preload=modules_ahead(request.space, ray)))
 
 
 def _ray(address: str | None, cpus: int | None, dashboard: bool, metrics_port: int | None) -> RayOptions:
@@ -287,12 +250,3 @@ def _say(line: str) -> None:
 def _waiting(what: str) -> Waiting:
     """Says what the command does before there is anything to show."""
     return Waiting(lambda line: write(f"{line}\n"), f"reading {what}, its data and items")
-
-
-@contextmanager
-def _interruption() -> Iterator[None]:
-    """Ctrl-C ends the command with 130, as a shell expects. How to go on was said where it was known."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None

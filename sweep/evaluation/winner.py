@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit  # type: ignore[import-untyped]
-
 from selector.health import Verdict
 from sweep.evaluation.records import Difference, FinalistRecord, RowRecord, WinnerRecord
 from sweep.evaluation.rows import RowKind
@@ -204,4 +202,6 @@ def _seed_reach(contest: Contest, row: RowRecord, other: RowRecord) -> float:
     if freedom < 1 or any(spread is None for spread, _ in found):
         return math.inf
     variance = sum((spread or 0.0) ** 2 / count for spread, count in found)
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
+
     return float(stdtrit(freedom, 1 - LEVEL / 2)) * math.sqrt(variance)

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import json
 
-from tensorboardX.proto.api_pb2 import DataType, Experiment, HParamInfo, Interval, MetricInfo, MetricName, Status
-from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
-from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
-
 from sweep.execution.events import TrialEnded, TrialStarted
 from sweep.runs.paths import RunPaths
 from sweep.space import SearchSpace
@@ -19,6 +15,20 @@ from sweep.space.parameters import CategoricalParameter, FixedParameter, FloatPa
 from sweep.study import TrialState
 from sweep.trials.messages import EpochResult
 from sweep.trials.tensorboard import EventFile
+from sweep.trials.tensorboardx import (
+    DataType,
+    Experiment,
+    HParamInfo,
+    HParamsPluginData,
+    Interval,
+    MetricInfo,
+    MetricName,
+    SessionEndInfo,
+    SessionStartInfo,
+    Status,
+    Summary,
+    SummaryMetadata,
+)
 
 BEST = MetricInfo(name=MetricName(tag="Validation/val_loss_best"), display_name="best val_loss")
 LATEST = MetricInfo(name=MetricName(tag="Validation/val_loss"), display_name="val_loss")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selector.data.settings import DataSettings
 from selector.settings import ValidationMetric
@@ -13,8 +14,10 @@ from sweep.runs.paths import RunPaths, SharedPaths, data_at
 from sweep.runs.record import RunRecord, read_record
 from sweep.space import SearchSpace, check_named_files, find_space, merged, parse_override, parse_space
 from sweep.storage.path import StoredPath
-from sweep.trials.given import Given, all_kept
 from sweep.vlm.keys import answer_settings
+
+if TYPE_CHECKING:
+    from sweep.trials.given import Given
 
 ANSWERS = ("items", "vlm", "evaluation")
 """Sections that say how questions are answered. An evaluation may take them from another space."""
@@ -126,6 +129,8 @@ def request_of_run(
         RunError: the folder is not a run's.
         SpaceError: the file of `answers` is wrong, or has no section `evaluation`.
     """
+    from sweep.trials.given import all_kept  # with torch, which a space needs not
+
     record = read_record(paths)
     text, source = _space_text(paths), paths.space_file.shown
     own = merged(record.overrides, overrides)

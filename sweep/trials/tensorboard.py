@@ -11,12 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.summary import scalar
-
 from sweep.storage.path import StoredPath
+from sweep.trials.tensorboardx import Event, EventsWriter, SessionLog, Summary, scalar
 
 
 class EventFile:

@@ -35,7 +35,7 @@ class Cluster:
     """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none; `token` says whether the
     dashboard asks for one (Ray's default since 2.60 for what it starts on this machine), `sign_in` how to come by it.
     `lost` says which of Ray's processes is gone, if one is. `started_here`: by this process. `alone`: no other machine
-    is part of it, or will be.
+    is part of it, or will be. `want_dashboard`: starts it where it is not there yet.
     """
 
     cpus: float
@@ -47,6 +47,7 @@ class Cluster:
     lost: Callable[[], str | None] = lambda: None
     started_here: bool = False
     alone: bool = True
+    want_dashboard: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -145,9 +146,18 @@ def _describe(used: Ray, guard: Guard, *, here: bool, joined: str | None) -> Clu
     context, resources = used.context, ray.cluster_resources()
     token = os.environ.get("RAY_AUTH_MODE", "").lower() == "token"
     dashboard = f"http://{context.dashboard_url}" if context.dashboard_url else None
-    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    alone = joined is None and not _has_nodes()
-    return Cluster(cpus, gpus, dashboard, _metrics_url(), token, used.sign_in, guard.lost, here, alone)
+    return Cluster(
+        cpus=resources.get("CPU", 0.0),
+        gpus=resources.get("GPU", 0.0),
+        dashboard=dashboard if used.dashboard is None else used.dashboard.url,
+        metrics=_metrics_url(),
+        token=token,
+        sign_in=used.sign_in,
+        lost=guard.lost,
+        started_here=here,
+        alone=joined is None and not _has_nodes(),
+        want_dashboard=(lambda: None) if used.dashboard is None else used.dashboard.want,
+    )
 
 
 def _metrics_url() -> str | None:

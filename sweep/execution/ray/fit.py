@@ -77,7 +77,7 @@ class RayBackend:
             ),
         )
         try:
-            with nothing_secret(self._cluster.started_here):
+            with nothing_handed_over(self._cluster.started_here):
                 tuner.fit()
         except (Exception, RayLost) as error:
             # Not a trial's failure but Ray's own (the cluster went away, the disk is full), for which Ray has no class:
@@ -88,19 +88,21 @@ class RayBackend:
 
 
 @contextmanager
-def nothing_secret(started_here: bool) -> Iterator[None]:
-    """Have Tune hand no credentials to workers that have them anyway, because they inherit this process's variables.
+def nothing_handed_over(started_here: bool) -> Iterator[None]:
+    """Have Tune hand no variables to workers that have them anyway, because they inherit this process's.
 
-    What Tune hands over, Ray writes into its logs. Workers of a cluster that was joined need it.
+    Credentials among them would stand in Ray's logs. And Ray keeps workers with variables of their own apart, so those
+    that it started ahead would be of no use. Workers of a cluster that was joined need them.
     """
-    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+    from ray.tune.execution import class_cache
 
-    secret = {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")} if started_here else set()
-    ENV_VARS_TO_PROPAGATE.difference_update(secret)
+    own, named = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    if started_here:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
     try:
         yield
     finally:
-        ENV_VARS_TO_PROPAGATE.update(secret)
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = own, named
 
 
 def give_up(coordinator: Coordinator, error: Exception | RayLost) -> None:

@@ -6,31 +6,25 @@ import logging
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sweep.errors import ClusterError
-from sweep.execution.ray import cleaner
+from sweep.execution.ray.dashboard import Dashboard
 from sweep.execution.ray.environment import environment, started_here
-from sweep.execution.ray.folder import RayFolder, make_folder
+from sweep.execution.ray.folder import RayFolder
 from sweep.execution.ray.guard import RayLost
-from sweep.execution.ray.limits import check_open_files, object_store, shared_memory
+from sweep.execution.ray.limits import check_open_files
 from sweep.execution.ray.options import RayOptions
-from sweep.execution.ray.token import WITH_RAYS_COMMAND, home_folder, own_token
+from sweep.execution.ray.preparation import Prepared, free_port, lean_ray, prepared
+from sweep.execution.ray.token import WITH_RAYS_COMMAND
 
 logger = logging.getLogger(__name__)
 
-LOCALHOST = "127.0.0.1"
 STARTS = 2
-NO_DEVICES = ("-1", "NoDevFiles")
 TELLING = {
     "Too many open files": "too many open files: raise `ulimit -n`",
     "Resource temporarily unavailable": "no more threads allowed: raise `ulimit -u`, or the container's limit of pids",
@@ -50,11 +44,13 @@ class Ray:
         context: what `ray.init` gave.
         shared: whether it was in use before, and is left to whoever started it.
         sign_in: how to come by the dashboard's token.
+        dashboard: the one that starts later, if any.
     """
 
     context: Any
     shared: bool = False
     sign_in: str = WITH_RAYS_COMMAND
+    dashboard: Dashboard | None = None
 
 
 @contextmanager
@@ -64,8 +60,9 @@ def started(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[str], 
     Raises:
         ClusterError: it does not start.
     """
-    check_open_files()
-    _port(wanted.metrics_port)
+    ahead = None if wanted.ahead is None else wanted.ahead.take(data_bytes, say)
+    if ahead is None:
+        check_start(wanted)
     with environment(started_here(os.environ)), ExitStack() as stack:
         import ray  # reads the environment as it is imported
 
@@ -75,13 +72,24 @@ def started(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[str], 
         for left in reversed(range(STARTS)):
             first = left == STARTS - 1
             try:
-                begun = stack.enter_context(_started_once(run, data_bytes, wanted, say if first else _say_nothing))
+                preparing = (first and ahead) or prepared(data_bytes, wanted, say if first else _say_nothing)
+                begun = stack.enter_context(_started_once(run, preparing))
                 break
             except _StartError as failure:
                 if not left:
                     raise ClusterError(f"cannot start Ray on this machine: {failure}") from failure.__cause__
                 say(f"Ray did not start ({failure}); starting it again from scratch ...")
         yield begun
+
+
+def check_start(wanted: RayOptions) -> None:
+    """Refuse what Ray would fail of, or go on without.
+
+    Raises:
+        ClusterError: too few open files are allowed, or the port for metrics is taken.
+    """
+    check_open_files()
+    free_port(wanted.metrics_port)
 
 
 def _say_nothing(line: str) -> None:
@@ -93,51 +101,29 @@ class _StartError(Exception):
 
 
 @contextmanager
-def _started_once(run: str, data_bytes: int, wanted: RayOptions, say: Callable[[str], None]) -> Iterator[Ray]:
-    import ray
-
-    folder = make_folder(os.environ, say)
-    with ExitStack() as stack:
-        stack.callback(folder.remove)
-        stack.enter_context(_cleaned_after(folder.path))
-        stack.callback(cleaner.end_processes, str(folder.path))
-        home = home_folder()
-        changes, sign_in = own_token(os.environ, home, folder.path)
-        if home is None:  # some libraries cannot be imported without one
-            changes["HOME"] = str(folder.path)
-        stack.enter_context(environment(changes))
-        stack.callback(ray.shutdown)
+def _started_once(run: str, preparing: AbstractContextManager[Prepared]) -> Iterator[Ray]:
+    with preparing as ready:
         try:
-            with lean_ray(dashboard=wanted.dashboard):
-                context = initialised(**_options(data_bytes, wanted, folder, say), **names_of(run))
+            with lean_ray(ready.node):
+                context = initialised(**ready.options, **names_of(run))
         # Ray has no class of its own for this: it raises what it comes across, bare exceptions too.
         except Exception as error:
-            logger.exception("Ray did not start%s", _last_words(folder))
-            raise _StartError(_reason(error, folder)) from error
+            logger.exception("Ray did not start%s", _last_words(ready.folder))
+            raise _StartError(_reason(error, ready.folder)) from error
+        if ready.dashboard is not None:
+            ready.dashboard.of(_node())
         try:
-            yield Ray(context, sign_in=sign_in)
+            yield Ray(context, sign_in=ready.sign_in, dashboard=ready.dashboard)
         except (Exception, RayLost):
-            if told := _last_words(folder):
+            if told := _last_words(ready.folder):
                 logger.error("Ray's own processes complained:%s", told)  # its folder goes
             raise
 
 
-def _options(data_bytes: int, wanted: RayOptions, folder: RayFolder, say: Callable[[str], None]) -> dict[str, Any]:
-    store = object_store(data_bytes, shared_memory(), folder.rays, say)
-    options: dict[str, Any] = {
-        "address": "local",
-        "num_cpus": wanted.cpus or len(os.sched_getaffinity(0)),
-        "object_store_memory": store.size,
-        "include_dashboard": wanted.dashboard,
-        "dashboard_host": LOCALHOST,
-        "_metrics_export_port": wanted.metrics_port or _port(),
-        "_temp_dir": str(folder.rays),
-    }
-    if store.folder is not None:
-        options["_plasma_directory"] = str(store.folder)
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() in NO_DEVICES:
-        options["num_gpus"] = 0  # Ray takes -1 for the name of a card
-    return options
+def _node() -> Any:  # noqa: ANN401 (Ray's `Node`)
+    from ray._private import worker
+
+    return worker._global_node
 
 
 def names_of(run: str) -> dict[str, Any]:
@@ -166,42 +152,6 @@ def initialised(**options: Any) -> Any:  # noqa: ANN401 (Ray is untyped)
             signal.signal(signal.SIGTERM, before)
 
 
-@contextmanager
-def lean_ray(*, dashboard: bool) -> Iterator[None]:
-    """What `ray.init` starts in the block is what one machine needs. Ray has no options of its own for this.
-
-    - The agent of the dashboard takes a free port. Its own is the same for all, and a second Ray on this machine would
-      have no jobs in its dashboard.
-    - No process brings the workers' output here, since nobody reads it: it is in their files.
-    - The autoscaler has nothing to scale. Only the dashboard's first page shows what it says of resources.
-    """
-    from ray._private import parameter
-
-    whole = parameter.RayParams
-    parameter.RayParams = partial(
-        whole, dashboard_agent_listen_port=0, include_log_monitor=False, no_monitor=not dashboard
-    )
-    try:
-        yield
-    finally:
-        parameter.RayParams = whole
-
-
-@contextmanager
-def _cleaned_after(folder: Path) -> Iterator[None]:
-    """If this process is killed in the block, Ray's last processes and the folder go all the same."""
-    line = [sys.executable, "-E", "-S", cleaner.__file__, str(folder)]
-    beside = subprocess.Popen(  # noqa: S603 (our own script)
-        line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    with beside:
-        try:
-            yield
-        finally:
-            with suppress(BrokenPipeError):  # somebody killed it
-                beside.communicate(b".")
-
-
 def reason_of(error: Exception) -> str:
     """What Ray raised, on one line. It puts whole tracebacks into messages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -228,16 +178,3 @@ def _logged(folder: RayFolder) -> list[str]:
                     line.strip() for line in file.read_text(errors="replace").splitlines() if COMPLAINT.search(line)
                 ]
     return found
-
-
-def _port(asked: int | None = None) -> int:
-    """A free port, or the one that was asked for. If it is taken, Ray itself would go on without metrics."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just closed is free
-        try:
-            probe.bind((LOCALHOST, asked or 0))
-        except OSError as error:
-            raise ClusterError(
-                f"--metrics-port {asked}: {error.strerror}; name another one, or leave it out for any free port"
-            ) from None
-        return int(probe.getsockname()[1])

@@ -50,7 +50,7 @@ print("the last table")
 DRIVING = """
 import sys, time
 import typer
-from sweep.cli.runs import _interruption
+from sweep.cli.driving import interruption
 from sweep.driver.session import open_session
 from sweep.execution.ray.options import RayOptions
 from sweep.runs.driver import Phase
@@ -58,7 +58,7 @@ from sweep.runs.paths import RunPaths
 from sweep.terminal.console import quiet
 
 try:
-    with _interruption(), open_session(RunPaths.at(sys.argv[1]), RayOptions(), quiet) as session:
+    with interruption(), open_session(RunPaths.at(sys.argv[1]), RayOptions(), quiet) as session:
         session.say("at work")
         session.pulse.phase(Phase.TRAINING)
         time.sleep(100)

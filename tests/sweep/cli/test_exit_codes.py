@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cli import runs
+from sweep.cli import driving
 from sweep.errors import ClusterError, RunError
 from sweep.results.outcome import RunOutcome
 from sweep.runs.paths import RunPaths
@@ -43,7 +43,7 @@ def test_each_end_has_its_exit_code(
             raise end
         return end
 
-    monkeypatch.setattr(runs, "execute", execute)
+    monkeypatch.setattr(driving, "execute", execute)
     code, _, error = command("run", str(write_space(tmp_path)), "--runs", str(tmp_path / "runs"))
     assert code == expected
     assert error.count("error:") == (expected == 2) and "Traceback" not in error

@@ -13,7 +13,7 @@ from sweep.errors import ClusterError
 from sweep.execution.backend import Backend
 from sweep.execution.ray import fit
 from sweep.execution.ray.cluster import Cluster
-from sweep.execution.ray.fit import RayBackend, give_up, nothing_secret
+from sweep.execution.ray.fit import RayBackend, give_up, nothing_handed_over
 from sweep.execution.ray.guard import RayLost
 from sweep.execution.ray.nodes import Nodes
 from sweep.runs.paths import RunPaths
@@ -68,21 +68,23 @@ def test_not_even_one_fits(cpus: float, gpus: float) -> None:
 
 
 @pytest.mark.parametrize("started_here", [True, False])
-def test_tune_hands_credentials_only_to_workers_that_do_not_inherit_them(
+def test_tune_hands_variables_only_to_workers_that_do_not_inherit_them(
     started_here: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it hands over is in clear in Ray's logs."""
+    """What it hands over is in clear in Ray's logs, and a worker that was started ahead has none of its own."""
     from ray.tune.execution.class_cache import _ActorClassCache
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very secret")
 
-    def handed_over() -> str:
+    def handed_over() -> Any:
         actor = _ActorClassCache().get(type("Worker", (), {}))
-        return str(actor._default_options["runtime_env"])
+        return actor._default_options["runtime_env"].get("env_vars", {})
 
-    with nothing_secret(started_here):
-        assert ("very secret" in handed_over()) is not started_here
-    assert "very secret" in handed_over(), "afterwards Tune is as it was"
+    before = handed_over()
+    assert before["AWS_SECRET_ACCESS_KEY"] == "very secret"
+    with nothing_handed_over(started_here):
+        assert handed_over() == ({} if started_here else before)
+    assert handed_over() == before, "afterwards Tune is as it was"
 
 
 @pytest.mark.parametrize(

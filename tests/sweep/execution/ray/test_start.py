@@ -144,7 +144,7 @@ def test_what_a_killed_driver_left_is_ended_and_removed(short: Path) -> None:
         agent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=log)
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     driver = (
-        "import os, signal\nfrom pathlib import Path\nfrom sweep.execution.ray.start import _cleaned_after\n"
+        "import os, signal\nfrom pathlib import Path\nfrom sweep.execution.ray.preparation import _cleaned_after\n"
         f"with _cleaned_after(Path({str(folder.parent)!r})):\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,3 +48,46 @@ def test_only_matrices_decay() -> None:
     optimizer.step(sum((p * 0.0).sum() for p in model.parameters()))
     torch.testing.assert_close(model.weight.detach(), before["weight"] * 0.95)
     assert torch.equal(model.bias.detach(), before["bias"])
+
+
+def test_updates_equal_those_of_torchs_class_to_the_bit() -> None:
+    def moved(model: torch.nn.Module, update: Callable[[torch.Tensor], object]) -> list[torch.Tensor]:
+        inputs = torch.linspace(-1, 1, 24).reshape(6, 4)
+        for step in range(7):
+            update(((model(inputs) - step) ** 2).mean())
+        return [parameter.detach().clone() for parameter in model.parameters()]
+
+    settings = OptimizerSettings(lr=0.03, weight_decay=0.1, grad_clip=None)
+    ours, theirs = (torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.LayerNorm(8)) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    groups = [
+        {"params": [p for p in theirs.parameters() if p.dim() > 1], "weight_decay": 0.1},
+        {"params": [p for p in theirs.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    adamw, optimizer = torch.optim.AdamW(groups, lr=0.03, fused=True), StageOptimizer(ours, settings, 7)
+
+    def update(loss: torch.Tensor) -> None:
+        adamw.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adamw.step()
+
+    for mine, its in zip(moved(ours, optimizer.step), moved(theirs, update), strict=True):
+        assert torch.equal(mine, its)
+    names = {parameter: name for name, parameter in theirs.named_parameters()}
+    stored = {f"{key}/{names[p]}": value for p, state in adamw.state.items() for key, value in state.items()}
+    state = optimizer.state()
+    assert state.pop("updates").item() == 7 and state.keys() == stored.keys()
+    assert all(torch.equal(value, stored[key]) for key, value in state.items())
+
+
+def test_training_does_not_load_the_compiler() -> None:
+    """Which would take every process that trains more than a second, and 68 MB."""
+    code = """
+import sys
+from selector.training import train
+from tests.selector.worlds import make_dataset, make_settings
+next(iter(train(make_settings(), make_dataset())))
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -20,7 +20,7 @@ from benchmarks.vlm_models import SIZES, Pair, Size, random_pair
 from benchmarks.vlm_work import photographs
 from sweep.settings.vlm import ImageSettings
 from sweep.vlm.engine.images import load_pixels
-from sweep.vlm.engine.vision import vision_features
+from sweep.vlm.engine.tower import vision_features
 
 BATCHES = (1, 16, 64)
 

@@ -29,7 +29,7 @@ from sweep.vlm.engine.devices import to_device, watching_memory
 from sweep.vlm.engine.images import load_pixels, load_whole
 from sweep.vlm.engine.loading import Loaded, load, resolve_device, tower_width
 from sweep.vlm.engine.pixels import Pixels
-from sweep.vlm.engine.vision import vision_features
+from sweep.vlm.engine.tower import vision_features
 
 GROUP = 16
 """Inputs of one forward pass. Another number gives other last bits: raise `sweep.embed.parts.VERSION` with it."""

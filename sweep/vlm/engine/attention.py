@@ -1,15 +1,16 @@
-"""Two attention functions for transformers' Qwen2.5-VL. Both are exact, and both consist of torch's own sdpa calls.
+"""Attention of the engine. It is exact, and consists of torch's own sdpa calls.
 
-`PREFIX_TREE` (language model). Prompts that share beginnings lie in one packed sequence, each token once. A segment is
-the part of a prompt that is new. It attends to its path: the tokens of its prompt, wherever they lie. Segments are
-gathered into a few padded blocks, one sdpa call each. In decoding, the heads that share keys become query rows, so that
-keys are never repeated.
+`PackedLayout` (language model, prompts). Prompts that share beginnings lie in one packed sequence, each token once. A
+segment is the part of a prompt that is new. It attends to its path: the tokens of its prompt, wherever they lie.
+Segments are gathered into a few padded blocks, one call each.
 
-`FLASH_WINDOWS` (vision tower). Segments of equal length become one batch. Window attention is then one call per layer
-instead of one per window. The word "flash" in its name makes transformers hand over all windows at once.
+`TailLayout` (language model, new tokens). The heads that share keys become query rows, so that keys are never repeated.
 
-Without a layout both do what transformers does. Sources: scaled dot-product attention (Vaswani et al. 2017), grouped
-queries (Ainslie et al. 2023), shared prefixes (Zheng et al. 2024, SGLang), vision windows (Bai et al. 2025).
+`windows_attention` (vision tower). Segments of equal length become one batch: one call per layer instead of one per
+window.
+
+Sources: scaled dot-product attention (Vaswani et al. 2017), grouped queries (Ainslie et al. 2023), shared prefixes
+(Zheng et al. 2024, SGLang), vision windows (Bai et al. 2025).
 
 Letters:
     B  batch                    S  packed tokens
@@ -18,20 +19,17 @@ Letters:
     G  heads per key/value head (H = V * G)
     D  width of a head          L  tokens of a window
     E  segments of a block      W  segments of one length
+    T  queries of all blocks
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
-
-PREFIX_TREE = "sweep_prefix_tree"
-FLASH_WINDOWS = "sweep_flash_windows"
+from torch import Tensor
+from torch.nn.functional import embedding, scaled_dot_product_attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +37,58 @@ class Block:
     """Padded segments that are computed by one call.
 
     Attributes:
-        queries_EQ: int64, packed places of the queries. Padding repeats any place.
+        queries_EQ: int64, which queries. Padding repeats any of them.
         keys_EK: int64, packed places of the keys.
         mask_EQK: float, 0 or -inf, [E, 1, Q, K]. None means plain causal attention: no keys are shared.
-        into_EQ: int64, where the result goes. Padding goes to place S, which is cut off.
     """
 
     queries_EQ: Tensor
     keys_EK: Tensor
     mask_EQK: Tensor | None
-    into_EQ: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class PackedLayout:
-    """How the tokens of one packed sequence attend to each other."""
+    """How tokens of one packed sequence attend to each other.
+
+    Attributes:
+        results_T: int64, where the result of each query lies among those of all blocks, padding included.
+    """
 
     blocks: tuple[Block, ...]
+    results_T: Tensor
+
+    def attend(self, queries_THD: Tensor, keys_values: Tensor, scaling: float) -> Tensor:
+        """Every query against its own path: keys and values [S, 2, V, D] -> [T, H * D]."""
+        heads, width = queries_THD.shape[1:]
+        found = []
+        for block in self.blocks:
+            # Rows of a table, with all heads of a token side by side: `embedding` copies them in long pieces.
+            q_EQHD = embedding(block.queries_EQ, queries_THD.flatten(1)).view(*block.queries_EQ.shape, heads, width)
+            both = embedding(block.keys_EK, keys_values.flatten(1)).view(*block.keys_EK.shape, *keys_values.shape[1:])
+            k_EVKD, v_EVKD = both.permute(2, 0, 3, 1, 4)
+            out_EQHD = _grouped(q_EQHD.transpose(1, 2), k_EVKD, v_EVKD, block.mask_EQK, scaling)
+            found.append(out_EQHD.reshape(-1, heads * width))
+        return embedding(self.results_T, torch.cat(found))
+
+
+def _grouped(q_EHQD: Tensor, k_EVKD: Tensor, v_EVKD: Tensor, mask_EQK: Tensor | None, scaling: float) -> Tensor:
+    """Heads that share keys: [E, Q, H, D]. With a mask, sdpa's own grouping (`enable_gqa`) takes a slow kernel."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        causal = mask_EQK is None
+        return scaled_dot_product_attention(q, k, v, mask_EQK, is_causal=causal, scale=scaling).transpose(1, 2)
+
+    groups = q_EHQD.shape[1] // k_EVKD.shape[1]
+    if groups == 1:
+        return attend(q_EHQD, k_EVKD, v_EVKD)
+    if q_EHQD.device.type != "cpu":  # one call
+        return attend(q_EHQD, *(states.repeat_interleave(groups, dim=1) for states in (k_EVKD, v_EVKD)))
+    parts = zip(q_EHQD.split(groups, dim=1), k_EVKD.split(1, dim=1), v_EVKD.split(1, dim=1), strict=True)
+    # One call per key head, and no copy.
+    return torch.cat(
+        [attend(q, k.expand(-1, groups, -1, -1), v.expand(-1, groups, -1, -1)) for q, k, v in parts], dim=2
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,66 +97,20 @@ class TailLayout:
 
     mask_BQK: Tensor
 
+    def attend(self, queries_THD: Tensor, keys_values: Tensor, scaling: float) -> Tensor:
+        """New tokens against the whole row: keys and values [B, K, 2, V, D] -> [B * Q, H * D].
 
-def prefix_tree_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    layout: PackedLayout | TailLayout | None = None,
-    **options: Any,  # noqa: ANN401 - transformers passes what other attention functions want
-) -> tuple[Tensor, None]:
-    """Attention of the language model: query [B, H, Q, D], key and value [B, V, K, D] -> [B, Q, H, D]."""
-    if isinstance(layout, PackedLayout):
-        return _packed(query[0], key[0], value[0], layout, scaling).unsqueeze(0), None
-    if isinstance(layout, TailLayout):
-        return _tail(query, key, value, layout, scaling), None
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-    result: tuple[Tensor, None] = sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, **options
-    )
-    return result
-
-
-def _packed(q_HSD: Tensor, k_VSD: Tensor, v_VSD: Tensor, layout: PackedLayout, scaling: float | None) -> Tensor:
-    """Every segment against its own path: [S, H, D]."""
-    heads, packed, width = q_HSD.shape
-    groups = heads // k_VSD.shape[0]
-    result_SHD = q_HSD.new_empty(packed + 1, heads, width)  # the last row takes what padding computes
-    for block in layout.blocks:
-        q_EHQD = _gathered(q_HSD, block.queries_EQ)
-        k_EVKD, v_EVKD = _gathered(k_VSD, block.keys_EK), _gathered(v_VSD, block.keys_EK)
-        # Keys are repeated per head. With a mask, sdpa's own grouping (`enable_gqa`) would take its slow kernel.
-        out_EHQD = scaled_dot_product_attention(
-            q_EHQD,
-            k_EVKD.repeat_interleave(groups, dim=1) if groups > 1 else k_EVKD,
-            v_EVKD.repeat_interleave(groups, dim=1) if groups > 1 else v_EVKD,
-            attn_mask=block.mask_EQK,
-            is_causal=block.mask_EQK is None,
-            scale=scaling,
+        The G heads of one key/value head become G * Q query rows. The same mask applies to all of them. Keys and
+        values, by far the largest tensors of a step, are read once and never copied.
+        """
+        k_BVKD, v_BVKD = keys_values.permute(2, 0, 3, 1, 4)
+        rows, key_heads, _, width = k_BVKD.shape
+        heads = queries_THD.shape[1]
+        q_BVGQD = queries_THD.view(rows, -1, key_heads, heads // key_heads, width).permute(0, 2, 3, 1, 4)
+        out = scaled_dot_product_attention(
+            q_BVGQD.flatten(2, 3), k_BVKD, v_BVKD, attn_mask=self.mask_BQK, scale=scaling
         )
-        result_SHD[block.into_EQ] = out_EHQD.transpose(1, 2)
-    return result_SHD[:packed]
-
-
-def _gathered(states_HSD: Tensor, places_EQ: Tensor) -> Tensor:
-    """States at the given places: [E, H, Q, D]."""
-    return states_HSD[:, places_EQ].transpose(0, 1)
-
-
-def _tail(q_BHQD: Tensor, k_BVKD: Tensor, v_BVKD: Tensor, layout: TailLayout, scaling: float | None) -> Tensor:
-    """New tokens against the whole row: [B, Q, H, D].
-
-    The G heads of one key/value head stand side by side, so a reshape alone turns them into G * Q query rows. The same
-    mask applies to all of them. Keys and values, by far the largest tensors of a step, are read once and never copied.
-    """
-    rows, heads, queries, width = q_BHQD.shape
-    grouped = q_BHQD.reshape(rows, k_BVKD.shape[1], -1, width)  # [B, V, G * Q, D]
-    out = scaled_dot_product_attention(grouped, k_BVKD, v_BVKD, attn_mask=layout.mask_BQK, scale=scaling)
-    return out.reshape(rows, heads, queries, width).transpose(1, 2).contiguous()
+        return out.view_as(q_BVGQD).permute(0, 3, 1, 2, 4).reshape(-1, heads * width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +128,6 @@ class Windows:
     row: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class VisionLayout:
-    """Segments of the two kinds of layers: `whole` images, and `windows` within them.
-
-    The model passes a layer's cumulative bounds and not its kind. `bounds` is the very tensor that layers with whole
-    images are given, so identity tells the kind without a look at the device.
-    """
-
-    bounds: Tensor
-    whole: tuple[Windows, ...]
-    windows: tuple[Windows, ...]
-
-
 def windows_of(bounds: list[int], device: torch.device) -> tuple[Windows, ...]:
     """Segments between cumulative bounds, grouped by length. Windows at an image's edge are shorter than the others."""
     lengths: dict[int, list[int]] = {}
@@ -166,44 +140,21 @@ def windows_of(bounds: list[int], device: torch.device) -> tuple[Windows, ...]:
     return tuple(found)
 
 
-def flash_windows_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    cu_seq_lens_q: Tensor,
-    scaling: float | None = None,
-    layout: VisionLayout | None = None,
-    **options: Any,  # noqa: ANN401 - as above
-) -> tuple[Tensor, None]:
-    """Attention of the vision tower within segments: query, key, value [1, H, S, D] -> [1, S, H, D]."""
-    if layout is None:
-        windows = windows_of(cu_seq_lens_q.tolist(), query.device)
-    else:
-        windows = layout.whole if cu_seq_lens_q is layout.bounds else layout.windows
-    _, heads, packed, width = query.shape
-    result_SHD = query.new_empty(packed, heads, width)
+def windows_attention(states_S3HD: Tensor, windows: tuple[Windows, ...], scaling: float) -> Tensor:
+    """Attention of the vision tower within segments: queries, keys and values [S, 3, H, D] -> [S, H * D]."""
+    packed, _, heads, width = states_S3HD.shape
+    result_SX = states_S3HD.new_empty(packed, heads * width)
     for group in windows:
         count = len(group.starts)
-        if group.row is not None:  # a view instead of a gathering
-            span = slice(group.row, group.row + count * group.length)
-            shape = (heads, count, group.length, width)
-            q, k, v = (states[0, :, span].reshape(shape).transpose(0, 1) for states in (query, key, value))
-            out_WHLD = scaled_dot_product_attention(q, k, v, scale=scaling)
-            result_SHD[span] = out_WHLD.transpose(1, 2).reshape(-1, heads, width)
+        span = slice(group.row, (group.row or 0) + count * group.length)
+        places = (group.starts[:, None] + torch.arange(group.length, device=group.starts.device)).flatten()
+        # Windows in a row are a view, others are gathered.
+        inside = embedding(places, states_S3HD.flatten(1)) if group.row is None else states_S3HD[span]
+        q, k, v = inside.view(count, group.length, 3, heads, width).permute(2, 0, 3, 1, 4)
+        out_WHLD = scaled_dot_product_attention(q, k, v, scale=scaling)
+        out = out_WHLD.transpose(1, 2).reshape(-1, heads * width)
+        if group.row is None:
+            result_SX.index_copy_(0, places, out)
         else:
-            places = group.starts[:, None] + torch.arange(group.length, device=query.device)
-            q, k, v = (_gathered(states[0], places) for states in (query, key, value))
-            result_SHD[places] = scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2)
-    return result_SHD.unsqueeze(0), None
-
-
-def register_attention() -> None:
-    """Make both functions known to transformers by their names. Doing so again changes nothing."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(PREFIX_TREE, prefix_tree_attention)
-    AttentionMaskInterface.register(PREFIX_TREE, sdpa_mask)
-    AttentionInterface.register(FLASH_WINDOWS, flash_windows_attention)
+            result_SX[span] = out
+    return result_SX

@@ -1,6 +1,6 @@
 """Keys and values of prompts: as one packed sequence, and as rows with free columns for what is generated after them.
 
-Both stand in for transformers' `Cache`: the attention layers call `update` and nothing else.
+Both are the `KeyValues` of `language`.
 
 Letters:
     V  key/value heads          S  packed tokens
@@ -17,23 +17,24 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from selector.arrays import Int64Array
 from sweep.vlm.engine.devices import to_device
 
 
 class PackedKeyValues:
-    """Filled by the forward pass over a packed sequence. One [V, S, D] pair per layer."""
+    """Filled by the forward pass over a packed sequence. Per layer [S, 2, V, D]: keys and values of each token."""
 
     def __init__(self) -> None:
-        self.layers: list[tuple[Tensor, Tensor]] = []
+        self.layers: list[Tensor] = []
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
-        """What transformers calls with a layer's new states, [1, V, S, D]. They attend to themselves alone."""
+    def update(self, layer: int, keys_values_T2VD: Tensor) -> Tensor:
+        """Take a layer's new states. They attend to themselves alone."""
         if layer != len(self.layers):
             raise ValueError(f"layer {layer} after {len(self.layers)}")
-        self.layers.append((keys[0], values[0]))
-        return keys, values
+        self.layers.append(keys_values_T2VD)
+        return keys_values_T2VD
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +57,7 @@ class RowKeyValues:
 
     def __init__(self, prefixes: Sequence[Prefix], capacity: int) -> None:
         lengths = [len(prefix.path) for prefix in prefixes]
-        device = prefixes[0].packed.layers[0][0].device
+        device = prefixes[0].packed.layers[0].device
         self.prefix_length = max(lengths)
         self._length = self.prefix_length
         lengths_B = to_device(np.asarray(lengths), device)
@@ -68,17 +69,17 @@ class RowKeyValues:
         """Columns of the tail in use."""
         return self._length - self.prefix_length
 
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
-        """Write a layer's new states, [B, V, Q, D], behind what is in use.
+    def update(self, layer: int, keys_values_T2VD: Tensor) -> Tensor:
+        """Write a layer's new states (T = B * Q) behind what is in use.
 
         Returns:
-            All keys and values so far, [B, V, K, D]. Views, so that a step copies nothing.
+            All keys and values so far, [B, K, 2, V, D]. A view, so that a step copies nothing.
         """
-        end = self._length + keys.shape[2]
-        kept = self._layers[layer]
-        for whole, new in zip(kept, (keys, values), strict=True):
-            whole[:, :, self._length : end] = new
-        return kept[0][:, :, :end], kept[1][:, :, :end]
+        whole = self._layers[layer]
+        new = keys_values_T2VD.view(len(whole), -1, *keys_values_T2VD.shape[1:])
+        end = self._length + new.shape[1]
+        whole[:, self._length : end] = new
+        return whole[:, :end]
 
     def advance(self, tokens: int) -> None:
         """The columns just written by all layers are now in use."""
@@ -90,29 +91,29 @@ class RowKeyValues:
 
     def keep(self, rows_B: Tensor) -> None:
         """Only these rows (int64) go on."""
-        self._layers = [(keys[rows_B], values[rows_B]) for keys, values in self._layers]
+        self._layers = [states[rows_B] for states in self._layers]
         self.prefix_mask_BK = self.prefix_mask_BK[rows_B]
 
 
-def _rows(prefixes: Sequence[Prefix], length: int, capacity: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Copies of the prefixes: per layer keys and values, [B, V, length + capacity, D].
+def _rows(prefixes: Sequence[Prefix], length: int, capacity: int, device: torch.device) -> list[Tensor]:
+    """Copies of the prefixes: per layer [B, length + capacity, 2, V, D].
 
-    Rows of one packed sequence are gathered together. What is beyond a shorter prefix comes from place 0 and is masked.
+    Rows of one packed sequence are gathered together. What is beyond a prefix comes from place 0, and is masked or
+    overwritten.
     """
     sources = {id(prefix.packed): prefix.packed for prefix in prefixes}
     picks = []
     for number, packed in sources.items():
         mine = [row for row, prefix in enumerate(prefixes) if id(prefix.packed) == number]
-        places = np.zeros((len(mine), length), dtype=np.int64)
+        places = np.zeros((len(mine), length + capacity), dtype=np.int64)
         for at, row in enumerate(mine):
             places[at, : len(prefixes[row].path)] = prefixes[row].path
         picks.append((packed, to_device(np.asarray(mine), device), to_device(places, device)))
     layers = []
-    for layer, (like, _) in enumerate(prefixes[0].packed.layers):
-        shape = (len(prefixes), like.shape[0], length + capacity, like.shape[2])
-        pair = (like.new_empty(shape), like.new_empty(shape))
+    for layer, like in enumerate(prefixes[0].packed.layers):
+        whole = like.new_empty(len(prefixes), length + capacity, *like.shape[1:])
         for packed, rows_B, places_BK in picks:
-            for whole, states in zip(pair, packed.layers[layer], strict=True):
-                whole[rows_B, :, :length] = states[:, places_BK].transpose(0, 1)
-        layers.append(pair)
+            found = embedding(places_BK, packed.layers[layer].flatten(1))
+            whole[rows_B] = found.view(*places_BK.shape, *like.shape[1:])
+        layers.append(whole)
     return layers

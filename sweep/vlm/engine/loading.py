@@ -23,8 +23,8 @@ from sweep.vlm.checkpoint import (
     resolve_folder,
     resolve_precision,
 )
-from sweep.vlm.engine.attention import FLASH_WINDOWS, PREFIX_TREE, register_attention
 from sweep.vlm.engine.images import Patching
+from sweep.vlm.engine.language import Language
 from sweep.vlm.engine.norms import fuse_norms
 from sweep.vlm.engine.patch_embedding import PatchProduct
 from sweep.vlm.prompts import IMAGE_PAD, PromptRenderer, check_prompts
@@ -236,12 +236,10 @@ def load_weights(kind: Any, folder: Path, **options: Any) -> Any:  # noqa: ANN40
 
 
 def prepare_model(model: Any, device: torch.device) -> Any:  # noqa: ANN401 - see `Loaded`
-    """Move a model to its device, with the attention, norms and patch embedding of the engine. Changes the model."""
-    register_attention()
-    model.set_attn_implementation({"text_config": PREFIX_TREE, "vision_config": FLASH_WINDOWS})
+    """Move a model to its device, with the engine's language model, norms and patch embedding. Changes the model."""
     fuse_norms(model)
-    if device.type == "cuda":  # on the CPU the last bits of stored answers and scores hang on the convolution
-        model.model.visual.patch_embed = PatchProduct(model.model.visual.patch_embed)
+    model.model.language_model = Language(model.model.language_model)
+    model.model.visual.patch_embed = PatchProduct(model.model.visual.patch_embed)
     model.requires_grad_(False)
     return model.eval().to(device)
 

@@ -3,9 +3,6 @@
 Its kernel is as large as its stride, so every patch meets the weights once and both are the same sum. The convolution
 takes 7 times as long on a CPU in float32 and 77 times in bfloat16 (2,048 patches, width 1,280, one thread). On a GPU
 cuDNN may compute it in tf32 although float32 was asked for, since torch allows that for convolutions by default.
-
-It is used on GPUs alone. The last bits differ from the convolution's, and what the CPU has answered so far is stored
-under keys that promise the same bits (`sweep.vlm.keys.ANSWER_VERSION`).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from selector.arrays import Int64Array
 from sweep.vlm.engine.attention import Block, PackedLayout
 from sweep.vlm.engine.devices import to_device
 from sweep.vlm.engine.key_values import PackedKeyValues, Prefix
+from sweep.vlm.engine.language import Ends
 from sweep.vlm.engine.loading import Loaded
 from sweep.vlm.engine.packing import Packed, TokenRow, pack
 
@@ -75,29 +76,43 @@ def _forward(loaded: Loaded, packed: Packed, features: Mapping[str, Tensor]) -> 
         # `packed.images` names the images in the order of their tokens, so features fill the marks from left to right.
         embedded_SD[to_device(image_places, device)] = torch.cat([features[key] for key in packed.images])
     states = PackedKeyValues()
-    hidden_SD = language(
+    lengths = np.array([len(path) for path in packed.paths])
+    last_PD: Tensor = language(
         inputs_embeds=embedded_SD[None],
         position_ids=to_device(packed.positions[:, None], device),  # [3, 1, S]
-        # A mapping says that the mask is made already, so that transformers makes none; `layout` holds ours.
-        attention_mask={"full_attention": None},
         past_key_values=states,
-        use_cache=True,
-        layout=layout_of(packed, device, embedded_SD.dtype),
-    ).last_hidden_state[0]
-    ends = np.array([path[-1] for path in packed.paths])
-    return states, hidden_SD[to_device(ends, device)]
-
-
-def layout_of(packed: Packed, device: torch.device, dtype: torch.dtype) -> PackedLayout:
-    """Who attends to whom, as a few padded blocks."""
-    shared = np.asarray(packed.shared)
-    lengths = np.array([len(path) for path in packed.paths])
-    return PackedLayout(
-        tuple(
-            _block([packed.paths[segment] for segment in group], shared[group], len(packed.tokens), device, dtype)
-            for group in block_groups(lengths - shared, lengths)
-        )
+        layout=layout_of(packed.paths, np.asarray(packed.shared), device, embedded_SD.dtype),
+        ends=Ends(
+            to_device(np.array([path[-1] for path in packed.paths]), device),
+            layout_of(packed.paths, lengths - 1, device, embedded_SD.dtype),
+        ),
     )
+    return states, last_PD
+
+
+def layout_of(
+    paths: Sequence[Int64Array], shared: Int64Array, device: torch.device, dtype: torch.dtype
+) -> PackedLayout:
+    """Who attends to whom, as a few padded blocks.
+
+    Args:
+        paths: of each prompt, int64 [L].
+        shared: int64 [prompts]. The queries of a prompt are its tokens from there on. They are numbered through.
+        device: where the layout is needed.
+        dtype: of masks.
+    """
+    lengths = np.array([len(path) for path in paths])
+    own = lengths - shared
+    first = np.cumsum(own) - own  # the number of each prompt's first query
+    blocks, places, results = [], 0, np.empty(own.sum(), dtype=np.int64)
+    for group in block_groups(own, lengths):
+        blocks.append(_block([paths[one] for one in group], first[group], shared[group], device, dtype))
+        widest = int(own[group].max())
+        for at, one in enumerate(group.tolist()):
+            begin = places + at * widest
+            results[first[one] : first[one] + own[one]] = np.arange(begin, begin + own[one])
+        places += len(group) * widest
+    return PackedLayout(tuple(blocks), to_device(results, device))
 
 
 def block_groups(queries: Int64Array, keys: Int64Array) -> list[Int64Array]:
@@ -126,7 +141,11 @@ def block_groups(queries: Int64Array, keys: Int64Array) -> list[Int64Array]:
 
 
 def _block(
-    paths: Sequence[Int64Array], shared_E: Int64Array, packed: int, device: torch.device, dtype: torch.dtype
+    paths: Sequence[Int64Array],
+    first_E: Int64Array,
+    shared_E: Int64Array,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Block:
     """One block. Queries are the ends of paths, so a query's place in its path says which keys it may see."""
     lengths_E = np.array([len(path) for path in paths])
@@ -134,11 +153,10 @@ def _block(
     causal = not shared_E.any()  # then queries are all keys, and sdpa's causal kernel needs no mask
     widest = int(lengths_E.max())
     keys = np.zeros((len(paths), widest if causal else -(-widest // _ALIGNED) * _ALIGNED), dtype=np.int64)
-    queries = np.zeros((len(paths), widest if causal else int(own_E.max())), dtype=np.int64)
-    into = np.full_like(queries, packed)  # padding is written to the row that is cut off
-    for at, (path, shared, own) in enumerate(zip(paths, shared_E.tolist(), own_E.tolist(), strict=True)):
+    for at, path in enumerate(paths):
         keys[at, : len(path)] = path
-        queries[at, :own] = into[at, :own] = path[shared:]
+    # Padding asks for a segment's last query again.
+    queries = first_E[:, None] + np.minimum(np.arange(own_E.max()), own_E[:, None] - 1)
     mask = None
     if not causal:
         # Query q of a segment stands at place shared + q of its path and sees the keys up to there: [E, Q].
@@ -146,4 +164,4 @@ def _block(
         last_EQ = to_device(shared_E, device)[:, None] + torch.arange(queries.shape[1], device=device)
         hidden_EQK = torch.arange(keys.shape[1], device=device) > last_EQ[:, :, None]
         mask = torch.zeros(hidden_EQK.shape, dtype=dtype, device=device).masked_fill_(hidden_EQK, -torch.inf)[:, None]
-    return Block(to_device(queries, device), to_device(keys, device), mask, to_device(into, device))
+    return Block(to_device(queries, device), to_device(keys, device), mask)

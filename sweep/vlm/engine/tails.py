@@ -67,20 +67,17 @@ class Tails:
         # The prefix is visible to every new token, apart from the padding of shorter rows.
         visible_BQK = torch.cat([prefix_BQK, visible_BQT], dim=2)
         embedded = language.embed_tokens(tokens_BQ)
-        # `attention._tail` makes G * Q query rows of Q tokens, head after head: the mask is repeated in the same order.
+        # `TailLayout` makes G * Q query rows of Q tokens, head after head: the mask is repeated in the same order.
         mask = torch.zeros(visible_BQK.shape, dtype=embedded.dtype, device=embedded.device)
         mask = mask.masked_fill_(~visible_BQK, -torch.inf).repeat(1, self._groups, 1)[:, None]
-        output = language(
+        hidden: Tensor = language(
             inputs_embeds=embedded,
             position_ids=positions_BQ.expand(3, rows, queries),  # text: time, row and column advance together
-            attention_mask={"full_attention": None},
             past_key_values=self._states,
-            use_cache=True,
             layout=TailLayout(mask),
         )
         self._states.advance(queries)
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+        return hidden.view(rows, queries, -1)
 
     @property
     def columns(self) -> int:

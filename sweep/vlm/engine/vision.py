@@ -3,9 +3,8 @@
 Features are kept by image content up to a number of bytes. The least recently used go first. A cache belongs to one
 engine, and so to one model and one pair of pixel limits. Decoding and resizing run in threads, ahead of the device.
 
-The tower is Qwen2.5-VL's (Bai et al. 2025, section 2.1). Most layers attend within windows, a few within an image.
-In the end 2 x 2 patches are merged into one token. An image's features depend on that image alone, so they may be
-computed in any batch and kept. (Their last bits do depend on the batch: `Vision.one_by_one`.)
+An image's features depend on that image alone, so they may be computed in any batch (`tower`) and kept. (Their last
+bits do depend on the batch: `Vision.one_by_one`.)
 
 Letters:
     B  images of one size       P  patches
@@ -25,13 +24,13 @@ from torch import Tensor
 
 from sweep.items.errors import ImageError
 from sweep.settings.vlm import ImageSettings
-from sweep.vlm.engine.attention import VisionLayout, windows_of
 from sweep.vlm.engine.counters import Counters
 from sweep.vlm.engine.devices import Limit, to_device, watching_memory
 from sweep.vlm.engine.encoding import Grid
 from sweep.vlm.engine.images import load_pixels
 from sweep.vlm.engine.loading import Loaded
 from sweep.vlm.engine.pixels import Pixels
+from sweep.vlm.engine.tower import vision_features
 from sweep.vlm.work import VlmTable
 
 
@@ -236,43 +235,3 @@ class Vision:
         sizes = [part.shape[0] for part in features]
         together = torch.cat(list(features))
         return {key: part.clone() for key, part in zip(keys, torch.split(together, sizes), strict=True)}
-
-
-def vision_features(loaded: Loaded, patches: Tensor, grid_thw: Tensor) -> Sequence[Tensor]:
-    """The vision tower over patches of several images.
-
-    Bounds and positions are computed here, on the CPU, with transformers' own functions. Left to the model, they would
-    be read back from the device in the middle of the forward pass, which waits for all work before it.
-
-    Args:
-        loaded: the model.
-        patches: float32 [P, 3 * temporal * patch^2], all images' one after the other.
-        grid_thw: int64 [images, 3] on the CPU: frames, rows and columns of patches.
-
-    Returns:
-        Features of each image, [tokens, D].
-    """
-    from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids, get_vision_window_index
-
-    vision, device = loaded.model.config.vision_config, loaded.device
-    bounds = get_vision_cu_seqlens(grid_thw)  # cumulative patches of whole images
-    # Patches are reordered so that each window's lie side by side. The tower undoes it at its end.
-    order, window_bounds = get_vision_window_index(
-        grid_thw, vision.spatial_merge_size, vision.window_size, vision.patch_size
-    )
-    on_device = bounds.to(device)  # one object: `flash_windows_attention` knows layers of whole images by it
-    whole = windows_of(bounds.tolist(), device)
-    windows = windows_of(window_bounds.tolist(), device)
-    output = loaded.model.model.get_image_features(
-        patches,
-        grid_thw.to(device),
-        position_ids=get_vision_position_ids(grid_thw, vision.spatial_merge_size).to(device),
-        cu_seqlens=on_device,
-        max_seqlen=max(group.length for group in whole),
-        window_index=order.to(device),
-        cu_window_seqlens=window_bounds.to(device),
-        max_window_seqlen=max(group.length for group in windows),
-        layout=VisionLayout(on_device, whole, windows),
-    )
-    features: Sequence[Tensor] = output.pooler_output
-    return features

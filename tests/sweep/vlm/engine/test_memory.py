@@ -171,15 +171,17 @@ def test_vision_batches_are_halved_and_an_image_that_never_fits_fails_alone(
     engine._vision.release()
     bound = sorted(sizes)[-2]
 
-    class SmallTower(nn.Module):
-        dtype, spatial_merge_size = tower.dtype, tower.spatial_merge_size
+    class SmallEmbedding(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
 
-        def forward(self, patches: torch.Tensor, **arguments: Any) -> Any:
+        def forward(self, patches: torch.Tensor) -> Any:
             if len(patches) > bound:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return tower(patches, **arguments)
+            return self.inner(patches)
 
-    engine.loaded.model.model.visual = SmallTower()
+    tower.patch_embed = SmallEmbedding(tower.patch_embed)
     found = engine.answer(table, items)
     for size, one, other in zip(sizes, found, expected, strict=True):
         if size > bound:

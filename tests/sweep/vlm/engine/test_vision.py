@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.vlm.engine.engine import Engine
-from sweep.vlm.engine.vision import FeatureCache, vision_features
+from sweep.vlm.engine.tower import vision_features
+from sweep.vlm.engine.vision import FeatureCache
 from sweep.vlm.work import WorkItem
 from tests.sweep.vlm.conftest import Make
+from tests.sweep.vlm.engine.test_prefill import assert_close
 from tests.sweep.vlm.models import MemoryTable
 from tests.sweep.vlm.plain import Plain
 
@@ -28,18 +30,8 @@ def test_grouped_windows_are_transformers_windows_alone_or_batched(
     for at, (part, one) in enumerate(zip(patches.split(counts), grid, strict=True)):
         (alone,) = vision_features(engine.loaded, part, one[None])
         (expected,) = plain.model.model.get_image_features(part, one[None]).pooler_output
-        torch.testing.assert_close(alone, expected, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(batched[at], expected, atol=1e-4, rtol=1e-4)
-
-
-@torch.inference_mode()
-def test_attention_without_layouts_is_transformers_own(engine: Engine, plain: Plain, table: MemoryTable) -> None:
-    """So that the loaded model may also be used directly."""
-    inputs = plain.inputs(table, WorkItem(0, (1, 2)))
-    expected = plain.model(**inputs).logits
-    found = engine.loaded.model(**inputs).logits
-    engine.loaded.model.model.rope_deltas = plain.model.model.rope_deltas = None
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        assert_close(alone, expected)
+        assert_close(batched[at], expected)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 40)), max_size=60), st.integers(0, 400))

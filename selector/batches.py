@@ -51,7 +51,7 @@ class TensorData:
         """Gather the given query indices (int64 [B], B >= 1) into fresh, padded tensors."""
         queries_B = torch.as_tensor(queries, device=self.device)
         pool_index_BK, cand_mask_BK = _ragged_index(self._pool_starts, queries_B)
-        beam_index_BN, beam_mask_BN = _ragged_index(self._beam_starts, queries_B)
+        beam_index_BN, beam_mask_BN = self.beams(queries)
         cand_items_BK = self._pool_items[pool_index_BK]
         cand_BKD = rows_of(self.embeddings_MD, cand_items_BK)
         first_S = torch.arange(self._beam_picks.shape[1], device=self.device)
@@ -60,6 +60,10 @@ class TensorData:
         return Batch(
             queries_B, query_BD, cand_items_BK, cand_BKD, cand_mask_BK, beams_BNS, beam_mask_BN, beam_index_BN
         )  # fmt: skip
+
+    def beams(self, queries: Int64Array) -> tuple[Tensor, Tensor]:
+        """Positions of the queries' beams among all beams, and the mask of real ones, as `batch` has them."""
+        return _ragged_index(self._beam_starts, torch.as_tensor(queries, device=self.device))
 
     def candidates(self, queries: Int64Array) -> Tensor:
         """Items in the pools of the given queries, each once, ascending, int64 [U]."""

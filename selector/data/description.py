@@ -146,8 +146,10 @@ def _groups(dataset: Dataset, rewards: Float32Array) -> tuple[dict[Split, int], 
     informative = dict.fromkeys(Split, 0)
     sums = {mode: [0.0, 0.0, 0.0] for mode in AdvantageMode}  # beams, sum, sum of squares
     for split in Split:
-        for batch in data.in_order(dataset.indices(split), BATCH):
-            reward_BN, mask_BN = reward_N[batch.beam_index_BN], batch.beam_mask_BN
+        queries = dataset.indices(split)
+        for start in range(0, len(queries), BATCH):
+            index_BN, mask_BN = data.beams(queries[start : start + BATCH])
+            reward_BN = reward_N[index_BN]
             informative[split] += int((~zero_variance(reward_BN, mask_BN)).sum())
             for mode in AdvantageMode if split is Split.TRAIN else ():
                 advantage_BN = group_advantages(

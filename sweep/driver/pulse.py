@@ -80,8 +80,6 @@ class Pulse:
         """Why the driver was interrupted."""
         self.on_first_phase: Callable[[], None] = lambda: None
         """Called when the driver is past its start: its checks passed, and Ray is up where it is needed."""
-        self.on_result: Callable[[], None] = lambda: None
-        """Called with every epoch and answer that comes in. Must take no time."""
 
     # What the driver says --------------------------------------------------------------------------------------------
 
@@ -129,7 +127,6 @@ class Pulse:
 
     def count(self, counted: int) -> None:
         """So many of what the pace is measured by: epochs in training, otherwise units."""
-        self.on_result()
         now = time.monotonic()
         with self._lock:
             if self._first is None:

@@ -99,7 +99,6 @@ class Session:
                     connected(self.paths.name, data_bytes, self._ray, self.say, self.go_on)
                 )
             announce(self.console, self._cluster, self.paths.log_file)
-            self.pulse.on_result = self._cluster.want_dashboard
             self.check_cluster()
         return self._cluster
 

@@ -53,7 +53,7 @@ class Ahead:
 
     def __init__(self, wanted: RayOptions) -> None:
         self._wanted = wanted
-        self._stack = ExitStack()
+        self._around, self._stack = ExitStack(), ExitStack()
         self._ready: Prepared | None = None
         self._node: Any = None
         self._lines: list[str] = []
@@ -76,7 +76,7 @@ class Ahead:
 
     def _begin(self) -> None:
         os.environ.update(ENVIRONMENT)
-        self._stack.enter_context(environment(started_here(os.environ)))
+        self._around.enter_context(environment(started_here(os.environ)))
         handler = signal.getsignal(signal.SIGTERM)
         import ray  # reads the environment as it is imported, and handles SIGTERM then
 
@@ -124,6 +124,7 @@ class Ahead:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
+        self._around.close()
 
     def _end(self) -> None:
         """Leave nothing. A start that goes on is not waited for: its processes are killed under it."""

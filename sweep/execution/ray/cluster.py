@@ -35,7 +35,7 @@ class Cluster:
     """A Ray cluster in use. `dashboard` and `metrics` are URLs, or None where there is none; `token` says whether the
     dashboard asks for one (Ray's default since 2.60 for what it starts on this machine), `sign_in` how to come by it.
     `lost` says which of Ray's processes is gone, if one is. `started_here`: by this process. `alone`: no other machine
-    is part of it, or will be. `want_dashboard`: starts it where it is not there yet.
+    is part of it, or will be.
     """
 
     cpus: float
@@ -47,7 +47,6 @@ class Cluster:
     lost: Callable[[], str | None] = lambda: None
     started_here: bool = False
     alone: bool = True
-    want_dashboard: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -156,7 +155,6 @@ def _describe(used: Ray, guard: Guard, *, here: bool, joined: str | None) -> Clu
         lost=guard.lost,
         started_here=here,
         alone=joined is None and not _has_nodes(),
-        want_dashboard=(lambda: None) if used.dashboard is None else used.dashboard.want,
     )
 
 

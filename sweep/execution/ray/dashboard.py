@@ -1,15 +1,17 @@
-"""Ray's dashboard, started once the first results are there. `ray.init` would start it first, and wait for it.
+"""Ray's dashboard, which starts when somebody opens it. `ray.init` would start it first, and wait for it.
 
-With the autoscaler's monitor, which its first page shows, it takes about four seconds of processor time. The run's
-workers need that time first: they load their programs then.
+With the autoscaler's monitor, which its first page shows, it has twelve processes. They take 340 MB and four seconds of
+processor time, at the moment when the run's workers load their programs.
 """
 
 from __future__ import annotations
 
 import logging
+import select
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,41 +20,44 @@ logger = logging.getLogger(__name__)
 LOCALHOST = "127.0.0.1"
 FIRST_PORT, PORTS = 8265, 50
 """As Ray has it: the first one, and how many it tries."""
-PATIENCE = 30.0
 SECONDS_TO_START = 10.0
+SECONDS_TO_ASK = 1.0
+_PAGE = (
+    '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="8"><title>Ray</title>'
+    "<p>Ray's dashboard starts now. This page loads again in 8 seconds; if there is nothing yet, load it once more."
+)
+ANSWER = (
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html; charset=utf-8\r\nRetry-After: 8\r\n"
+    f"Content-Length: {len(_PAGE)}\r\nConnection: close\r\n\r\n{_PAGE}"
+).encode()
 
 
 class Dashboard:
-    """Use as a context manager around a Ray that was started here. Its port is held from the beginning.
+    """Use as a context manager around a Ray that was started here. It listens at the dashboard's port until then.
 
     Invariant: the thread that started the processes lives until the end, because the kernel ends them with it.
 
     Args:
         say: told if it does not start. The run goes on without it.
-        patience: seconds without results after which it starts all the same.
     """
 
-    def __init__(self, say: Callable[[str], None], patience: float = PATIENCE) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._patience = patience
-        self._held = _held()
-        self.port = int(self._held.getsockname()[1])
-        self._wanted, self._ended, self._closed = threading.Event(), threading.Event(), threading.Event()
+        self._door = _listening()
+        self.port = int(self._door.getsockname()[1])
+        self._here, self._there = socket.socketpair()  # a byte from here ends the wait there
+        self._ended, self._closed = threading.Event(), threading.Event()
         self._node: Any = None
 
     @property
     def url(self) -> str:
-        """Where it will be."""
+        """Where it is."""
         return f"http://{LOCALHOST}:{self.port}"
 
-    def of(self, node: Any) -> None:  # noqa: ANN401 (Ray's `Node`)
-        """Name the node that it belongs to, which is up now. From here on it starts when it is wanted."""
+    def of(self, node: Any) -> None:  # noqa: ANN401 (of `lean_ray`)
+        """Name the node that it belongs to, which is up now. From here on it can be opened."""
         self._node = node
         threading.Thread(target=self._live, name="dashboard of Ray", daemon=True).start()
-
-    def want(self) -> None:
-        """Start it, if that has not been done. Does not wait for it."""
-        self._wanted.set()
 
     def __enter__(self) -> Self:
         return self
@@ -61,20 +66,34 @@ class Dashboard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed.set()
-        self._wanted.set()
+        self._here.close()
         if self._node is not None:
             self._ended.wait(SECONDS_TO_START)  # a start cannot be called off
-        self._held.close()
+        self._door.close()
 
     def _live(self) -> None:
-        self._wanted.wait(self._patience)
-        if not self._closed.is_set():
+        if self._is_opened():
             self._start()
         self._ended.set()
         self._closed.wait()
+        self._there.close()
+
+    def _is_opened(self) -> bool:
+        """Wait until somebody asks for a page, and answer. False: the run has ended before."""
+        ready, _, _ = select.select([self._door, self._there], [], [])
+        if self._there in ready:
+            return False
+        with suppress(OSError):  # whoever asked is gone
+            asking, _ = self._door.accept()
+            with asking:
+                asking.settimeout(SECONDS_TO_ASK)
+                asking.recv(2**16)
+                asking.sendall(ANSWER)
+                asking.shutdown(socket.SHUT_WR)
+        self._door.close()
+        return True
 
     def _start(self) -> None:
-        self._held.close()
         try:
             self._node.start_monitor()
             self._node.start_dashboard(include_dashboard=True, raise_on_failure=True)
@@ -84,14 +103,16 @@ class Dashboard:
                 self._say(f"Ray's dashboard did not start ({type(error).__name__}); the run goes on without it")
 
 
-def _held() -> socket.socket:
-    """A port that nobody else gets, because a socket is bound to it that does not listen."""
+def _listening() -> socket.socket:
+    """A socket at the first free port. Nobody else can take that meanwhile."""
     for port in (*range(FIRST_PORT, FIRST_PORT + PORTS), 0):  # 0: any
-        held = socket.socket()
+        door = socket.socket()
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just closed is free
         try:
-            held.bind((LOCALHOST, port))
+            door.bind((LOCALHOST, port))
+            door.listen()
         except OSError:
-            held.close()
+            door.close()
             continue
-        return held
-    raise AssertionError("the system gives any free port")  # the last bind would have raised
+        return door
+    raise AssertionError("the system gives any free port")

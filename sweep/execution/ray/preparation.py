@@ -33,7 +33,7 @@ class Prepared:
         folder: its temporary one.
         options: of `ray.init`, without those that name the run.
         sign_in: how to come by the dashboard's token.
-        dashboard: the one that starts later, if any.
+        dashboard: what starts it when it is opened, if it is wanted.
         node: Ray's processes, if they run already.
     """
 
@@ -99,9 +99,9 @@ def lean_ray(begun: Any = None) -> Iterator[None]:  # noqa: ANN401 (Ray's `Node`
     - The agent of the dashboard takes a free port. Its own is the same for all, and a second Ray on this machine would
       have no jobs in its dashboard.
     - No process brings the workers' output here, since nobody reads it: it is in their files.
-    - The dashboard starts later (`Dashboard`), and with it the autoscaler, which has nothing to scale: only the
-      dashboard's first page shows what it says of resources. Without one, Ray would start a server of usage statistics
-      in its place, which are off.
+    - The dashboard starts when it is opened (`Dashboard`), and with it the autoscaler, which has nothing to scale: only
+      the dashboard's first page shows what it says of resources. Without a dashboard, Ray would start a server of usage
+      statistics in its place, which are off.
 
     Args:
         begun: processes that run already. `ray.init` takes them as its own, and `ray.shutdown` ends them.

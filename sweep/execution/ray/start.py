@@ -44,7 +44,7 @@ class Ray:
         context: what `ray.init` gave.
         shared: whether it was in use before, and is left to whoever started it.
         sign_in: how to come by the dashboard's token.
-        dashboard: the one that starts later, if any.
+        dashboard: what starts it when it is opened, if it is wanted.
     """
 
     context: Any

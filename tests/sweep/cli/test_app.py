@@ -219,9 +219,17 @@ def test_status_of_a_run_that_goes_on(watched: Watched, command: Command) -> Non
 
 
 def test_dashboard_names_and_prometheus(watched: Watched) -> None:
-    """While it runs: the dashboard answers, names say run and trial, gauges are at the printed endpoint."""
+    """While it runs: the dashboard starts, names say run and trial, gauges are at the printed endpoint."""
     dashboard = watched.urls["dashboard"]
-    assert "<!doctype html" in fetch(dashboard)
+
+    def is_open() -> bool:
+        try:
+            return "<!doctype html" in fetch(dashboard)
+        except OSError:  # it starts as it is asked for the first time
+            return False
+
+    assert not is_open()
+    wait_for(is_open, 60)
     (job,) = [job for job in json.loads(fetch(dashboard + "/api/jobs/")) if job["status"] == "RUNNING"]
     assert job["metadata"] == {"job_name": "sweep watched", "run": "watched"}
     actors = json.loads(fetch(dashboard + "/logical/actors"))["data"]["actors"].values()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from selector.data import Split
+from sweep.driver.ahead import ahead_of
 from sweep.driver.collection import collect
 from sweep.driver.create import NewRun, created
 from sweep.driver.embedding import embed
@@ -98,9 +99,9 @@ def execute(
             check_unaltered(session.paths, EDITABLE)
             session.keep_overrides(plan.request.overrides)
         command = "resume" if isinstance(run, RunPaths) else "run"
-        with overlapping(plan, session, command) as overlap:
-            training = train(plan, session, loggers, overlap, simulated)
-            evaluation = evaluate(plan, training, session, command, overlap)
+        with overlapping(plan, session, command) as overlap, ahead_of(plan, session) as ahead:
+            training = train(plan, session, loggers, overlap, simulated, ahead)
+            evaluation = evaluate(plan, training, session, command, overlap or ahead)
         end.outcome = _rank(plan, training, evaluation, session, command)
     return end.outcome
 

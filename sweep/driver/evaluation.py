@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from sweep.driver.ahead import Ahead, start_workers
 from sweep.driver.looks import look_of, source_of
+from sweep.driver.model_start import ModelStart, start_workers
 from sweep.driver.overlap import Overlap, answer_service
 from sweep.driver.session import Session
 from sweep.driver.signals import terminable
@@ -37,7 +37,7 @@ from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 
 
 def evaluate(
-    plan: Plan, training: Training, session: Session, command: str, model: Overlap | Ahead | None = None
+    plan: Plan, training: Training, session: Session, command: str, model: Overlap | ModelStart | None = None
 ) -> Evaluation | None:
     """Have the best trials answer held-out questions, and give what the run's result rests on.
 
@@ -63,7 +63,7 @@ def evaluate_trials(
     ranked: Sequence[TrialSummary],
     session: Session,
     purpose: Purpose,
-    model: Overlap | Ahead | None = None,
+    model: Overlap | ModelStart | None = None,
 ) -> EvaluationPaths:
     """Evaluate a run's best trials, and store the answers and the table under the evaluation's name.
 

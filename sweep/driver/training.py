@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from selector.errors import UserError
-from sweep.driver.ahead import Ahead
 from sweep.driver.loggers import followed
+from sweep.driver.model_start import ModelStart
 from sweep.driver.overlap import Overlap
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
@@ -69,7 +69,7 @@ def train(
     loggers: Loggers,
     overlap: Overlap | None = None,
     simulated: SimulatedBackend | None = None,
-    ahead: Ahead | None = None,
+    model: ModelStart | None = None,
 ) -> Training:
     """Run the trials that the study still wants, and wait for them.
 
@@ -79,7 +79,7 @@ def train(
         loggers: services that follow the trials.
         overlap: has the model answer meanwhile, until the trials have ended.
         simulated: replays curves in place of training, without Ray.
-        ahead: starts the model's workers when the trials have ended.
+        model: starts the model's workers when the trials have ended.
 
     Raises:
         RunError: the study or the storage failed. What is stored can be continued.
@@ -93,8 +93,8 @@ def train(
     ):
 
         def at_end() -> None:
-            if ahead is not None and owner.best() is not None:
-                ahead.trials_ended()
+            if model is not None and owner.best() is not None:
+                model.trials_ended()
 
         backend = simulated or _on_ray(plan, session, owner, overlap)
         coordinator = _run_trials(plan, session, owner, persist, loggers, backend, overlap, at_end)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sweep.driver import evaluation as module
-from sweep.driver.ahead import Ahead, ahead_of
 from sweep.driver.evaluation import evaluate_trials
+from sweep.driver.model_start import ModelStart, starting_model
 from sweep.driver.overlap import answer_service
 from sweep.driver.session import Session, open_session
 from sweep.errors import ClusterError
@@ -78,11 +78,11 @@ class World:
         settings = settings.replace(finalists=settings.finalists.replace(seeds=seeds))
         return replace(self.plan, evaluation=replace(self.plan.evaluation, settings=settings))
 
-    def ahead(self, plan: Plan, *, broken: bool = False) -> Ahead:
+    def model(self, plan: Plan, *, broken: bool = False) -> ModelStart:
         assert plan.evaluation is not None
-        ahead = Ahead(plan, plan.evaluation, self.session)
-        ahead.service = self.service(plan, broken=broken)
-        return ahead
+        model = ModelStart(plan, plan.evaluation, self.session)
+        model.service = self.service(plan, broken=broken)
+        return model
 
     def service(self, plan: Plan, *, broken: bool = False) -> Watched:
         assert plan.evaluation is not None
@@ -118,13 +118,13 @@ def world(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def test_workers_start_when_the_trials_have_ended_and_stay_for_the_evaluation(world: World) -> None:
     plan = world.with_finalists(0)
-    ahead = world.ahead(plan)
-    ahead.trials_ended()
+    model = world.model(plan)
+    model.trials_ended()
     assert world.events == ["workers start"]
-    evaluate_trials(plan, world.ranked, world.session, Purpose("run"), ahead)
+    evaluate_trials(plan, world.ranked, world.session, Purpose("run"), model)
     assert world.events[:3] == ["workers start", "policies", "asked"]
     assert set(world.events[3:]) <= {"asked"}, "started once, and asked in stages of the race"
-    ahead.close()
+    model.close()
     assert world.events[-1] == "workers end"
 
 
@@ -136,19 +136,19 @@ def test_finalists_have_the_room_first(world: World, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "retrain_all", retrain)
     monkeypatch.setattr(module, "finalists", lambda *args: ["one"])
     plan = world.with_finalists(2)
-    ahead = world.ahead(plan)
-    ahead.trials_ended()
+    model = world.model(plan)
+    model.trials_ended()
     assert world.events == []
-    evaluate_trials(plan, world.ranked, world.session, Purpose("run"), ahead)
+    evaluate_trials(plan, world.ranked, world.session, Purpose("run"), model)
     assert world.events[:4] == ["finalists", "workers start", "policies", "asked"]
 
 
 def test_nothing_is_started_where_all_answers_are_known(world: World) -> None:
     plan = world.with_finalists(0)
-    first = world.ahead(plan)
+    first = world.model(plan)
     evaluate_trials(plan, world.ranked, world.session, Purpose("run"), first)
     del world.events[:]
-    again = world.ahead(plan)
+    again = world.model(plan)
     again.trials_ended()
     evaluate_trials(plan, world.ranked, world.session, Purpose("run"), again)
     again.close()
@@ -156,35 +156,35 @@ def test_nothing_is_started_where_all_answers_are_known(world: World) -> None:
 
 
 def test_a_run_that_does_not_evaluate_starts_nothing(world: World) -> None:
-    with ahead_of(replace(world.plan, evaluation=None), world.session) as ahead:
-        assert ahead is None
-    with ahead_of(world.plan, world.session) as ahead:
-        assert ahead is not None
-    assert world.events == [] and "service" not in vars(ahead), "not even the model is looked at"
+    with starting_model(replace(world.plan, evaluation=None), world.session) as model:
+        assert model is None
+    with starting_model(world.plan, world.session) as model:
+        assert model is not None
+    assert world.events == [] and "service" not in vars(model), "not even the model is looked at"
 
 
 def test_with_overlap_the_workers_are_up_already(world: World) -> None:
     assert world.plan.evaluation is not None
     settings = world.plan.evaluation.settings.replace(overlap=True)
     plan = replace(world.plan, evaluation=replace(world.plan.evaluation, settings=settings))
-    with ahead_of(plan, world.session) as ahead:
-        assert ahead is None
+    with starting_model(plan, world.session) as model:
+        assert model is None
 
 
 def test_a_start_that_fails_is_left_to_the_evaluation(world: World) -> None:
     plan = world.with_finalists(0)
-    ahead = world.ahead(plan, broken=True)
-    ahead.trials_ended()
-    ahead.close()
+    model = world.model(plan, broken=True)
+    model.trials_ended()
+    model.close()
     with pytest.raises(ClusterError, match="no worker fits"):
-        evaluate_trials(plan, world.ranked, world.session, Purpose("run"), ahead)
+        evaluate_trials(plan, world.ranked, world.session, Purpose("run"), model)
 
 
 def test_an_error_in_the_block_ends_the_workers(world: World) -> None:
     plan = world.with_finalists(0)
-    with pytest.raises(KeyboardInterrupt), ahead_of(plan, world.session) as ahead:
-        assert ahead is not None
-        ahead.service = world.service(plan)
-        ahead.trials_ended()
+    with pytest.raises(KeyboardInterrupt), starting_model(plan, world.session) as model:
+        assert model is not None
+        model.service = world.service(plan)
+        model.trials_ended()
         raise KeyboardInterrupt
     assert world.events == ["workers start", "workers end"]

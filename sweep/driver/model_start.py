@@ -22,7 +22,7 @@ from sweep.vlm.service import AnswerService
 logger = logging.getLogger(__name__)
 
 
-class Ahead:
+class ModelStart:
     """The model of a run's evaluation, from the end of its trials on. Made at its first use."""
 
     look: str | None = None
@@ -65,13 +65,13 @@ def start_workers(plan: Plan, evaluation: EvaluationPlan, service: AnswerService
 
 
 @contextmanager
-def ahead_of(plan: Plan, session: Session) -> Iterator[Ahead | None]:
+def starting_model(plan: Plan, session: Session) -> Iterator[ModelStart | None]:
     """For the trials and the evaluation in its block. None where the model is not asked, or asked beside the trials."""
     if plan.evaluation is None or plan.evaluation.settings.overlap:
         yield None
         return
-    ahead = Ahead(plan, plan.evaluation, session)
+    model = ModelStart(plan, plan.evaluation, session)
     try:
-        yield ahead
+        yield model
     finally:
-        ahead.close()
+        model.close()

@@ -9,6 +9,7 @@ A worker that dies, raises or hangs is replaced by a fresh process, and its item
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from sweep.vlm.work import Failure, WorkItem
 
 Table = TypeVar("Table")
 Given = TypeVar("Given")
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = 300.0
 
@@ -95,7 +98,9 @@ class Pool(Generic[Table, Given]):
         """
         with _unless_lost():
             workers = self._workers = self._workers or self._new_workers()
-            workers.start(min(workers_for(self._settings, items), workers.size))
+            count = min(workers_for(self._settings, items), workers.size)
+            logger.info("workers of %s start ahead of the first prompt: %d", self._settings.holds, count)
+            workers.start(count)
 
     def run(
         self, items: Iterable[WorkItem], score: bool = False

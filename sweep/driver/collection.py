@@ -117,6 +117,7 @@ def measure(
     answers = plan.request.shared.answers_folder
     with AnswerService(plan.vlm, plan.items, answers, name, console, watch, left_out) as service:
         asking = _Asking(plan, service, console)
+        service.start_ahead(plan.beams.work_items(), score=plan.settings.gt_prob)
         found = collect_in_rounds(
             plan.settings,
             plan.beams,

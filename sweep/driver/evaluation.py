@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from sweep.driver.looks import look_of, source_of
+from sweep.driver.model_start import ModelStart, start_workers
 from sweep.driver.overlap import Overlap, answer_service
 from sweep.driver.session import Session
 from sweep.driver.signals import terminable
@@ -36,7 +37,7 @@ from sweep.vqa.accuracy import AnswerNormalisation, accuracy
 
 
 def evaluate(
-    plan: Plan, training: Training, session: Session, command: str, overlap: Overlap | None = None
+    plan: Plan, training: Training, session: Session, command: str, model: Overlap | ModelStart | None = None
 ) -> Evaluation | None:
     """Have the best trials answer held-out questions, and give what the run's result rests on.
 
@@ -49,7 +50,7 @@ def evaluate(
     if training.interrupted or not training.completed:
         return None
     if plan.evaluation is not None:
-        evaluate_trials(plan, training.ranked, session, Purpose(command), overlap)
+        evaluate_trials(plan, training.ranked, session, Purpose(command), model)
         # Finalists and answers came besides, and the folder has its bound still.
         fingerprint, init = session.record.fingerprint, session.record.init_from
         DiskBound(session.paths, plan.space, fingerprint, lambda: training.ranked, session.say, init).enforce()
@@ -62,7 +63,7 @@ def evaluate_trials(
     ranked: Sequence[TrialSummary],
     session: Session,
     purpose: Purpose,
-    overlap: Overlap | None = None,
+    model: Overlap | ModelStart | None = None,
 ) -> EvaluationPaths:
     """Evaluate a run's best trials, and store the answers and the table under the evaluation's name.
 
@@ -73,7 +74,7 @@ def evaluate_trials(
         ranked: all trials, the complete ones first, best on top.
         session: the hold on the run.
         purpose: what it is asked for, and its name where somebody chose one.
-        overlap: what was asked while trials ran. The look began then, and the model's workers are up.
+        model: the one whose workers are up, or on their way. If it answered while trials ran, the look began then.
 
     Raises:
         RunError: too many questions have no answer, the model or its workers cannot be had, or the name is another
@@ -83,10 +84,11 @@ def evaluate_trials(
         raise SpaceError(f"space {plan.request.answers.name!r} has no sections evaluation and vlm")
     paths, settings, items = session.paths, plan.evaluation.settings, plan.evaluation.items
     session.cluster(plan.bytes)
-    with terminable(), nullcontext(overlap.service) if overlap else answer_service(plan.evaluation, session) as service:
+    with terminable(), nullcontext(model.service) if model else answer_service(plan.evaluation, session) as service:
         source = source_of(plan.evaluation, service)
         name = choose_name(paths, purpose, settings, source, declared=plan.request.is_declared)
         retrained, shots = _retrain(plan, ranked, session), settings.shot_numbers[-1]
+        start_workers(plan, plan.evaluation, service)  # they load the model while the policies select
         own = policies(paths, ranked, settings.top, settings.epochs_per_trial, retrained, shots)
         found = [*given_policies(paths, settings), *own]
         session.pulse.phase(Phase.EVALUATING, "answers")
@@ -99,8 +101,8 @@ def evaluate_trials(
         train = panel_of(plan.dataset, items, SplitName.TRAIN, found, settings) if settings.train_rows else None
         verdicts = [row.verdicts for row in ranked if row.is_complete]
         look = look_of(plan, plan.evaluation, source, panel, name, purpose.command)
-        if overlap is not None and overlap.look is not None:
-            look = look.replace(look=overlap.look)  # the same one, whose rows are all known now
+        if model is not None and model.look is not None:
+            look = look.replace(look=model.look)  # the same one, whose rows are all known now
         begin_look(paths, look)
         evaluated = evaluate_panel(panel, settings, asker.ask, score, train, verdicts)
     session.pulse.prompts(asker.answered, asker.reused)

@@ -11,6 +11,7 @@ from sweep.driver.create import NewRun, created
 from sweep.driver.embedding import embed
 from sweep.driver.evaluation import evaluate, evaluate_trials
 from sweep.driver.loggers import on_screen_of
+from sweep.driver.model_start import starting_model
 from sweep.driver.nodes import fit_nodes
 from sweep.driver.notify import notified
 from sweep.driver.overlap import overlapping
@@ -98,9 +99,9 @@ def execute(
             check_unaltered(session.paths, EDITABLE)
             session.keep_overrides(plan.request.overrides)
         command = "resume" if isinstance(run, RunPaths) else "run"
-        with overlapping(plan, session, command) as overlap:
-            training = train(plan, session, loggers, overlap, simulated)
-            evaluation = evaluate(plan, training, session, command, overlap)
+        with overlapping(plan, session, command) as overlap, starting_model(plan, session) as model:
+            training = train(plan, session, loggers, overlap, simulated, model)
+            evaluation = evaluate(plan, training, session, command, overlap or model)
         end.outcome = _rank(plan, training, evaluation, session, command)
     return end.outcome
 

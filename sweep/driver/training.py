@@ -11,6 +11,7 @@ from typing import Any
 
 from selector.errors import UserError
 from sweep.driver.loggers import followed
+from sweep.driver.model_start import ModelStart
 from sweep.driver.overlap import Overlap
 from sweep.driver.pulse import Pulse
 from sweep.driver.session import Session
@@ -68,6 +69,7 @@ def train(
     loggers: Loggers,
     overlap: Overlap | None = None,
     simulated: SimulatedBackend | None = None,
+    model: ModelStart | None = None,
 ) -> Training:
     """Run the trials that the study still wants, and wait for them.
 
@@ -77,6 +79,7 @@ def train(
         loggers: services that follow the trials.
         overlap: has the model answer meanwhile, until the trials have ended.
         simulated: replays curves in place of training, without Ray.
+        model: starts the model's workers when the trials have ended.
 
     Raises:
         RunError: the study or the storage failed. What is stored can be continued.
@@ -88,15 +91,20 @@ def train(
         closing(StudyOwner.open(record.storage_url(paths), record.study, plan.space, clock)) as owner,
         _persistence(session) as persist,
     ):
+
+        def at_end() -> None:
+            if model is not None and owner.best() is not None:
+                model.trials_ended()
+
         backend = simulated or _on_ray(plan, session, owner, overlap)
-        coordinator = _run_trials(plan, session, owner, persist, loggers, backend, overlap)
+        coordinator = _run_trials(plan, session, owner, persist, loggers, backend, overlap, at_end)
         if isinstance(coordinator.error, ClusterError) and not paths.has_begun:
             session.say(f"{coordinator.error}, before any trial began; starting Ray again from scratch ...")
             if overlap is not None:
                 overlap.give_way("Ray is started again")
             session.leave_cluster()
             backend = _on_ray(plan, session, owner, None)
-            coordinator = _run_trials(plan, session, owner, persist, loggers, backend, None)
+            coordinator = _run_trials(plan, session, owner, persist, loggers, backend, None, at_end)
         if overlap is not None:
             overlap.end(now=coordinator.interrupted or coordinator.error is not None)
         if coordinator.interrupted:
@@ -123,6 +131,7 @@ def _run_trials(
     loggers: Loggers,
     backend: Backend,
     overlap: Overlap | None,
+    at_end: Callable[[], None],
 ) -> Coordinator:
     paths = session.paths
     if plan.evaluation is not None:
@@ -140,9 +149,8 @@ def _run_trials(
         observers += [HyperparameterEvents(paths, plan.space), bound]
         observers += loggers.follow(followed(plan, session, owner))
         observers += [] if overlap is None else [overlap]
-        coordinator = Coordinator(
-            owner, partial(backend.concurrency, plan.space), observers, persist, backend.places, session.say
-        )
+        room = partial(backend.concurrency, plan.space)
+        coordinator = Coordinator(owner, room, observers, persist, backend.places, session.say, at_end)
         bound.enforce()
         with interruptible(coordinator, session.console, session.pulse, session.heard):
             backend.run(coordinator, plan, paths, session.trial_context(plan))

@@ -49,6 +49,7 @@ class Coordinator:
             anybody acts on a change.
         places: where the workers run.
         say: shows people a line.
+        at_end: called when the last trial has ended and no more will come.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Coordinator:
         persist: Callable[[], None] = lambda: None,
         places: Places | None = None,
         say: Callable[[str], None] = lambda line: None,
+        at_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._owner = owner
         self._concurrency = concurrency if callable(concurrency) else lambda: concurrency
@@ -66,6 +68,7 @@ class Coordinator:
         self._persist = persist
         self._places: Places = places or OnePlace()
         self._say = say
+        self._at_end = at_end
         self._brake = Brake()
         self._adopted: list[AskedTrial] | None = None  # not asked for yet
         self._again: list[AskedTrial] = []
@@ -107,6 +110,7 @@ class Coordinator:
         if not trial.final:
             return Next.WAIT
         self.ended_because = trial.reason
+        self._at_end()
         return Next.FINISHED
 
     def _start(self, trial: AskedTrial, *, goes_on: bool) -> AskedTrial:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -23,12 +24,15 @@ from sweep.vlm.pool.pool import Pool
 from sweep.vlm.pool.progress import PoolProgress, ProgressLine
 from sweep.vlm.work import Answer, Failure, FailureKind, Result, WorkItem
 
+LOOK_AT = 1000
+"""Work items that show whether workers will be needed."""
+
 
 class AnswerService:
     """Has work items answered, each content once in all runs that share a folder. Use as a context manager.
 
-    Workers are started, and the model is loaded, only when something is asked that nobody knows yet. They stay until
-    the end. Needs a connected Ray from then on.
+    Workers are started, and the model is loaded, only when something is asked that nobody knows yet, or is about to be
+    (`start_ahead`). They stay until the end. Needs a connected Ray from then on.
     """
 
     def __init__(
@@ -88,6 +92,26 @@ class AnswerService:
             self._pool.__exit__(None, None, None)
             self._pool = None
 
+    def start_ahead(self, items: Iterable[WorkItem], *, score: bool = False) -> None:
+        """Start the workers if some of these items have no answer yet. Does not wait until the model is loaded.
+
+        Does nothing where workers are up. Only the first items are looked at (`LOOK_AT`), since that takes time too.
+
+        Args:
+            items: some of those that will be asked.
+            score: as they will be asked with.
+
+        Raises:
+            ClusterError: no worker fits the cluster.
+        """
+        if self._pool is not None:
+            return
+        wanted = {item: self._wanted(item, score=score) for item in islice(items, LOOK_AT)}
+        readable = {item: one for item, one in wanted.items() if isinstance(one, Wanted)}
+        lacking = len(readable) - len(self._store.lookup(readable))
+        if lacking:
+            self._opened().start(lacking)
+
     def answer_all(
         self,
         items: Iterable[WorkItem],
@@ -137,20 +161,23 @@ class AnswerService:
         self, what: str, items: Sequence[WorkItem], score: bool, *, shown: bool
     ) -> Generator[tuple[WorkItem, Result], None, None]:
         with ProgressLine(self._console, what) if shown else nullcontext() as self._line:
-            if self._pool is None:
-                factory = partial(_engine, self._settings, self._device)
-                self._pool = Pool(
-                    factory,
-                    self._table,
-                    self._settings.workers,
-                    self._run,
-                    self._show,
-                    say=self._say,
-                    left_out=self._left_out,
-                )
-                self._pool.most = self._most
-                self._pool.__enter__()
-            yield from self._pool.run(items, score)
+            yield from self._opened().run(items, score)
+
+    def _opened(self) -> Pool[ItemTable, Answer]:
+        if self._pool is None:
+            factory = partial(_engine, self._settings, self._device)
+            self._pool = Pool(
+                factory,
+                self._table,
+                self._settings.workers,
+                self._run,
+                self._show,
+                say=self._say,
+                left_out=self._left_out,
+            )
+            self._pool.most = self._most
+            self._pool.__enter__()
+        return self._pool
 
     def limit_workers(self, most: int | None) -> None:
         """At most so many workers from now on. None: as the settings say. Those that work go on."""

@@ -35,6 +35,15 @@ LOOK_AHEAD = 4  # batches per worker that wait beside those in flight
 SMALLEST = 8  # the last batches shrink to this part of a whole one, so that workers end together
 
 
+def workers_for(settings: WorkerSettings, items: int) -> int:
+    """How many workers so many work items can keep busy."""
+    return math.ceil(items / _smallest(settings))
+
+
+def _smallest(settings: WorkerSettings) -> int:
+    return math.ceil(settings.batch / SMALLEST)
+
+
 def window(settings: WorkerSettings, workers: int) -> int:
     """How far a pool of this size reads ahead."""
     return workers * settings.batch * (settings.in_flight + LOOK_AHEAD)
@@ -72,7 +81,7 @@ class Dispatch(Generic[Given]):
             for worker in self._workers.follow_nodes():
                 self._shards.leave(worker.number)
             self._workers.release_idle()
-            self._workers.start(math.ceil(self._open / self._smallest))
+            self._workers.start(workers_for(self._settings, self._open))
             self._dispatch()
             for worker, ref in self._workers.wait():
                 results = self._advance(worker, ref)
@@ -83,10 +92,6 @@ class Dispatch(Generic[Given]):
                 self._open -= len(results)
                 yield results
             yield []  # so that who reads this can end it while nothing comes
-
-    @property
-    def _smallest(self) -> int:
-        return math.ceil(self._settings.batch / SMALLEST)
 
     def _read(self) -> bool:
         """Fill the window. Returns whether anything is left to do."""
@@ -127,7 +132,7 @@ class Dispatch(Generic[Given]):
         alive = len(self._workers.alive())
         if self._exhausted and alive > 1:
             share = math.ceil(len(self._shards) / (alive * self._settings.in_flight))
-            size = min(size, max(share, self._smallest))
+            size = min(size, max(share, _smallest(self._settings)))
         return Batch(tuple(self._shards.take(worker.number, size, whole=self._score)))
 
     def _advance(self, worker: Worker, ref: Ref) -> list[tuple[WorkItem, Given | Failure]]:

@@ -9,6 +9,7 @@ A worker that dies, raises or hangs is replaced by a fresh process, and its item
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from sweep.errors import ClusterError
 from sweep.settings.vlm import WorkerSettings
 from sweep.vlm.pool.capacity import worker_count
-from sweep.vlm.pool.dispatch import Dispatch
+from sweep.vlm.pool.dispatch import Dispatch, workers_for
 from sweep.vlm.pool.nodes import Node, check_labels, living_nodes, usable_nodes
 from sweep.vlm.pool.progress import Meter, PoolProgress
 from sweep.vlm.pool.shards import Shards
@@ -29,14 +30,16 @@ from sweep.vlm.work import Failure, WorkItem
 Table = TypeVar("Table")
 Given = TypeVar("Given")
 
+logger = logging.getLogger(__name__)
+
 PATIENCE = 300.0
 
 
 class Pool(Generic[Table, Given]):
     """Workers that answer, each with a model of its own. Use as a context manager. The end kills them.
 
-    Workers are started by the first work item, and not at all if there is none. They stay, with their caches, from one
-    `run` to the next.
+    Workers are started by the first work item, or ahead of it by `start`, and not at all if there is neither. They
+    stay, with their caches, from one `run` to the next.
     """
 
     def __init__(
@@ -85,6 +88,20 @@ class Pool(Generic[Table, Given]):
             self._workers.kill(self._workers.alive())
             self._workers, self._shards = None, Shards()
 
+    def start(self, items: int) -> None:
+        """Start the workers that so many work items will need, and return at once. They load the model meanwhile.
+
+        Those for which there is no room yet get their places as soon as others end.
+
+        Raises:
+            ClusterError: no worker fits the cluster, or Ray is gone.
+        """
+        with _unless_lost():
+            workers = self._workers = self._workers or self._new_workers()
+            count = min(workers_for(self._settings, items), workers.size)
+            logger.info("workers of %s start ahead of the first prompt: %d", self._settings.holds, count)
+            workers.start(count)
+
     def run(
         self, items: Iterable[WorkItem], score: bool = False
     ) -> Generator[tuple[WorkItem, Given | Failure], None, None]:
@@ -101,28 +118,22 @@ class Pool(Generic[Table, Given]):
             RunError: a model cannot be loaded or asked because of a mistake of the user's. The message is the worker's.
             ClusterError: no worker can be started, or Ray is gone.
         """
-        from ray.exceptions import RayError
-
         source = iter(items)
         first = list(islice(source, 1))
         if not first:
             return
         total = len(items) if isinstance(items, Sized) else None
-        with self._one_at_a_time():
-            try:
-                workers = self._workers = self._workers or self._new_workers()
-                meter = Meter(total)
-                run: Dispatch[Given] = Dispatch(
-                    workers, self._shards, self._settings, chain(first, source), score, meter
-                )
-                for results in run.bundles():
-                    if self._stopping:
-                        return
-                    if self._observer is not None and results:
-                        self._observer(meter.now())
-                    yield from results
-            except (RayError, ConnectionError) as error:
-                raise ClusterError(f"lost the Ray cluster: {(str(error).splitlines() or [repr(error)])[0]}") from error
+        with self._one_at_a_time(), _unless_lost():
+            workers = self._workers = self._workers or self._new_workers()
+            workers.await_places()
+            meter = Meter(total)
+            run: Dispatch[Given] = Dispatch(workers, self._shards, self._settings, chain(first, source), score, meter)
+            for results in run.bundles():
+                if self._stopping:
+                    return
+                if self._observer is not None and results:
+                    self._observer(meter.now())
+                yield from results
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
@@ -179,6 +190,17 @@ class Pool(Generic[Table, Given]):
             lambda: self.most,
             left_out=self._left_out,
         )
+
+
+@contextmanager
+def _unless_lost() -> Iterator[None]:
+    """Raise ClusterError if Ray is gone."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (RayError, ConnectionError) as error:
+        raise ClusterError(f"lost the Ray cluster: {(str(error).splitlines() or [repr(error)])[0]}") from error
 
 
 def cluster_capacity(

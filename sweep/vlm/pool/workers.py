@@ -57,7 +57,8 @@ class Worker:
     Attributes:
         number: used once, never again.
         ref: the call that it starts with, while it starts.
-        since: when it was asked for.
+        loaded: the call that loads its model, sent along with the first one.
+        since: when it was asked for, or when somebody began to wait for it.
         calls: in flight, the oldest first.
         busy_since: when it began what it is at now.
         node: the id of its node, once it is placed.
@@ -69,6 +70,7 @@ class Worker:
     name: str
     actor: Any
     ref: Ref
+    loaded: Ref
     since: float
     state: State = State.PLACING
     calls: deque[tuple[Ref, Batch]] = field(default_factory=deque)
@@ -197,7 +199,13 @@ class Workers:
         self._numbers += 1
         name = f"{self._settings.actor}[{self._name}] {place + 1}"
         actor = self._kind.remote(name)
-        return Worker(self._numbers, place, name, actor, actor.where.remote(), time.monotonic())
+        where = actor.where.remote()  # the first call, so that there is an answer before the model is loaded
+        return Worker(self._numbers, place, name, actor, where, self._load(actor), time.monotonic())
+
+    def await_places(self) -> None:
+        """Somebody waits from now on for workers that were started ahead, so patience counts from now."""
+        for worker in self.alive(State.PLACING):
+            worker.since = time.monotonic()
 
     def _check_hope(self, now: float) -> None:
         if all(place.closed for place in self._places):
@@ -251,7 +259,7 @@ class Workers:
         elif worker.state is State.PLACING:
             where, worker.node = outcome
             logger.info("%s: %s", worker.name, where)
-            worker.state, worker.ref = State.LOADING, self._load(worker.actor)
+            worker.state, worker.ref = State.LOADING, worker.loaded
             worker.busy_since = time.monotonic()
         else:
             worker.state = State.READY

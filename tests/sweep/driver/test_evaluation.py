@@ -108,6 +108,19 @@ def test_the_table_has_every_row_and_says_where_its_numbers_come_from(judged: Pa
     assert "Traceback" not in output and "Loading weights" not in output
 
 
+def test_the_models_workers_start_ahead_of_prompts_and_only_when_nothing_is_trained(judged: Path) -> None:
+    said = {
+        "workers of the vision-language model start ahead": "started",
+        "VlmWorker[mine] 1: pid": "placed",
+        "trial 3 complete": "trained",
+        "finalist trial": "retrained",
+        "answered": "answered",
+    }
+    lines = (judged / "run.log").read_text().splitlines()
+    events = [event for line in lines for start, event in said.items() if line.partition(" INFO ")[2].startswith(start)]
+    assert events == ["started", "placed", "trained", *["retrained"] * 2, "started", "placed", "answered"]
+
+
 def test_one_verdict_stands_on_the_screen_in_the_ranking_and_beside_an_export(
     judged: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +47,9 @@ class Ruled(AnswerService):
 
     def close(self) -> None:
         self.closed = True
+
+    def start_ahead(self, items: Iterable[WorkItem], *, score: bool = False) -> None:
+        """A rule needs no workers."""
 
     def _dispatch(
         self, what: str, items: Sequence[WorkItem], score: bool, *, shown: bool

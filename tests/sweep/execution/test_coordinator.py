@@ -97,6 +97,32 @@ def test_says_finished_when_the_budget_is_spent(tmp_path: Path) -> None:
     assert world.seen.over[-1].states == {"complete": 6}
 
 
+def test_the_end_is_announced_once_and_only_when_no_trial_can_come_back(tmp_path: Path) -> None:
+    world = World(tmp_path, concurrency=3)
+    announced: list[int] = []
+    world.coordinator = Coordinator(world.owner, 3, [], at_end=lambda: announced.append(len(world.owner.summaries())))
+    numbers = [world.next() for _ in range(3)]
+    for number in numbers:
+        world.finish(number, 1.0)
+    numbers = [world.next() for _ in range(3)]
+    for number in numbers[:2]:
+        world.finish(number, 1.0)
+    assert world.coordinator.next_trial() is Next.WAIT and not announced, "the last one still runs"
+    world.coordinator.died(numbers[2], "killed")
+    assert world.next() == numbers[2] and not announced, "it lost its worker and is handed out again"
+    world.finish(numbers[2], 1.0)
+    assert world.coordinator.next_trial() is Next.FINISHED and announced == [6]
+
+
+def test_an_interrupted_run_announces_no_end(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    announced: list[bool] = []
+    world.coordinator = Coordinator(world.owner, 2, [], at_end=lambda: announced.append(True))
+    world.finish(world.next(), 1.0)
+    world.coordinator.interrupted = True
+    assert world.coordinator.next_trial() is Next.FINISHED and not announced
+
+
 def test_a_complete_trial_has_its_best_value_and_its_whole_curve(tmp_path: Path) -> None:
     world = World(tmp_path)
     number = world.next()

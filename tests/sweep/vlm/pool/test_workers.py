@@ -201,6 +201,36 @@ def test_a_cluster_whose_capacity_is_taken_is_told_after_a_while(notes, tmp_path
             list(pool.run(items_of(1)))
 
 
+def test_workers_started_ahead_wait_for_room_load_and_are_the_ones_that_answer(notes, tmp_path) -> None:
+    other, items = tmp_path / "other", items_of(10)
+    with Pool(Factory(notes), Table(), SMALL, "run") as pool:
+        with Pool(Factory(other), Table(), WorkerSettings(cpus=2), "other") as holder:
+            list(holder.run([WorkItem(1)]))
+            pool.start(len(items))
+            assert len(list(holder.run(items_of(30)))) == 120 and not notes.exists(), "they take nobody's room"
+        assert pool._workers is not None
+        for worker in pool._workers.alive():
+            worker.since -= 1e6  # for long, but nobody waited for them
+        results = list(pool.run(items))
+        assert Counter(results) == Counter((item, right(item)) for item in items)
+        before = set(calls(notes, "loaded"))
+        pool.start(len(items))
+        assert set(calls(notes)) <= before and len(before) == 2
+
+
+def test_a_worker_that_dies_ahead_of_the_first_prompt_is_replaced(notes) -> None:
+    items = items_of(20)
+    with Pool(Factory(notes), Table(), SMALL, "run") as pool:
+        pool.start(len(items))
+        wait_until(lambda: len(calls(notes, "loaded")) == 2)
+        assert not calls(notes)
+        killed = calls(notes, "loaded")[0]
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: not alive(killed))
+        assert Counter(pool.run(items)) == Counter((item, right(item)) for item in items)
+        assert killed not in calls(notes)
+
+
 def test_the_end_kills_its_own_workers_and_no_others(notes, tmp_path) -> None:
     other = tmp_path / "other"
     with Pool(Factory(other), Table(), ONE, "other") as stays:

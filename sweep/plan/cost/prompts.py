@@ -98,7 +98,7 @@ def _packed(rows: Sequence[TokenRow], settings: VlmSettings) -> Iterator[list[To
     for start in range(0, len(rows), size):
         left = sorted(rows[start : start + size], key=lambda row: row.key)
         while left:
-            count = batch_size(left, settings.batching.prefill_tokens)
+            count = batch_size(left, settings.batching.prefill_tokens_on(settings.workers.device))
             yield left[:count]
             left = left[count:]
 

@@ -30,8 +30,8 @@ from sweep.vlm.prompts import PromptRenderer
 from sweep.vlm.work import Answer, Failure, Result, VlmTable, WorkItem
 
 _PATCHES_PER_TOKEN = 4
-"""Patches of a pass of the vision tower, by tokens of a prefill: four cost less than a token. In a CPU's cache each takes
-as much room as a token, so there it is one."""
+"""Patches of a pass of the vision tower for each token of a prefill: four cost less than a token. On the CPU it is one,
+since in its cache a patch takes as much room as a token."""
 
 
 class Engine:

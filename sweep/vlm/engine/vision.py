@@ -33,7 +33,6 @@ from sweep.vlm.engine.pixels import Pixels
 from sweep.vlm.engine.tower import vision_features
 from sweep.vlm.work import VlmTable
 
-
 ENTRY_BYTES = 900
 """Of an entry of the cache beside its numbers: key, tensor, grid. 883 with 20,000 entries of 512 bytes."""
 

@@ -1,6 +1,6 @@
 """The answering engine against the usual way: transformers' `generate`, one prompt at a time.
 
-    python -m benchmarks.engine [--size demo|small|3b|7b] [--queries 8] [--plain 24]
+    python -m benchmarks.engine [--size demo|small|3b|7b] [--queries 8] [--plain 24] [--shots 1 2 4 8]
 
 The work is that of an evaluation: `--queries` questions x 10 rows x 1 to 4 shots, where half of the rows select what
 another row selects. `demo` is the model that ships; `small` a random one of 15 million parameters; `3b` and `7b` have
@@ -11,6 +11,9 @@ The gains are added one after another; `generate` is timed on `--plain` of the p
 16 of the images. On the CPU time is that of the process's processor, so that other processes count little; on a GPU it
 is the wall clock. The share of the bound is the time that the engine's own matrix products (prefill after sharing,
 vision, decoding) take at the rate that a large product reaches on this machine, over the time it took.
+
+With `--shots` the engine alone answers `--plain` prompts of each of these numbers of demonstrations, which share no
+more than the system message. It says what a token costs.
 """
 
 from __future__ import annotations
@@ -142,6 +145,21 @@ def _explain(engine: Engine, table: Table, unique: Sequence[WorkItem], beams: in
     print(f"  bound {bound:.2f} s at {rate / 1e12:.2f} TFLOP/s, took {took:.2f} s: {bound / took:.0%} of the bound")
 
 
+def by_shots(pair: Pair, table: Table, shots: Sequence[int], prompts: int) -> None:
+    """What a token of a prompt costs, by the number of demonstrations. Images are computed before the clock starts."""
+    rng = random.Random(0)
+    print(f"\n{prompts} prompts each, greedy\n  shots  tokens a prompt  ms a prompt  us a token")
+    for count in shots:
+        rows = [rng.sample(range(len(table.images)), count + 1) for _ in range(prompts)]
+        items = [WorkItem(query, tuple(demonstrations)) for query, *demonstrations in rows]
+        engine = Engine(settings_for(1), loaded=pair.loaded)
+        engine.answer(table, [WorkItem(image) for image in images_of(items)])
+        before = engine.statistics.prefill_tokens
+        took = work_seconds(lambda engine=engine, items=items: engine.answer(table, items), pair.loaded.device)  # type: ignore[misc]
+        tokens = engine.statistics.prefill_tokens - before
+        print(f"  {count:5}  {tokens / prompts:15.0f}  {took / prompts * 1e3:11.1f}  {took / tokens * 1e6:10.1f}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -150,6 +168,7 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=24)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--decode-rows", type=int, default=64)
+    parser.add_argument("--shots", type=int, nargs="+", metavar="N")
     add_option(parser)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
@@ -163,6 +182,9 @@ def main() -> None:
         size = SIZES[arguments.size]
         pair = random_pair(size, device, torch.float32 if on_cpu else torch.bfloat16)
         table = photographs(arguments.queries + 200, size.image)
+    if arguments.shots:
+        by_shots(pair, table, arguments.shots, arguments.plain)
+        return
     for beams in (1, 3):
         settings = settings_for(beams, arguments.decode_rows)
         seconds = compare(pair, settings, table, work(arguments.queries, len(table.images)), arguments.plain)

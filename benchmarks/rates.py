@@ -91,6 +91,6 @@ def engine_flops(engine: Engine, patches: int, beams: int, prompts: int) -> dict
     steps = prompts * beams * (engine.settings.decoding.max_new_tokens - 1)
     return {
         "vision": shape.vision.products(patches),
-        "prefill": shape.text.products(engine.statistics.prefill_tokens),
+        "prefill": shape.text.prefill(engine.statistics.prefill_tokens, prompts),
         "decode": shape.text.products(steps, steps + prompts),
     }

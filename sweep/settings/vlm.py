@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -157,16 +157,23 @@ class BatchingSettings(FrozenModel):
     """What fits at once. Changes speed and memory, not answers.
 
     Attributes:
-        prefill_tokens: tokens of one forward pass over prompts. Halved when the device's memory runs out.
+        prefill_tokens: tokens of one forward pass over prompts. Halved when the device's memory runs out. `auto` is as
+            many as fill a GPU, and on the CPU as many as its cache can hold (`prefill_tokens_on`).
         decode_rows: answers generated side by side. Halved for the same reason.
         vision_cache_gb: memory for image features, least recently used out first.
         image_threads: threads that decode and resize.
     """
 
-    prefill_tokens: PositiveInt = 16_384
+    prefill_tokens: PositiveInt | Literal["auto"] = "auto"
     decode_rows: PositiveInt = 64
     vision_cache_gb: NonNegativeFloat = 2.0
     image_threads: PositiveInt = 2
+
+    def prefill_tokens_on(self, device: str) -> int:
+        """`prefill_tokens` for a kind of device, `cpu` or `cuda`."""
+        if self.prefill_tokens == "auto":
+            return 2048 if device == "cpu" else 16_384
+        return self.prefill_tokens
 
 
 class WorkerSettings(FrozenModel):
@@ -198,6 +205,11 @@ class WorkerSettings(FrozenModel):
     batch: PositiveInt = 64
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     batch_seconds: PositiveFloat = 3600.0
+
+    @property
+    def device(self) -> str:
+        """The kind of device that a worker has, `cpu` or `cuda`."""
+        return "cuda" if self.gpus else "cpu"
 
 
 class VlmSettings(FrozenModel):

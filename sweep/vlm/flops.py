@@ -58,6 +58,19 @@ class TextShape:
         """
         return 2.0 * (self.layer_weights * tokens + self.head_weights * ends)
 
+    def prefill(self, tokens: float, prompts: float) -> float:
+        """FLOPs of the products with weights while prompts are read, without scores of tokens.
+
+        In the last layer the engine needs keys and values of all tokens, and the rest of each prompt's last one alone.
+
+        Args:
+            tokens: that are computed, of all prompts together.
+            prompts: how many there are.
+        """
+        layer = self.layer_weights / self.layers
+        keys_values = 2 * self.width * self.key_heads * self.head_width
+        return 2.0 * ((self.layer_weights - layer + keys_values) * tokens + (layer - keys_values) * prompts)
+
     def attention(self, pairs: float) -> float:
         """FLOPs of attention, in all layers, over so many pairs of a query and a key."""
         return 4.0 * self.layers * self.heads * self.head_width * pairs

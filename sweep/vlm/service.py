@@ -68,7 +68,7 @@ class AnswerService:
         self._pool: Pool[ItemTable, Answer] | None = None
         self._line: ProgressLine | None = None
         self._most: int | None = None
-        self._device = "cuda" if settings.workers.gpus else "cpu"  # of the workers, not of this process
+        self._device = settings.workers.device  # of the workers, not of this process
         self.identity = model_identity(settings.model)
         self._named = settings.model.path  # for people, as the space has it
         self._settings = settings.replace(model=pinned(settings.model, self.identity))

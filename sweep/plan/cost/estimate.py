@@ -46,7 +46,7 @@ def estimate(plan: AnyPlan, works: Works, machine: Machine, measured: Measured |
         phases.insert(0, _embedded(works.embed, works.checkpoint, costs, machine, measured))
     outcomes = plan.dataset if isinstance(plan, Plan) else None
     asked = next((work.questions for work in works.answers if work.phase == "evaluate"), None)
-    device = "cuda" if works.answers and works.answers[0].vlm.workers.gpus else "cpu"
+    device = works.answers[0].vlm.workers.device if works.answers else "cpu"
     return Cost(
         phases=tuple(phases),
         worker=worker_bytes(works, costs, device, measured),

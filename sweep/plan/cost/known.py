@@ -27,7 +27,7 @@ def known_prompts(work: AnswerWork, answers: StoredPath) -> int | None:
     if not work.stored or not store.parts():
         return 0
     sample = random.Random(0).sample(work.stored, min(KNOWN_SAMPLE, len(work.stored)))
-    identity, device = model_identity(work.vlm.model), "cuda" if work.vlm.workers.gpus else "cpu"
+    identity, device = model_identity(work.vlm.model), work.vlm.workers.device
     wanted: dict[WorkItem, Wanted] = {}
     for item in sample:
         try:

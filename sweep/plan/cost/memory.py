@@ -34,7 +34,7 @@ def worker_bytes(works: Works, costs: dict[str, PromptCost], device: str, measur
     size = 4 if resolve_precision(settings.model.precision, device) is Precision.FLOAT32 else 2
     batching, longest = settings.batching, max(cost.longest for cost in costs.values())
     features = max(work.images * costs[work.phase].image_tokens * shape.vision.out * size for work in works.answers)
-    tokens = max(batching.prefill_tokens, longest)
+    tokens = max(batching.prefill_tokens_on(device), longest)
     rows = min(batching.decode_rows, max(work.prompts for work in works.answers))
     kept = tokens + rows * longest
     text = tokens * size * (2 * shape.text.inner + 6 * shape.text.width)

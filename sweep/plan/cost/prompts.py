@@ -57,7 +57,7 @@ def prompt_cost(work: AnswerWork, checkpoint: Checkpoint) -> PromptCost:
     steps = min(answer, settings.decoding.max_new_tokens - 1) * settings.decoding.num_beams
     truths = _truths(work, checkpoint, sample) if work.score else 0.0
     text, vision = shape.text, [shape.vision.image(*one) for one in sides.values()]
-    per_prompt = text.products(mean * own + steps + truths, 1 + steps + truths)
+    per_prompt = text.prefill(mean * own, 1) + text.products(steps + truths, 1 + steps + truths)
     per_prompt += text.attention(mean**2 * own + (steps + truths) * mean)
     return PromptCost(
         tokens=mean * work.prompts,
@@ -98,7 +98,7 @@ def _packed(rows: Sequence[TokenRow], settings: VlmSettings) -> Iterator[list[To
     for start in range(0, len(rows), size):
         left = sorted(rows[start : start + size], key=lambda row: row.key)
         while left:
-            count = batch_size(left, settings.batching.prefill_tokens)
+            count = batch_size(left, settings.batching.prefill_tokens_on(settings.workers.device))
             yield left[:count]
             left = left[count:]
 

@@ -84,7 +84,8 @@ def _grouped(q_EHQD: Tensor, k_EVKD: Tensor, v_EVKD: Tensor, mask_EQK: Tensor | 
         return attend(q_EHQD, k_EVKD, v_EVKD)
     if q_EHQD.device.type != "cpu":  # one call
         return attend(q_EHQD, *(states.repeat_interleave(groups, dim=1) for states in (k_EVKD, v_EVKD)))
-    parts = zip(q_EHQD.split(groups, dim=1), k_EVKD.split(1, dim=1), v_EVKD.split(1, dim=1), strict=True)
+    sizes = ((q_EHQD, groups), (k_EVKD, 1), (v_EVKD, 1))
+    parts = zip(*(torch.split(states, size, dim=1) for states, size in sizes), strict=True)
     # One call per key head, and no copy.
     return torch.cat(
         [attend(q, k.expand(-1, groups, -1, -1), v.expand(-1, groups, -1, -1)) for q, k, v in parts], dim=2

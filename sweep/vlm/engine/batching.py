@@ -39,7 +39,7 @@ class Runner:
         self, loaded: Loaded, vision: Vision, batching: BatchingSettings, decoding: DecodingSettings, counters: Counters
     ) -> None:
         self._loaded, self._vision, self._decoding, self._counters = loaded, vision, decoding, counters
-        self._tokens = Limit("prefill_tokens", batching.prefill_tokens)
+        self._tokens = Limit("prefill_tokens", batching.prefill_tokens_on(loaded.device.type))
         self._rows = Limit("decode_rows", batching.decode_rows)
         self._held = Limit("prompts held for decoding", 2 * batching.decode_rows)  # two: so that lengths can be sorted
         self._tried_alone: Job | None = None

@@ -29,7 +29,9 @@ from sweep.vlm.engine.vision import FeatureCache, PixelStore, Vision
 from sweep.vlm.prompts import PromptRenderer
 from sweep.vlm.work import Answer, Failure, Result, VlmTable, WorkItem
 
-_PATCHES_PER_TOKEN = 4  # the vision tower is smaller than the language model: four patches cost less than a token
+_PATCHES_PER_TOKEN = 4
+"""Patches of a pass of the vision tower for each token of a prefill: four cost less than a token. On the CPU it is one,
+since in its cache a patch takes as much room as a token."""
 
 
 class Engine:
@@ -52,7 +54,8 @@ class Engine:
         batching = settings.batching
         self._cache = FeatureCache(int(batching.vision_cache_gb * 1e9))
         self._store = PixelStore(self.loaded, settings.images, batching.image_threads, self._counters)
-        patches = _PATCHES_PER_TOKEN * batching.prefill_tokens
+        place = self.loaded.device.type
+        patches = batching.prefill_tokens_on(place) * (1 if place == "cpu" else _PATCHES_PER_TOKEN)
         self._vision = Vision(self.loaded, self._store, self._cache, patches, self._counters)
         self._intake = Intake(
             PromptRenderer(settings.prompt, self.loaded.tokenizer, foreign=settings.model.path != DEMO_MODEL),
@@ -88,9 +91,9 @@ class Engine:
                 chunk, following = following, self._start(table, next(parts, None))
                 results |= self._results(table, chunk, score)
                 ahead = set(following.started) if following else set()
-                self._store.forget(key for key in chunk.started if key not in ahead)
+                self._vision.forget(key for key in chunk.started if key not in ahead)
         finally:
-            self._store.clear()
+            self._vision.clear()
         self._counters.items += len(items)
         return [results[item] for item in items]
 

@@ -13,6 +13,7 @@ Letters:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from sweep.vlm.engine.packing import Packed, TokenRow, pack
 _SLACK = 1 << 14  # entries of padded score matrices that are cheaper than another call
 _MASK_ENTRIES = 1 << 26  # of one block's mask
 _ALIGNED = 16  # keys of a masked block: what GPU kernels want
+_PIECE = 256  # queries of a segment that are computed together; those before them need fewer keys
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,18 +103,28 @@ def layout_of(
         device: where the layout is needed.
         dtype: of masks.
     """
-    lengths = np.array([len(path) for path in paths])
+    pieces = [piece for path, start in zip(paths, shared.tolist(), strict=True) for piece in _pieces(path, start)]
+    lengths = np.array([len(path) for path, _ in pieces])
+    shared = np.array([start for _, start in pieces])
     own = lengths - shared
-    first = np.cumsum(own) - own  # the number of each prompt's first query
+    first = np.cumsum(own) - own  # the number of each piece's first query
     blocks, places, results = [], 0, np.empty(own.sum(), dtype=np.int64)
     for group in block_groups(own, lengths):
-        blocks.append(_block([paths[one] for one in group], first[group], shared[group], device, dtype))
+        blocks.append(_block([pieces[one][0] for one in group], first[group], shared[group], device, dtype))
         widest = int(own[group].max())
         for at, one in enumerate(group.tolist()):
             begin = places + at * widest
             results[first[one] : first[one] + own[one]] = np.arange(begin, begin + own[one])
         places += len(group) * widest
     return PackedLayout(tuple(blocks), to_device(results, device))
+
+
+def _pieces(path: Int64Array, shared: int) -> list[tuple[Int64Array, int]]:
+    """A long segment as several, of which each but the last has a shorter path. A causal kernel needs no such help."""
+    own = len(path) - shared
+    count = -(-own // _PIECE) if shared else 1
+    ends = [shared + own * number // count for number in range(count + 1)]
+    return [(path[:end], start) for start, end in itertools.pairwise(ends)]
 
 
 def block_groups(queries: Int64Array, keys: Int64Array) -> list[Int64Array]:

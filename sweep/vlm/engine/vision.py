@@ -33,47 +33,60 @@ from sweep.vlm.engine.pixels import Pixels
 from sweep.vlm.engine.tower import vision_features
 from sweep.vlm.work import VlmTable
 
+ENTRY_BYTES = 900
+"""Of an entry of the cache beside its numbers: key, tensor, grid. 883 with 20,000 entries of 512 bytes."""
+
 
 class ImageMemoryError(Exception):
     """An image that the device's memory cannot take even alone. The argument is its key."""
 
 
 class FeatureCache:
-    """Features by image, least recently used out first.
+    """Features by image with their grids, least recently used out first.
 
     Args:
-        bound: bytes; 0 keeps nothing.
+        bound: bytes; 0 keeps nothing. What Python needs around an entry counts, or many small images would take a
+            multiple of it.
     """
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
-        self._features: OrderedDict[str, Tensor] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Tensor, Grid]] = OrderedDict()
         self.bytes = 0
         self.evictions = 0
 
     def __contains__(self, key: str) -> bool:
-        return key in self._features
+        return key in self._entries
 
     def get(self, key: str) -> Tensor | None:
         """Features that are there, now the most recently used."""
-        if key in self._features:
-            self._features.move_to_end(key)
-        return self._features.get(key)
+        if key not in self._entries:
+            return None
+        self._entries.move_to_end(key)
+        return self._entries[key][0]
 
-    def put(self, key: str, features: Tensor) -> None:
+    def grid(self, key: str) -> Grid | None:
+        """Rows and columns of tokens of an image that is there."""
+        return self._entries[key][1] if key in self._entries else None
+
+    def put(self, key: str, features: Tensor, grid: Grid) -> None:
         """Keep features of their own storage. What does not fit beside others displaces the oldest."""
-        if features.nbytes > self._bound:
+        if _size(features) > self._bound:
             return
-        self._features[key] = features
-        self.bytes += features.nbytes
+        self._entries[key] = (features, grid)
+        self.bytes += _size(features)
         while self.bytes > self._bound:
-            self.bytes -= self._features.popitem(last=False)[1].nbytes
+            self.bytes -= _size(self._entries.popitem(last=False)[1][0])
             self.evictions += 1
 
     def clear(self) -> None:
         """Forget all, when memory is needed elsewhere."""
-        self._features.clear()
+        self._entries.clear()
         self.bytes = 0
+
+
+def _size(features: Tensor) -> int:
+    return ENTRY_BYTES + features.nbytes
 
 
 class PixelStore:
@@ -121,11 +134,10 @@ class PixelStore:
         for key in keys:
             self._pixels.pop(key, None)
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Free pixels and sources: these images will not be asked for."""
-        for key in keys:
-            self._pixels.pop(key, None)
-            self._sources.pop(key, None)
+    def forget(self, key: str) -> None:
+        """Free pixels and source of an image that will not be asked for."""
+        self._pixels.pop(key, None)
+        self._sources.pop(key, None)
 
     def clear(self) -> None:
         """Forget all."""
@@ -157,14 +169,28 @@ class Vision:
     def grid(self, key: str) -> Grid:
         """Rows and columns of tokens of an expected image. Raises what `PixelStore.get` raises."""
         if key not in self._grids:
-            rows, columns = self._loaded.patching.grid(self._store.get(key))
-            merge = self._loaded.patching.merge
-            self._grids[key] = rows // merge, columns // merge
+            known = self._cache.grid(self._slot(key))
+            if known is None:
+                rows, columns = self._loaded.patching.grid(self._store.get(key))
+                merge = self._loaded.patching.merge
+                known = rows // merge, columns // merge
+            self._grids[key] = known
         return self._grids[key]
 
     def knows(self, key: str) -> bool:
         """Whether an image need not be decoded now."""
-        return self._slot(key) in self._cache and key in self._grids
+        return self._slot(key) in self._cache
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Free pixels, grids and sources: these images will not be asked for. Features stay in the cache."""
+        for key in keys:
+            self._store.forget(key)
+            self._grids.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all but the cache."""
+        self._store.clear()
+        self._grids.clear()
 
     def features(self, keys: Iterable[str]) -> Mapping[str, Tensor]:
         """Features [tokens, D] of images whose grids are known.
@@ -197,7 +223,7 @@ class Vision:
             found.update(computed)
             self._store.drop(batch)
             for key, features in computed.items():
-                self._cache.put(self._slot(key), features)
+                self._cache.put(self._slot(key), features, self.grid(key))
         return found
 
     def release(self) -> bool:

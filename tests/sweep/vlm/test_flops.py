@@ -42,6 +42,16 @@ def test_the_language_model(made: tuple[VlmShape, Qwen2_5_VLForConditionalGenera
     assert counter.get_total_flops() == CLOSE(expected, rel=2e-3)
 
 
+def test_reading_prompts_spares_the_last_layer_all_but_keys_and_values(
+    made: tuple[VlmShape, Qwen2_5_VLForConditionalGeneration],
+) -> None:
+    shape, model = made
+    layer = model.model.language_model.layers[-1]
+    spared = [layer.self_attn.q_proj, layer.self_attn.o_proj, *layer.mlp.children()]
+    weights = sum(part.weight.numel() for part in spared if isinstance(part, torch.nn.Linear))
+    assert shape.text.products(40) - shape.text.prefill(40, 3) == pytest.approx(2 * weights * 37)
+
+
 def test_weights(made: tuple[VlmShape, Qwen2_5_VLForConditionalGeneration]) -> None:
     shape, model = made
     matrices = sum(one.numel() for one in model.parameters() if one.dim() > 1)

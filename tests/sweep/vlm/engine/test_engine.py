@@ -270,6 +270,13 @@ def test_a_demonstration_without_an_answer_fails_its_items(engine: Engine) -> No
     assert isinstance(bad, Failure) and bad.reason == "item 1 has no answers"
 
 
+def test_batches_are_those_that_suit_the_device(make: Make) -> None:
+    assert make().batching.prefill_tokens_on("cuda") == 16_384
+    assert make(batching={"prefill_tokens": 77}).batching.prefill_tokens_on("cpu") == 77
+    engine = Engine(make(), "cpu")
+    assert (engine._runner.limits[0].value, engine._vision.patches.value) == (2048, 2048)
+
+
 def test_no_items(engine: Engine, table: MemoryTable) -> None:
     assert engine.answer(table, []) == []
 

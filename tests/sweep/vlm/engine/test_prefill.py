@@ -54,6 +54,19 @@ def test_prompts_in_a_tree_or_alone_give_plain_logits(make: Make, table: MemoryT
 
 
 @torch.inference_mode()
+def test_long_segments_in_pieces(
+    engine: Engine, plain: Plain, table: MemoryTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of 16 queries: those of one segment see each other's keys, and none that come later."""
+    monkeypatch.setattr("sweep.vlm.engine.prefill._PIECE", 16)
+    items = [WorkItem(0, (1, 2)), WorkItem(3, (1, 2)), WorkItem(0, (1,))]
+    jobs = jobs_of(engine, table, items)
+    states = read(engine, jobs)
+    for item, job in zip(items, jobs, strict=True):
+        assert_close(engine.loaded.model.lm_head(states[job.row.key].last_D), continued(plain, table, item, []))
+
+
+@torch.inference_mode()
 def test_branches_after_prompts_of_different_lengths(engine: Engine, plain: Plain, table: MemoryTable) -> None:
     """Two branches of two tokens per row, and a row that leaves in between."""
     items = [WorkItem(0), WorkItem(1, (2, 3)), WorkItem(4, (5,))]
@@ -81,7 +94,7 @@ def test_branches_after_prompts_of_different_lengths(engine: Engine, plain: Plai
 def continued(plain: Plain, table: MemoryTable, item: WorkItem, tokens: list[int]) -> Tensor:
     """Plain logits after a prompt and these tokens, computed from nothing."""
     inputs = plain.inputs(table, item)
-    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([tokens])], dim=1)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([tokens], dtype=torch.int64)], dim=1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == plain.image_token).int()
     plain.model.model.rope_deltas = None

@@ -7,6 +7,7 @@ processor time, at the moment when the run's workers load their programs.
 from __future__ import annotations
 
 import logging
+import re
 import select
 import socket
 import threading
@@ -22,14 +23,10 @@ FIRST_PORT, PORTS = 8265, 50
 """As Ray has it: the first one, and how many it tries."""
 SECONDS_TO_START = 10.0
 SECONDS_TO_ASK = 1.0
-_PAGE = (
-    '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="8"><title>Ray</title>'
-    "<p>Ray's dashboard starts now. This page loads again in 8 seconds; if there is nothing yet, load it once more."
-)
-ANSWER = (
-    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html; charset=utf-8\r\nRetry-After: 8\r\n"
-    f"Content-Length: {len(_PAGE)}\r\nConnection: close\r\n\r\n{_PAGE}"
-).encode()
+SECONDS_BESIDE = 0.1
+"""How long further visitors are waited for: a browser opens several connections, and the first may be a spare one."""
+REQUEST = re.compile(rb"(?:GET|HEAD) (/(?!/)[!-~]*) HTTP/1")
+"""Of a page of this server. Two slashes at the beginning would name another server."""
 
 
 class Dashboard:
@@ -72,28 +69,32 @@ class Dashboard:
         self._door.close()
 
     def _live(self) -> None:
-        if self._is_opened():
-            self._start()
+        visitors = self._visitors()
+        if visitors:
+            started = self._start()
+            for visitor in visitors:
+                with visitor, suppress(OSError):  # whoever asked is gone
+                    _answer(visitor, started)
         self._ended.set()
         self._closed.wait()
         self._there.close()
 
-    def _is_opened(self) -> bool:
-        """Wait until somebody asks for a page, and answer. False: the run has ended before."""
-        ready, _, _ = select.select([self._door, self._there], [], [])
-        if self._there in ready:
-            return False
-        with suppress(OSError):  # whoever asked is gone
-            asking, _ = self._door.accept()
-            with asking:
-                asking.settimeout(SECONDS_TO_ASK)
-                asking.recv(2**16)
-                asking.sendall(ANSWER)
-                asking.shutdown(socket.SHUT_WR)
-        self._door.close()
-        return True
+    def _visitors(self) -> list[socket.socket]:
+        """Wait until somebody asks for a page. They wait until the dashboard is there. None: the run has ended."""
+        visitors: list[socket.socket] = []
+        while True:
+            ready, _, _ = select.select([self._door, self._there], [], [], SECONDS_BESIDE if visitors else None)
+            if self._there in ready:
+                for visitor in visitors:
+                    visitor.close()
+                return []
+            if not ready:
+                self._door.close()  # the dashboard takes its place
+                return visitors
+            with suppress(OSError):
+                visitors.append(self._door.accept()[0])
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
         try:
             self._node.start_monitor()
             self._node.start_dashboard(include_dashboard=True, raise_on_failure=True)
@@ -101,6 +102,25 @@ class Dashboard:
             if not self._closed.is_set():
                 logger.exception("Ray's dashboard did not start")
                 self._say(f"Ray's dashboard did not start ({type(error).__name__}); the run goes on without it")
+            return False
+        return True
+
+
+def _answer(visitor: socket.socket, started: bool) -> None:
+    """Send whoever asked to the dashboard, which listens where we did."""
+    visitor.settimeout(SECONDS_TO_ASK)
+    asked = REQUEST.match(visitor.recv(2**16))
+    page = asked[1] if asked else b"/"
+    status = b"307 Temporary Redirect\r\nLocation: " + page if started else b"503 Service Unavailable"
+    said = b"" if started else b"Ray's dashboard did not start. The run goes on without it.\n"
+    lines = (
+        b"HTTP/1.1 " + status,
+        b"Content-Type: text/plain",
+        b"Content-Length: %d" % len(said),
+        b"Connection: close",
+    )
+    visitor.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + said)
+    visitor.shutdown(socket.SHUT_WR)
 
 
 def _listening() -> socket.socket:

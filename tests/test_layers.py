@@ -212,11 +212,15 @@ NOT_LOADED = {
     "commands": [
         ("sweep.cli.app", "torch pyarrow pydantic scipy ray transformers optuna plotly"),
         ("sweep.cli.listing", "torch scipy ray transformers optuna plotly"),
+        ("sweep.cli.runs", "torch scipy ray transformers plotly sqlalchemy tokenizers boto3"),
         ("sweep.cli.status", "torch scipy ray transformers plotly"),
-        ("sweep.cli.runs sweep.driver.run", "ray transformers plotly cmaes scipy boto3"),
+        ("sweep.cli.driving", "ray transformers plotly cmaes scipy boto3"),
         ("sweep.cli.watch", "ray transformers plotly"),
         ("sweep.cli.results sweep.report.terminal sweep.results.export", "ray transformers"),
         ("sweep.cli.spaces sweep.plan.make", "ray transformers"),
+    ],
+    "a trial's worker": [
+        ("sweep.execution.ray.trainable", "ray transformers optuna sqlalchemy pandas scipy tokenizers plotly boto3"),
     ],
     "model and demo": [
         ("sweep.vlm.service sweep.vlm.engine.engine sweep.vlm.pool.pool", "ray transformers optuna"),

@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from sweep.cli import runs
 from sweep.cli.completion import StandIn
+from sweep.execution.ray.ahead import Ahead
 from tests.sweep.commands import Command
 
 SPACE = "name: x\ndata: {demo: {items: 200, queries: 30}}\n"
@@ -41,6 +44,41 @@ def test_run_says_something_before_its_program_is_loaded(tmp_path: Path) -> None
     spoken = [line for line in rest.splitlines() if not line.startswith(slow)]
     assert first == "loading the program ...\n" and spoken == ["reading broken.yaml, its data and items ..."]
     assert process.returncode == 2 and said < 0.5 * (time.monotonic() - began)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said", "begins"),
+    [
+        ("sampler: {type: best}", "sampler", False),
+        ("data: {path: nothing.json}", "nothing.json", False),
+        ("data: {path: .}", "the folder holds neither rl_data.json", True),
+    ],
+)
+def test_ray_begins_to_start_when_the_space_is_right(
+    changed: str,
+    said: str,
+    begins: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+) -> None:
+    """Before the data is read. What is wrong is one line, and Ray is gone by then."""
+    events: list[str] = []
+
+    class Recorded(Ahead):
+        def _begin(self) -> None:
+            events.append("begins")
+
+        def _end(self) -> None:
+            events.append("ends")
+
+    monkeypatch.setattr(runs, "Ahead", Recorded)
+    space = yaml.safe_load(SPACE) | yaml.safe_load(changed)
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(space))
+    monkeypatch.chdir(tmp_path)
+    code, _, error = command("run", "s.yaml")
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1 and said in error
+    assert events == (["begins", "ends"] if begins else [])
 
 
 @pytest.mark.parametrize("arguments", [["-q", "validate", "s.yaml"], ["validate", "s.yaml", "--quiet"]])

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from selector.errors import UserError
 from sweep.cli.completion import COMPLETION, INSTALLERS, StandIn, asks_for_options
+from sweep.cli.loading import loading
 from sweep.storage.outage import describe_os_error
 from sweep.terminal.outlet import open_streams, write, write_error
 from sweep.terminal.waiting import Waiting, without_stdout
@@ -98,7 +99,9 @@ class _Commands(TyperGroup):
 
 def load_command(name: str) -> Any:  # noqa: ANN401 (click's command)
     """Import a command."""
-    group = typer.main.get_command(import_module(COMMANDS[name][0]).app)
+    with loading():
+        module = import_module(COMMANDS[name][0])
+    group = typer.main.get_command(module.app)
     command = group.commands[name] if isinstance(group, TyperGroup) and name in group.commands else group
     command.epilog = "With --quiet or -q nothing but errors is printed."
     return command

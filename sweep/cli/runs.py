@@ -11,6 +11,7 @@ import typer
 
 from selector.errors import DataError
 from sweep.cli.detach import Detached, start_detached
+from sweep.cli.loading import loading
 from sweep.cli.options import (
     RUNS,
     Address,
@@ -78,7 +79,8 @@ def run(
             if resume_existing and (existing := existing_run(runs, name)) is not None:
                 request = request_to_go_on(existing, request, _say)
             ray = stack.enter_context(_ahead(ray, request)).options
-            from sweep.cli.driving import NewRun, drive, make_plan
+            with loading():
+                from sweep.cli.driving import NewRun, drive, make_plan
 
             plan = make_plan(request)
         drive(plan, existing or NewRun(runs, name), ray, detached)
@@ -120,7 +122,8 @@ def resume(
         with _waiting(paths.shown):
             request = request_of_run(paths, data, embeddings, overrides=with_loggers(overrides, log))
             ray = stack.enter_context(_ahead(ray, request)).options
-            from sweep.cli.driving import drive, make_plan
+            with loading():
+                from sweep.cli.driving import drive, make_plan
 
             plan = make_plan(request)
         drive(plan, paths, ray, detached, rebuild_study)
@@ -151,7 +154,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Have the best trials' demonstrations answered by the model, and rank by the answers."""
-    from sweep.cli.driving import Purpose, evaluate_run, make_plan, require_data, show_evaluation
+    with loading():
+        from sweep.cli.driving import Purpose, evaluate_run, make_plan, require_data, show_evaluation
 
     paths = find_run(run, runs, storage)
     with without_stdout() if as_json else nullcontext():
@@ -194,7 +198,8 @@ def collect(
         raise DataError("an extension needs --add DATA, and --queries N or --beams N or both: what is added to what")
     with _waiting(space):
         request = request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ())
-        from sweep.cli.driving import Additions, collect_data, plan_collection
+        with loading():
+            from sweep.cli.driving import Additions, collect_data, plan_collection
 
         additions = None if add is None else Additions(data=add, queries=queries, beams=beams)
         plan = plan_collection(request, additions)
@@ -218,7 +223,8 @@ def embed(
     """Embed the images and questions of a space, as its section embed says."""
     with _waiting(space):
         request = request_of_space(space, SharedPaths.beside(runs), overrides=overrides or ())
-        from sweep.cli.driving import embed_items, plan_embedding
+        with loading():
+            from sweep.cli.driving import embed_items, plan_embedding
 
         plan = plan_embedding(request)
     embed_items(plan, out, _ray(address, cpus, dashboard, metrics_port))

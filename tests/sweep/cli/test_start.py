@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sweep.cli import runs
+from sweep.cli import app, runs
 from sweep.cli.completion import StandIn
 from sweep.execution.ray.ahead import Ahead
 from tests.sweep.commands import Command
@@ -96,6 +98,18 @@ def test_quiet_does_not_hide_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     code, out, error = command("run", "nothing.yaml", "-q")
     assert (code, out) == (2, "") and error.startswith("error: search space 'nothing.yaml' does not exist")
+
+
+def test_a_program_is_loaded_without_a_search_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    searching: list[bool] = []
+
+    def load(name: str) -> object:
+        searching.append(gc.isenabled())
+        return import_module(name)
+
+    monkeypatch.setattr(app, "import_module", load)
+    assert app.load_command("schema").name == "schema"
+    assert searching == [False] and gc.isenabled()
 
 
 @pytest.fixture

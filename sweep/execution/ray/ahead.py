@@ -29,7 +29,7 @@ from sweep.space import SearchSpace
 logger = logging.getLogger(__name__)
 
 OF_TRIALS = ("ray.tune", "sweep.execution.ray.trainable")
-"""What a worker imports for trials: three seconds of processor time."""
+"""What a worker imports for trials. It takes three seconds of processor time."""
 
 
 def modules_ahead(space: SearchSpace, wanted: RayOptions) -> tuple[str, ...]:

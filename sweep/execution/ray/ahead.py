@@ -67,20 +67,21 @@ class Ahead:
 
     def __enter__(self) -> Self:
         if named_address(self._wanted, os.environ).address is None:
+            handler = signal.getsignal(signal.SIGTERM)  # Ray puts its own there, as it is imported and in `init`
             try:
                 self._begin()
             except Exception:  # Ray raises what it comes across; the start from scratch says what is wrong
                 logger.info("Ray was not started ahead", exc_info=True)
                 self._end()
+            finally:
+                signal.signal(signal.SIGTERM, handler)
         return self
 
     def _begin(self) -> None:
         os.environ.update(ENVIRONMENT)
         self._around.enter_context(environment(started_here(os.environ)))
-        handler = signal.getsignal(signal.SIGTERM)
-        import ray  # reads the environment as it is imported, and handles SIGTERM then
+        import ray  # reads the environment as it is imported
 
-        signal.signal(signal.SIGTERM, handler)
         if ray.is_initialized():
             return
         check_start(self._wanted)

@@ -38,6 +38,7 @@ class Starts:
 
     def asked_for(self, options: dict[str, Any]) -> Callable[[], object]:
         self.folders.append(Path(options["_temp_dir"]).parent)
+        signal.signal(signal.SIGTERM, lambda number, frame: None)  # as `ray.init` does
         return self._start
 
     def _start(self) -> object:

@@ -65,4 +65,4 @@ def test_a_job_is_an_ordinary_run() -> None:
     params = load_command("run").make_context("run", words[1:]).params
     assert (params["name"], params["address"], params["resume_existing"]) == ("mine", "auto", True)
     words = resume_words("mine", "~/runs", ["--set=budget.trials=2"])
-    assert load_command("resume").make_context("resume", words[1:]).params["overrides"] == ["budget.trials=2"]
+    assert list(load_command("resume").make_context("resume", words[1:]).params["overrides"]) == ["budget.trials=2"]

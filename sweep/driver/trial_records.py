@@ -35,7 +35,8 @@ class TrialRecords:
     def __init__(self, paths: RunPaths, owner: StudyOwner) -> None:
         self._paths = paths
         self._owner = owner
-        self._ended: set[int] = set()
+        self._known = 0
+        self._open: set[int] = set()  # trials whose last record is not written yet
         self._stored: set[int] = set()
         paths.seal_file.remove()
         self._update()
@@ -61,9 +62,12 @@ class TrialRecords:
 
     def _update(self) -> None:
         """Of all trials: one that cannot be trained ends while another one is asked for, and nobody is told."""
-        for trial in self._owner.trials():
+        trials = self._owner.trials()
+        self._open.update(range(self._known, len(trials)))
+        self._known = len(trials)
+        for trial in [trials[number] for number in sorted(self._open)]:
             ended = trial.state.is_finished()
-            if trial.number in self._ended or (trial.number in self._stored and not ended):
+            if trial.number in self._stored and not ended:
                 continue
             file = self._paths.trial(trial.number).study_file
             known = _read(file) if file.exists() else None
@@ -71,7 +75,7 @@ class TrialRecords:
                 file.write_json(record_of(trial))
             self._stored.add(trial.number)
             if ended:
-                self._ended.add(trial.number)
+                self._open.remove(trial.number)
 
 
 def rebuild_study(plan: Plan, session: Session) -> None:

@@ -21,6 +21,7 @@ from selector.files import lfs_problem
 from sweep.errors import StudyError
 from sweep.space.compare import differences, identity
 from sweep.space.search_space import SearchSpace
+from sweep.study import tables
 from sweep.study.kept import KeptStorage
 from sweep.study.notes import save_note, study_note
 
@@ -129,10 +130,10 @@ def open_study(url: str, name: str, space: SearchSpace, now: float) -> tuple[opt
         StudyError: see `open_storage`; or the study was made by other means, or with another search space.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    tables = open_storage(url)
+    opened = open_storage(url)
     try:
-        study = optuna.create_study(storage=tables, study_name=name, direction="minimize", load_if_exists=True)
-        storage = KeptStorage(tables, tables.get_study_id_from_name(name))
+        study = optuna.create_study(storage=opened, study_name=name, direction="minimize", load_if_exists=True)
+        storage = KeptStorage(opened, opened.get_study_id_from_name(name))
         study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
         _claim(study, space, without_password(url), now)
         _name_for_people(study, storage, space)
@@ -190,7 +191,8 @@ def count_trials(url: str, name: str) -> int:
         return 0
     storage = open_storage(url)
     try:
-        return storage.get_n_trials(storage.get_study_id_from_name(name))
+        with refused(url), storage.engine.connect() as connection:  # Optuna's own would read all trials
+            return tables.count_trials(connection, storage.get_study_id_from_name(name))
     except KeyError:
         return 0
     finally:

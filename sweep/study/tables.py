@@ -99,6 +99,12 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def count_trials(connection: Connection, study_id: int) -> int:
+    """Trials of a study, in whatever state."""
+    found = select(func.count(TRIALS.c.trial_id)).where(TRIALS.c.study_id == study_id)
+    return int(connection.execute(found).scalar_one())
+
+
 def insert_trial(connection: Connection, study_id: int, template: FrozenTrial) -> int:
     """Make a trial of a study, with the next number.
 

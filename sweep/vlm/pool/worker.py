@@ -66,7 +66,7 @@ class VlmWorker:
 
     def load(self, factory: Callable[[], Answerer[Any, Any]], table: Any, cpus: float) -> CallFailed | None:  # noqa: ANN401
         """Build the answerer. `table` is a read-only view into Ray's object store."""
-        gc.disable()  # what it imports and loads stays, and looking through it again and again takes a second
+        gc.disable()  # what it imports and loads stays, and looking through it again and again takes time
         try:
             _use_cores(cpus)
             self._answerer, self._table = factory(), table
@@ -74,8 +74,9 @@ class VlmWorker:
         except Exception as error:  # tells the driver why there is no worker, whatever it is
             return _raised(error)
         finally:
-            gc.freeze()  # nor is it looked through later
             gc.enable()
+            gc.collect()
+            gc.freeze()  # nor is it looked through later
         return None
 
     def answer(self, items: list[WorkItem], score: bool) -> list[Any] | CallFailed:

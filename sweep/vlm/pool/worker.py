@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import traceback
@@ -66,16 +65,12 @@ class VlmWorker:
 
     def load(self, factory: Callable[[], Answerer[Any, Any]], table: Any, cpus: float) -> CallFailed | None:  # noqa: ANN401
         """Build the answerer. `table` is a read-only view into Ray's object store."""
-        gc.disable()  # what it imports and loads stays, and looking through it again and again takes a second
         try:
             _use_cores(cpus)
             self._answerer, self._table = factory(), table
             _use_cores(cpus)  # the factory may have been the one to import torch
         except Exception as error:  # tells the driver why there is no worker, whatever it is
             return _raised(error)
-        finally:
-            gc.freeze()  # nor is it looked through later
-            gc.enable()
         return None
 
     def answer(self, items: list[WorkItem], score: bool) -> list[Any] | CallFailed:

@@ -57,12 +57,12 @@ class Worker:
     Attributes:
         number: used once, never again.
         ref: the call that it starts with, while it starts.
-        loaded: the call that loads its model, sent along with the first one.
         since: when it was asked for, or when somebody began to wait for it.
         calls: in flight, the oldest first.
         busy_since: when it began what it is at now.
         node: the id of its node, once it is placed.
         leaving: its node will soon be gone, so it gets no more work.
+        loaded: the call that loads its model. It is sent along with the first one.
     """
 
     number: int
@@ -70,13 +70,13 @@ class Worker:
     name: str
     actor: Any
     ref: Ref
-    loaded: Ref
     since: float
     state: State = State.PLACING
     calls: deque[tuple[Ref, Batch]] = field(default_factory=deque)
     busy_since: float = 0.0
     node: str = ""
     leaving: bool = False
+    loaded: Ref = None
 
 
 @dataclass
@@ -200,7 +200,7 @@ class Workers:
         name = f"{self._settings.actor}[{self._name}] {place + 1}"
         actor = self._kind.remote(name)
         where = actor.where.remote()  # the first call, so that there is an answer before the model is loaded
-        return Worker(self._numbers, place, name, actor, where, self._load(actor), time.monotonic())
+        return Worker(self._numbers, place, name, actor, where, time.monotonic(), loaded=self._load(actor))
 
     def await_places(self) -> None:
         """Somebody waits from now on for workers that were started ahead, so patience counts from now."""

@@ -69,6 +69,9 @@ class Rule:
     def __exit__(self, *error) -> None:
         pass
 
+    def start_ahead(self, items, *, score) -> None:
+        pass
+
     def _run(self, items, score) -> Iterator:
         for item in items:
             if len(Rule.asked) == Rule.stop:

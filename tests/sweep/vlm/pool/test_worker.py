@@ -1,6 +1,5 @@
 """The actor's class without an actor."""
 
-import gc
 from types import SimpleNamespace
 
 import pytest
@@ -36,18 +35,6 @@ def loaded(factory) -> VlmWorker:
     worker = VlmWorker("VlmWorker[run] 1")
     assert worker.load(factory, "table", 1.0) is None
     return worker
-
-
-@pytest.mark.parametrize("succeeds", [True, False])
-def test_garbage_is_collected_again_after_a_load(succeeds: bool) -> None:
-    def factory() -> Counting:
-        assert not gc.isenabled()
-        if not succeeds:
-            raise ValueError("broken")
-        return Counting()
-
-    assert (VlmWorker("worker").load(factory, "table", 1.0) is None) is succeeds
-    assert gc.isenabled()
 
 
 def test_answers_are_handed_on() -> None:

@@ -203,7 +203,7 @@ def test_a_cluster_whose_capacity_is_taken_is_told_after_a_while(notes, tmp_path
 
 def test_workers_started_ahead_wait_for_room_load_and_are_the_ones_that_answer(notes, tmp_path) -> None:
     other, items = tmp_path / "other", items_of(10)
-    with Pool(Factory(notes), Table(), SMALL, "run") as pool:
+    with Pool(Factory(notes, gather=2), Table(), SMALL, "run") as pool:
         with Pool(Factory(other), Table(), WorkerSettings(cpus=2), "other") as holder:
             list(holder.run([WorkItem(1)]))
             pool.start(len(items))

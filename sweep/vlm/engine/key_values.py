@@ -112,9 +112,9 @@ def _rows(prefixes: Sequence[Prefix], length: int, capacity: int, device: torch.
     for layer, like in enumerate(prefixes[0].packed.layers):
         rows = like.new_empty(len(prefixes) * (length + capacity), *like.shape[1:])
         at = 0
-        for packed, places in picks:
-            table, part = packed.layers[layer].flatten(1), rows[at : at + len(places)].flatten(1)
-            torch.index_select(table, 0, places, out=part)
-            at += len(places)
+        for packed, picked in picks:
+            part = rows[at : at + len(picked)].flatten(1)
+            torch.index_select(packed.layers[layer].flatten(1), 0, picked, out=part)
+            at += len(picked)
         layers.append(rows.view(len(prefixes), -1, *like.shape[1:]))
     return layers

@@ -119,6 +119,10 @@ class Runner:
 
     def _decode(self, batch: Sequence[Read]) -> None:
         settings = self._decoding
+        order: dict[int, int] = {}  # prompts of one prefill side by side: their keys and values are copied together
+        for _, read in batch:
+            order.setdefault(id(read.prefix.packed), len(order))
+        batch = sorted(batch, key=lambda one: order[id(one[1].prefix.packed)])
         truths = [list(job.truths) for job, _ in batch]
         columns = max(tail_columns(truths), (settings.max_new_tokens - 1) * settings.num_beams)
         with self._counters.timing(Stage.DECODE):

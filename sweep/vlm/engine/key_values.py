@@ -11,13 +11,13 @@ Letters:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 from selector.arrays import Int64Array
 from sweep.vlm.engine.devices import to_device
@@ -98,22 +98,23 @@ class RowKeyValues:
 def _rows(prefixes: Sequence[Prefix], length: int, capacity: int, device: torch.device) -> list[Tensor]:
     """Copies of the prefixes: per layer [B, length + capacity, 2, V, D].
 
-    Rows of one packed sequence are gathered together. What is beyond a prefix comes from place 0, and is masked or
-    overwritten.
+    Neighbours of one packed sequence are gathered together. What is beyond a prefix comes from place 0, and is masked
+    or overwritten.
     """
-    sources = {id(prefix.packed): prefix.packed for prefix in prefixes}
     picks = []
-    for number, packed in sources.items():
-        mine = [row for row, prefix in enumerate(prefixes) if id(prefix.packed) == number]
+    for _, neighbours in itertools.groupby(prefixes, key=lambda prefix: id(prefix.packed)):
+        mine = list(neighbours)
         places = np.zeros((len(mine), length + capacity), dtype=np.int64)
-        for at, row in enumerate(mine):
-            places[at, : len(prefixes[row].path)] = prefixes[row].path
-        picks.append((packed, to_device(np.asarray(mine), device), to_device(places, device)))
+        for row, prefix in zip(places, mine, strict=True):
+            row[: len(prefix.path)] = prefix.path
+        picks.append((mine[0].packed, to_device(places.ravel(), device)))
     layers = []
     for layer, like in enumerate(prefixes[0].packed.layers):
-        whole = like.new_empty(len(prefixes), length + capacity, *like.shape[1:])
-        for packed, rows_B, places_BK in picks:
-            found = embedding(places_BK, packed.layers[layer].flatten(1))
-            whole[rows_B] = found.view(*places_BK.shape, *like.shape[1:])
-        layers.append(whole)
+        rows = like.new_empty(len(prefixes) * (length + capacity), *like.shape[1:])
+        at = 0
+        for packed, picked in picks:
+            part = rows[at : at + len(picked)].flatten(1)
+            torch.index_select(packed.layers[layer].flatten(1), 0, picked, out=part)
+            at += len(picked)
+        layers.append(rows.view(len(prefixes), -1, *like.shape[1:]))
     return layers

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 
 def turn(states: Tensor, cos: Tensor, sin: Tensor) -> None:
@@ -39,6 +38,6 @@ def add_product(hidden_TC: Tensor, states: Tensor, linear: nn.Linear) -> None:
 
 
 def add_gated(hidden_TC: Tensor, normed_TC: Tensor, feed_forward: Any) -> None:  # noqa: ANN401 - transformers' module
-    """Add down(silu(gate(normed)) * up(normed)), the gated feed-forward part of a layer (Shazeer 2020)."""
-    gate = silu(feed_forward.gate_proj(normed_TC), inplace=True)
+    """Add down(act(gate(normed)) * up(normed)), the gated feed-forward part of a layer (Shazeer 2020)."""
+    gate = feed_forward.act_fn(feed_forward.gate_proj(normed_TC))
     add_product(hidden_TC, gate.mul_(feed_forward.up_proj(normed_TC)), feed_forward.down_proj)

@@ -18,7 +18,7 @@ from tests.sweep.vlm.engine.test_engine import PROMPTS, random_items
 from tests.sweep.vlm.models import MemoryTable
 from tests.sweep.vlm.plain import Plain
 
-TOLERANCE = 5e-5  # of the largest logit: float32 sums in another order, differently on every kind of CPU
+TOLERANCE = 2e-4  # of the largest logit: float32 sums in another order, differently on every kind of CPU. 6e-5 was seen
 
 
 def assert_close(found: Tensor, expected: Tensor) -> None:

@@ -25,7 +25,7 @@ from sweep.settings.embed import Inputs
 from sweep.storage.hashes import canonical_hash
 from sweep.storage.path import StoredPath
 
-VERSION = 1
+VERSION = 2
 """Raised when a model may give other bits for the same input: groups, decoding, padding."""
 PART = 64
 """Inputs of a part: a few seconds of a large model on one core."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sweep.execution.ray.ahead import Ahead
 from sweep.runs.paths import RunPaths
 from sweep.storage.scratch import CACHE
 from tests.s3 import S3Server
@@ -19,7 +20,11 @@ from tests.sweep.spaces import complete_run
 
 @pytest.fixture
 def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`command("status", "mine")` gives exit code, stdout and stderr."""
+    """`command("status", "mine")` gives exit code, stdout and stderr.
+
+    No Ray starts ahead: Ray ends the process a minute after a start that was given up, and this one lives on.
+    """
+    monkeypatch.setattr(Ahead, "_begin", lambda self: None)
     return partial(call, capfd, monkeypatch)
 
 

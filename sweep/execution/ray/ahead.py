@@ -4,6 +4,8 @@ Invariants:
 - One thread starts them and lives until they are gone, because the kernel ends them with the thread that started them.
 - Whatever goes wrong here is no failure of a run: Ray is then started from scratch, and that start says what is wrong.
 - Behind the block nothing is left of them, whether they were taken or not.
+- A command whose block ends in the middle of a start ends soon, too: a minute later Ray's client of these processes
+  would end it ("Failed to connect to GCS within 60 seconds").
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from sweep.vlm.work import VlmTable, WorkItem
 
 ANSWER_VERSION = 1
 """Raised when the engine's answers to the same question may change: prompts, image handling, decoding. Another order
-of the same sums is no reason: stored answers would be asked again for hours, and each batch has its own order anyway."""
+of the same sums is no reason: stored answers would be asked again for hours, and each batch has its own order."""
 
 _CONTENT = (
     *("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sweep.storage.garbage import no_search_for_garbage
+
 
 @contextmanager
 def loading() -> Iterator[None]:
@@ -14,12 +16,10 @@ def loading() -> Iterator[None]:
 
     Modules stay, and looking through thousands of them again and again takes a fifth of a driver's start.
     """
-    enabled, before = gc.isenabled(), len(sys.modules)
-    gc.disable()
-    try:
-        yield
-    finally:
-        if len(sys.modules) > before:
-            gc.freeze()
-        if enabled:
-            gc.enable()
+    before = len(sys.modules)
+    with no_search_for_garbage():
+        try:
+            yield
+        finally:
+            if len(sys.modules) > before:
+                gc.freeze()

@@ -10,10 +10,8 @@ each of its questions, or none at all (test sets).
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -27,6 +25,7 @@ from sweep.items.folders import choose, find_images
 from sweep.items.images import ImageFiles
 from sweep.items.table import ItemColumns, ItemTable
 from sweep.settings.items import AnswerForm
+from sweep.storage.garbage import no_search_for_garbage
 
 LISTS = ("questions", "annotations")
 
@@ -68,7 +67,7 @@ def read_official(
             a folder that is missing, an image id with several files that its `data_subtype` does not tell apart.
     """
     reading = _Reading(form)
-    with _without_collection():
+    with no_search_for_garbage():
         for path in questions:
             _read_questions(path, reading)
         if not reading.questions:
@@ -82,18 +81,6 @@ def read_official(
     folders = ", ".join(file_label(folder.absolute()) for folder in images)
     absent = (folders, "no image file whose name ends in this id was found")
     return ItemTable(columns, ImageFiles(paths, columns.image_ids, absent))
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """No search for reference cycles: parsed JSON has none, and its millions of objects make the search slow."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _read_questions(path: Path, reading: _Reading) -> None:

@@ -1,7 +1,7 @@
 """Optuna's tables, read and written in whole: six questions for all trials, one transaction for all that changed.
 
 Optuna's own storage asks and writes one value at a time, each through objects of SQLAlchemy. What is read and written
-here is the same, to the letter (`tests/sweep/study/test_tables.py` holds both against each other).
+here is the same, to the letter (`tests/sweep/study/test_kept.py` holds both against each other).
 """
 
 from __future__ import annotations
